@@ -1,0 +1,1 @@
+"""The nouns of Everup: frozen values without behaviour, importable from everywhere."""

@@ -1,0 +1,123 @@
+"""Both extension points on one page: what a kind and what an engine must offer."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from everup.model.desired import Blueprint, Node, NodeId, Tcp
+from everup.model.observed import Confirmed, NodeEvent, NodeState
+from everup.model.spec import Service
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a service asks to be granted once and for ever: an address with named ports, or a secret.
+
+    `ports` maps a name to the port it would like (the real one where every node has an address of its own);
+    empty `ports` claim a secret.
+    """
+
+    key: str
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What was granted to one service, and what it gets from those it needs.
+
+    Attributes:
+        listeners: claim key -> port name -> address; never changes once issued.
+        secrets: claim key -> password.
+        variables: connection variables of the services in `needs`, by their full names.
+        directory: absolute; the default working directory of apps.
+        path: the PATH in which the programs of apps are found.
+        revision: grows with every requested rolling restart; in the digest of every node that is to be restarted.
+    """
+
+    label: str
+    listeners: Mapping[str, Mapping[str, Tcp]]
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "/"
+    path: str = ""
+    revision: int = 0
+
+
+class Kind(Protocol):
+    """What runs. Pure: no I/O, no clock, no randomness.
+
+    `prefix` starts the unprefixed variables of the environment's first service of the kind (`REDIS`, `DATABASE`);
+    None where there are none. `service` is the model that validates its part of the spec.
+    `connect` holds `{language: snippet}` with `{VARIABLE_SUFFIX}` placeholders such as `{URL}` and `{SENTINEL_LIST}`.
+    """
+
+    name: str
+    prefix: str | None
+    service: type[Service]
+    connect: Mapping[str, str]
+
+    def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
+        """The addresses and secrets this service needs; growing it only ever adds claims."""
+        ...
+
+    def blueprint(self, service: Any, grant: Grant) -> Blueprint:
+        """Lay the service out as nodes; the same input always gives the same blueprint."""
+        ...
+
+
+class Engine(Protocol):
+    """Where nodes run. Every method is idempotent and raises only `EngineError`."""
+
+    async def ensure(self, node: Node, extra_args: tuple[str, ...] = ()) -> None:
+        """Make the running process match `node`; one that already does is left alone (`extra_args` do not count).
+
+        Returns once the process exists, not once it is ready. Takes at most `node.stop.grace_s` seconds more, spent
+        stopping a predecessor.
+
+        Raises:
+            NodeFailed: the program is missing, could not be started, or a port of it is in use by somebody else.
+        """
+        ...
+
+    async def remove(self, node_id: NodeId, *, keep_data: bool) -> None:
+        """Stop a node gracefully, and, unless `keep_data`, delete its home."""
+        ...
+
+    async def observe(self) -> Mapping[NodeId, NodeState]:
+        """Every node this engine knows of in the environment, running or not."""
+        ...
+
+    def watch(self) -> AsyncIterator[NodeEvent]:
+        """Exits, the moment they happen."""
+        ...
+
+    async def fence(self, node_id: NodeId) -> Confirmed:
+        """Kill everything of a node; return only when nothing of it can run any more."""
+        ...
+
+    async def mark(self, node_id: NodeId, generation: int) -> None:
+        """Note durably, beside the node's data, which generation that data belongs to."""
+        ...
+
+    def logs(self, node_id: NodeId, *, lines: int, follow: bool) -> AsyncIterator[str]:
+        """The newest `lines` of its output, oldest first, without line ends; then, with `follow`, what comes."""
+        ...
+
+
+class Fault(StrEnum):
+    """What can be done to a node on purpose, to see what clients notice."""
+
+    CRASH = "crash"  # SIGKILL; it may be started again at once
+    HANG = "hang"  # SIGSTOP
+    NODE_LOSS = "node-loss"  # SIGKILL, and it cannot be started for a while
+
+
+class FaultInjector(Protocol):
+    """What an engine can break on purpose; drills only."""
+
+    faults: frozenset[Fault]
+
+    async def inject(self, node_id: NodeId, fault: Fault, *, for_s: float) -> None:
+        """Cause `fault`; `for_s` (seconds) bounds how long a lost node stays lost."""
+        ...

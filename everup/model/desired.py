@@ -1,0 +1,249 @@
+"""What should run: nodes with their files, ports and probes, and the blueprint that groups them into a service."""
+
+import hashlib
+import json
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from everup.model.actions import Action
+    from everup.model.observed import Reading, View
+
+NodeId = str
+"""`<label>-<name>`, unique in an environment and valid as a folder name: `redis01-2`, `redis01-sentinel-1`."""
+
+
+@dataclass(frozen=True)
+class Tcp:
+    """A TCP address: numeric host and port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Socket:
+    """A Unix socket `name` in the home directory of node `node`."""
+
+    node: NodeId
+    name: str
+
+
+Address = Tcp | Socket
+
+
+class Part(StrEnum):
+    """What a node is for within its service."""
+
+    DATA = "data"  # holds the service's data: a Redis or PostgreSQL server
+    VOTER = "voter"  # votes on who is primary: a Sentinel, an etcd member
+    FRONT = "front"  # stands before another node and can be replaced at any time
+    ENDPOINT = "endpoint"  # the load balancer behind the service's stable address
+    INSTANCE = "instance"  # one of several equal app or worker processes
+
+
+class Protocol(StrEnum):
+    """How a probe or a command talks to a node."""
+
+    RESP = "resp"  # Redis: `request` is a sequence of commands, the answer a list of replies
+    HTTP = "http"  # one GET per connection; the answer is (status, body)
+    CONNECT = "connect"  # a TCP connection that succeeds is the answer
+    HAPROXY = "haproxy"  # runtime commands on the stats socket; the answer is a list of texts
+    NONE = "none"  # no question: a running process counts as ready
+
+
+Command = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question to a node and the pure reading of its answer.
+
+    `commands` are RESP commands, HAProxy runtime commands (one word each), or, for HTTP, `(("/healthz",),)`.
+    `read` gets the replies as `Ask` describes them and never raises. `interval_s` applies to a ready node; a starting
+    one is asked every few milliseconds. `hang_s` is how long a running node may stay silent before it counts as hung.
+    """
+
+    protocol: Protocol
+    to: Address | None
+    read: Callable[[tuple[Any, ...]], "Reading"]
+    commands: tuple[Command, ...] = ()
+    interval_s: float = 1.0
+    timeout_s: float = 1.0
+    hang_s: float = 3.0
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How a node is asked to end: `signal` first, SIGKILL to its whole session after `grace_s` seconds."""
+
+    signal: str = "SIGTERM"
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """One process. Engines run it; nothing here says where.
+
+    Attributes:
+        program: a name that the engine resolves to a file (`redis-server`, `haproxy`, `python`), or, for apps, any word
+            found on `env["PATH"]`.
+        args: its arguments; the process runs in its own home directory unless `cwd` is set, so relative names work.
+        files: name -> text, written before every start; owned by Everup. A change restarts the node, or, with
+            `reload_signal`, rewrites them and sends that signal.
+        seeds: name -> text, written only when absent, because the program rewrites them itself.
+        ports: name -> address it listens on. The engine refuses to start it when somebody else listens there.
+        env: environment variables; `ambient` ones (PATH and the like) are not part of the digest.
+        keeps: glob patterns, relative to its home, that must each match a file when the node has its data.
+    """
+
+    id: NodeId
+    service: str
+    part: Part
+    program: str
+    args: tuple[str, ...]
+    probe: Probe
+    files: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, Tcp] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    ambient: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    keeps: tuple[str, ...] = ()
+    stop: Stop = Stop()
+    reload_signal: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Changes exactly when a restart is due; hexadecimal, 16 characters."""
+        return self._hash(None if self.reload_signal else dict(self.files))
+
+    @property
+    def files_digest(self) -> str:
+        """Changes when `files` do; matters to nodes that reload instead of restarting."""
+        return self._hash(dict(self.files))
+
+    def _hash(self, files: Mapping[str, str] | None) -> str:
+        ports = {name: str(port) for name, port in self.ports.items()}
+        what = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The stable address of a service: where clients go, and the node that listens there."""
+
+    url: str
+    node: NodeId
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Commands for one address, sent in order on one connection.
+
+    The reply to it is a tuple with one entry per command: for RESP, what the server said as `str`, `int`, `None`,
+    nested lists, or a `ReplyError`; for HAProxy one `str` per command. Or `Silence`, when nothing useful came back.
+    """
+
+    to: Address
+    commands: tuple[Command, ...]
+    protocol: Protocol = Protocol.RESP
+    timeout_s: float = 1.0
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No answer: refused, timed out or cut off, and why."""
+
+    because: str
+
+
+class ReplyError(Exception):
+    """A server's own error reply, as a value."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """Recipe step: send these at the same time; the reply is a tuple in the same order."""
+
+    asks: tuple[Ask, ...]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Recipe step: wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """Recipe step: say that a point was reached; becomes the event `name` with `fields`."""
+
+    name: str
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Crown:
+    """Recipe step: record, durably, that `node` is the primary from now on; the generation grows by one."""
+
+    node: NodeId
+
+
+Step = Together | Pause | Milestone | Crown
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a recipe ended: done or not, and why in words."""
+
+    done: bool
+    because: str
+
+
+Recipe = Callable[["Blueprint", "View", NodeId | None], Generator[Step, Any, Outcome]]
+"""Steps as data: a pure generator that yields steps, is sent their replies, and returns an outcome.
+
+The third argument is the subject of the operation (the dead primary, the Sentinel to tune), if it has one.
+"""
+
+Rule = Callable[["Blueprint", "View"], Iterable["Action"]]
+"""Proposes actions for one service from what is declared and what is observed; pure, with a reason in each action."""
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """All that a kind says about one service.
+
+    `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
+    `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them.
+    """
+
+    label: str
+    kind: str
+    ha: bool
+    nodes: tuple[Node, ...]
+    needs: tuple[str, ...] = ()
+    endpoint: Endpoint | None = None
+    bindings: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    operations: Mapping[str, Recipe] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    scale: int = 1
+    limit: int | None = None
+
+    def of(self, part: Part) -> tuple[Node, ...]:
+        """The nodes with that part, in order."""
+        return tuple(node for node in self.nodes if node.part == part)
+
+    def node(self, node_id: NodeId) -> Node | None:
+        """The node with that id, if the service has it."""
+        return next((node for node in self.nodes if node.id == node_id), None)

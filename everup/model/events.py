@@ -1,0 +1,47 @@
+"""The catalogue of events: every name, what it means, and the fields it carries. Events are the log."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CATALOGUE: Mapping[str, str] = {
+    "spec.applied": "A new spec took effect. fields: services",
+    "control.started": "A control plane started. fields: pid, adopted (running nodes it found)",
+    "node.started": "A node's process was started. fields: because",
+    "node.ready": "A node answered its probe for the first time since it started. fields: after_s",
+    "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms",
+    "node.stopped": "A node was stopped on purpose. fields: because",
+    "node.suspect": "A node that was ready gave no good answer. fields: because",
+    "node.recovered": "A suspect node answers again. fields: after_s",
+    "node.hung": "A running node was silent for too long. fields: silent_s",
+    "node.fenced": "A hung node was killed, and the kernel confirmed it. fields: because",
+    "node.failed": "A node could not be started. fields: because",
+    "operation.started": "An operation began. fields: operation, because, subject",
+    "operation.ended": "An operation ended. fields: operation, done, because, took_ms",
+    "failover.voted": "A majority of Sentinels granted an epoch. fields: epoch, votes",
+    "failover.promoted": "A replica was made primary. fields: primary, offset",
+    "failover.published": "The Sentinels were told of the new primary. fields: primary, epoch",
+    "failover.pointed": "The endpoint leads to the new primary. fields: primary",
+    "primary.changed": "Everup recorded another primary. fields: primary, generation, because",
+    "service.healthy": "Every node of a service is ready. fields: after_s",
+    "service.degraded": "A service works with less than it should have. fields: because",
+    "service.down": "A service does not work. fields: because",
+    "service.held": "Everup waits on purpose. fields: because",
+    "scale.changed": "The number of instances changed. fields: before, after",
+    "limit.changed": "The limit changed. fields: before, after",
+    "restart.requested": "Somebody asked for a rolling restart.",
+    "environment.stopped": "All nodes were stopped on request. fields: destroyed",
+    "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, in UTC (ISO 8601). `seq` grows by one per stored event; 0 before it is stored."""
+
+    name: str
+    environment: str
+    at_utc: str
+    service: str | None = None
+    node: str | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+    seq: int = 0

@@ -1,0 +1,158 @@
+"""What is: what the engine says of each node, what its probe read, and the verdict drawn from both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from everup.model.desired import NodeId
+
+
+class Role(StrEnum):
+    """Observed role of a data node; upstream's "master/slave" stops inside the kind's reader."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+class Health(StrEnum):
+    """The judged state of a node; `core.health.TABLE` holds every transition."""
+
+    STARTING = "starting"  # runs, has never been ready since it started
+    READY = "ready"
+    SUSPECT = "suspect"  # was ready, and lately gave no good answer
+    HUNG = "hung"  # runs, and has been silent for longer than its probe allows
+    DOWN = "down"  # the engine confirms that nothing of it runs
+    UNKNOWN = "unknown"  # not looked at yet, or the engine does not answer
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """Proof, from the kernel or the engine alone, that nothing of a node can run any more.
+
+    `exit_code` follows Popen: negative is a signal, None where the engine cannot know (an adopted process).
+    """
+
+    node_id: NodeId
+    at_s: float
+    exit_code: int | None
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What the engine says of one node.
+
+    Attributes:
+        running: its main process exists.
+        digest, files_digest: of the node it was started as.
+        since_utc: start of the process, ISO 8601.
+        has_data: everything named by `Node.keeps` is there.
+        generation: the data generation marked in its home, None when never marked or when its data is gone.
+        restarts: starts after the first, since its home was made.
+        retry_at_s: do not start it before this moment (monotonic seconds): back-off of a crash loop.
+        failure: why the last start failed, in words, or "".
+        home: its directory, where the engine has one on this machine.
+    """
+
+    running: bool
+    digest: str = ""
+    files_digest: str = ""
+    pid: int | None = None
+    since_utc: str | None = None
+    dead: Confirmed | None = None
+    has_data: bool = False
+    generation: int | None = None
+    restarts: int = 0
+    retry_at_s: float = 0.0
+    failure: str = ""
+    home: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeEvent:
+    """Something the engine saw happen to a node, the moment it happened."""
+
+    node_id: NodeId
+    kind: str  # "exited"
+    dead: Confirmed | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe's answer means: ready or not, the role, and facts that the kind's own rules understand."""
+
+    ready: bool
+    role: Role | None = None
+    lag_bytes: int | None = None
+    because: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """The verdict on one node: engine state and probe history combined.
+
+    `reading` is the newest good or bad answer, kept when the node falls silent; `read_s` and `since_s` (of `health`)
+    are monotonic seconds. `misses` counts unanswered probes in a row; `silent_since_s` is when the first of them was sent.
+    """
+
+    health: Health = Health.UNKNOWN
+    state: NodeState = NodeState(running=False)
+    reading: Reading | None = None
+    read_s: float = 0.0
+    since_s: float = 0.0
+    misses: int = 0
+    silent_since_s: float | None = None
+    because: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """It answered well, lately."""
+        return self.health == Health.READY
+
+    @property
+    def role(self) -> Role | None:
+        """The role it reported last, while it runs."""
+        return self.reading.role if self.reading and self.state.running else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """What Everup has durably recorded of a service with a primary. Generation 0: never had one."""
+
+    primary: NodeId | None = None
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The newest end of an operation on a service: when (monotonic seconds), whether it was done, and why."""
+
+    at_s: float
+    done: bool
+    because: str
+
+
+@dataclass(frozen=True)
+class View:
+    """One service as observed: the input of a rule. `attempts` is keyed by operation name."""
+
+    now_s: float
+    nodes: Mapping[NodeId, NodeStatus]
+    group: Group = Group()
+    attempts: Mapping[str, Attempt] = field(default_factory=dict)
+
+    def status(self, node_id: NodeId) -> NodeStatus:
+        """The status of a node; unknown when it was never seen."""
+        return self.nodes.get(node_id, NodeStatus())
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One snapshot of an environment. `nodes` also holds what runs and is no longer declared."""
+
+    now_s: float
+    nodes: Mapping[NodeId, NodeStatus] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    attempts: Mapping[str, Mapping[str, Attempt]] = field(default_factory=dict)
+    engine_answers: bool = True

@@ -1,0 +1,36 @@
+"""One environment at one moment, declared and observed together: what `status`, `check` and the dashboard are drawn from."""
+
+from dataclasses import dataclass
+
+from everup.model.actions import Action
+from everup.model.desired import Blueprint
+from everup.model.events import Event
+from everup.model.observed import Observed
+from everup.model.spec import Environment, Source
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of a plan: what `up` would do, to which node, and why."""
+
+    action: str
+    node: str
+    because: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A snapshot. `actions` is the newest plan, empty when there is nothing to do; its `Hold`s say what is waited for.
+
+    `stopped` is True after `down`. `incident` holds the events of the newest failover or restart, oldest first.
+    """
+
+    environment: Environment
+    source: Source
+    blueprints: tuple[Blueprint, ...]
+    observed: Observed
+    actions: tuple[Action, ...] = ()
+    stopped: bool = False
+    incident: tuple[Event, ...] = ()
+    control_pid: int = 0
+    control_since_utc: str = ""

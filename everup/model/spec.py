@@ -1,0 +1,76 @@
+"""The user's words: an environment and its services, as declared in `everup.yaml`."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+
+LABEL_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
+Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(value: Any) -> Any:
+    """Turn `"500ms"`, `"2s"`, `"5m"`, `"1h"` or a plain number of seconds into seconds.
+
+    Raises:
+        ValueError: the text is not a duration.
+    """
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value.strip())
+        if not match:
+            raise ValueError("must be a duration such as 500ms, 2s or 5m")
+        return float(match[1]) * _UNITS_S[match[2]]
+    if isinstance(value, bool):
+        raise ValueError("must be a duration such as 500ms, 2s or 5m")
+    return value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0),
+    WithJsonSchema({"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["500ms", "2s"]}),
+]
+"""Seconds; written as `500ms`, `2s`, `5m`, `1h` or a number of seconds."""
+
+
+class Frozen(BaseModel):
+    """A value that rejects unknown keys and cannot be changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Service(Frozen):
+    """What every service may say; each kind adds its own keys (see `everup/kinds/`)."""
+
+    kind: str = Field(description="What runs: one of the kinds that `everup schema` lists.")
+    needs: Annotated[tuple[Label, ...], Field(strict=False)] = Field(
+        default=(), description="Labels of services that start first and hand over their connection variables."
+    )
+
+
+class Environment(Frozen):
+    """One spec file: a name, where it runs, and services by label, in file order."""
+
+    environment: Label = Field(description="The environment's name.")
+    engine: str = Field(default="local", description="Where it runs: local.")
+    programs: dict[str, str] = Field(
+        default_factory=dict,
+        description="Paths of server programs to use instead of those found, e.g. {redis-server: /usr/bin/redis-server}.",
+    )
+    services: dict[Label, Service] = Field(default_factory=dict, description="Services by label.")
+
+
+class Source(Frozen):
+    """Where a spec came from: the file, its text, and the shell it was applied from.
+
+    `directory` (absolute) is the default working directory of apps; `path` is the `PATH` in which their programs are
+    found. Neither restarts anything by itself when it changes.
+    """
+
+    file: str
+    text: str
+    directory: str
+    path: str
