@@ -1,0 +1,76 @@
+"""What the API needs of the control plane behind it; `everup.runtime` has the real one."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from everup.model.events import Event
+from everup.model.picture import Change, Picture
+from everup.model.spec import Source
+
+
+class Reader(Protocol):
+    """What can be asked without changing anything. An unknown environment or name raises `NotFound`."""
+
+    def environments(self) -> list[str]:
+        """The names of all environments that were applied here and not destroyed."""
+        ...
+
+    def picture(self, environment: str) -> Picture:
+        """The environment as declared and as observed, at this moment."""
+        ...
+
+    def variables(self, environment: str) -> dict[str, dict[str, str]]:
+        """Label -> variables: a provider's own, and for the others what they are given."""
+        ...
+
+    def connect(self, environment: str, label: str, language: str) -> str:
+        """A snippet in `language` that connects to the service, with live values."""
+        ...
+
+    async def plan(self, source: Source) -> tuple[Change, ...]:
+        """What `apply` would change. `SpecError` when the source is wrong."""
+        ...
+
+    def events(self, environment: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
+        """Events with a `seq` above `after`, oldest first; then, with `follow`, what comes."""
+        ...
+
+    def logs(self, environment: str, name: str, *, lines: int, follow: bool) -> AsyncIterator[tuple[str, str]]:
+        """(node id, line) of one node, or of every node of a label."""
+        ...
+
+
+class Writer(Protocol):
+    """What changes an environment. An unknown environment or name raises `NotFound`."""
+
+    async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
+        """Declare what runs from now on; returns the environment's name and what will change.
+
+        Raises:
+            SpecError: the source is wrong; nothing was changed.
+        """
+        ...
+
+    async def scale(self, environment: str, label: str, count: int) -> Change:
+        """Run `count` instances. `Refused` with the code `refused.limit` above the limit."""
+        ...
+
+    async def limit(self, environment: str, label: str, count: int) -> Change:
+        """Allow up to `count` instances."""
+        ...
+
+    async def restart(self, environment: str, label: str) -> None:
+        """Ask for a rolling restart; returns at once."""
+        ...
+
+    async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
+        """Break a node on purpose; `for_s` (seconds) bounds how long a lost node stays lost."""
+        ...
+
+    async def stop(self, environment: str, *, destroy: bool) -> None:
+        """Stop every node, and with `destroy` delete the data; returns at once, the picture tells the progress."""
+        ...
+
+
+class Desk(Reader, Writer, Protocol):
+    """The whole control plane as the API sees it."""
