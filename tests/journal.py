@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def acknowledged(writes: Sequence[Write]) -> list[Write]:
 
 
 def longest_gap_s(writes: Sequence[Write], fault_s: float) -> float:
-    """Seconds that writing stood still: the longest gap between two acknowledgements, from the last before the fault on.
+    """Seconds that writing stood still: the longest gap between acknowledgements, from the last before the fault on.
 
     Raises:
         ValueError: nothing was acknowledged before the fault, or nothing after it.
@@ -40,7 +41,7 @@ def longest_gap_s(writes: Sequence[Write], fault_s: float) -> float:
             f"{len(before)} writes acknowledged before the fault, {len(after)} after it: nothing to measure"
         )
     marks = [before[-1], *after]
-    return max(later - earlier for earlier, later in zip(marks, marks[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(marks))
 
 
 def lost(writes: Sequence[Write], survivors: Collection[int]) -> list[int]:

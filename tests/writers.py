@@ -47,9 +47,10 @@ CLIENTS = {
 
 def missing(client: Client) -> str:
     """What this machine lacks to run `client`, in words; empty when nothing."""
+    packages = "ruby ruby-redis" if client.program == "ruby" else "nodejs npm"
     for program in (client.program, "npm") if client.program == "node" else (client.program,):
         if shutil.which(program) is None:
-            return f"{program} is missing (Debian: apt-get install {'nodejs npm' if program != 'ruby' else 'ruby ruby-redis'})"
+            return f"{program} is missing (Debian: apt-get install {packages})"
     if client.program == "ruby":
         probe = subprocess.run(["ruby", "-e", 'require "redis"'], capture_output=True, check=False)
         if probe.returncode != 0:
