@@ -1,0 +1,1 @@
+"""The REST API: thin routes over a `Desk`, pure views, and one table of errors."""

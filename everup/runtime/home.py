@@ -62,15 +62,19 @@ class Home:
         return self.path / "environments" / name
 
     def prepare(self) -> None:
-        """Make the home and the socket's directory, both mode 0700; a home that exists is checked, not changed.
+        """Make the home and the socket's directory, both mode 0700.
+
+        A directory that was there and is empty or Everup's is closed to others; one with other files is only checked.
 
         Raises:
-            NotPermitted: one of them belongs to another user, or others may enter it.
+            NotPermitted: one of them belongs to another user, or others may write to it.
             EverupError: one of them cannot be made.
         """
         for directory in (self.path, self.socket.parent):
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if directory.stat().st_uid == os.getuid() and (self.lock.exists() or not any(directory.iterdir())):
+                    directory.chmod(0o700)
             except OSError as error:
                 raise EverupError(
                     f"{directory} cannot be made: {error.strerror}", "Set EVERUP_HOME to a directory of yours."

@@ -1,0 +1,163 @@
+"""The routes under /v1. They translate between HTTP and the desk, and decide nothing."""
+
+import os
+import platform
+import signal
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from everup import __version__
+from everup.api import views
+from everup.api.desk import Desk
+from everup.api.streams import ndjson
+from everup.model.errors import Refused
+from everup.model.spec import Frozen, Source
+
+Json = dict[str, Any]
+
+
+class Count(Frozen):
+    """How many instances."""
+
+    count: int = Field(ge=0, le=10_000)
+
+
+class Stopping(Frozen):
+    """How to stop: with `destroy` the data is deleted too."""
+
+    destroy: bool = False
+
+
+class Injection(Frozen):
+    """A fault for one node; `for_s` (seconds) bounds how long a lost node stays lost."""
+
+    fault: str
+    for_s: Annotated[float, Field(strict=False, gt=0, le=3600)] = 30.0
+
+
+def control_routes(desk: Desk) -> APIRouter:
+    """The control plane itself, and specs as a whole."""
+    router = APIRouter(prefix="/v1", tags=["control plane"])
+
+    @router.get("/control")
+    async def control() -> Json:
+        """Who answers here, and which environments it looks after; `running` ones have running nodes or should have."""
+        names = desk.environments()
+        running = [name for name in names if _should_run(desk, name)]
+        return {"version": __version__, "pid": os.getpid(), "environments": names, "running": running}
+
+    @router.post("/control/stop", status_code=202)
+    async def end() -> Json:
+        """End this control plane, as SIGTERM does; refused while an environment runs."""
+        running = [name for name in desk.environments() if _should_run(desk, name)]
+        if running:
+            raise Refused(f"{', '.join(running)} runs here", "Stop it first: everup down", code="refused.running")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"pid": os.getpid()}
+
+    @router.post("/apply")
+    async def apply(source: Source) -> Json:
+        """Declare an environment; returns at once with what will change."""
+        name, changes = await desk.apply(source)
+        return {"environment": name, "changes": [views.change(one) for one in changes]}
+
+    @router.post("/plan")
+    async def plan(source: Source) -> Json:
+        """What `apply` would change."""
+        return {"changes": [views.change(one) for one in await desk.plan(source)]}
+
+    return router
+
+
+def environment_routes(desk: Desk) -> APIRouter:
+    """Looking at one environment, and stopping it."""
+    router = APIRouter(prefix="/v1/environments", tags=["environments"])
+    host = platform.node()
+
+    @router.get("")
+    async def environments() -> Json:
+        """The names of all environments."""
+        return {"environments": desk.environments()}
+
+    @router.get("/{environment}")
+    async def status(environment: str) -> Json:
+        """The environment, its services and nodes."""
+        return views.status(desk.picture(environment), host)
+
+    @router.get("/{environment}/variables")
+    async def variables(environment: str) -> dict[str, dict[str, str]]:
+        """Connection variables by label."""
+        return desk.variables(environment)
+
+    @router.post("/{environment}/stop", status_code=202)
+    async def stop(environment: str, request: Stopping) -> Json:
+        """Stop every node; the status tells the progress."""
+        await desk.stop(environment, destroy=request.destroy)
+        return {"environment": environment, "destroy": request.destroy}
+
+    @router.get("/{environment}/events")
+    async def events(environment: str, after: int = 0, follow: bool = False) -> Response:
+        """Events with a `seq` above `after`, as NDJSON."""
+        desk.picture(environment)
+        return await ndjson(_events(desk, environment, after, follow))
+
+    @router.get("/{environment}/logs/{name}")
+    async def logs(
+        environment: str, name: str, lines: Annotated[int, Query(ge=0, le=100_000)] = 100, follow: bool = False
+    ) -> Response:
+        """What a node, or every node of a label, printed, as NDJSON."""
+        return await ndjson(_logs(desk, environment, name, lines, follow))
+
+    return router
+
+
+def service_routes(desk: Desk) -> APIRouter:
+    """Acting on one service or node."""
+    router = APIRouter(prefix="/v1/environments/{environment}", tags=["services"])
+
+    @router.get("/services/{label}/connect")
+    async def connect(environment: str, label: str, language: str = "python") -> Json:
+        """A snippet that connects to the service, with live values."""
+        return {"language": language, "snippet": desk.connect(environment, label, language)}
+
+    @router.post("/services/{label}/scale")
+    async def scale(environment: str, label: str, request: Count) -> Json:
+        """Run so many instances, within the limit."""
+        return views.change(await desk.scale(environment, label, request.count))
+
+    @router.post("/services/{label}/limit")
+    async def limit(environment: str, label: str, request: Count) -> Json:
+        """Allow so many instances."""
+        return views.change(await desk.limit(environment, label, request.count))
+
+    @router.post("/services/{label}/restart", status_code=202)
+    async def restart(environment: str, label: str) -> Json:
+        """Restart every node of the service, one at a time."""
+        await desk.restart(environment, label)
+        return {"label": label}
+
+    @router.post("/nodes/{node}/fault", status_code=202)
+    async def fault(environment: str, node: str, request: Injection) -> Json:
+        """Break a node on purpose."""
+        await desk.inject(environment, node, request.fault, request.for_s)
+        return {"node": node, "fault": request.fault, "for_s": request.for_s}
+
+    return router
+
+
+def _should_run(desk: Desk, environment: str) -> bool:
+    picture = desk.picture(environment)
+    return not picture.stopped or bool(views.running_nodes(picture))
+
+
+async def _events(desk: Desk, environment: str, after: int, follow: bool) -> AsyncIterator[Json]:
+    async for one in desk.events(environment, after=after, follow=follow):
+        yield views.event(one)
+
+
+async def _logs(desk: Desk, environment: str, name: str, lines: int, follow: bool) -> AsyncIterator[Json]:
+    async for node_id, line in desk.logs(environment, name, lines=lines, follow=follow):
+        yield views.log_line(node_id, line)

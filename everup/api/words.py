@@ -1,0 +1,139 @@
+"""Events in a person's words: one sentence per event, and the newest incident as one line."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from everup.model.events import Event
+
+SENTENCES: Mapping[str, str] = {
+    "spec.applied": "a new spec took effect",
+    "control.started": "a control plane started (pid {pid}); it found {adopted} running nodes",
+    "node.started": "{node} was started: {because}",
+    "node.ready": "{node} is ready after {after_s}",
+    "node.exited": "{node} {ending}, noticed in {noticed_ms}",
+    "node.stopped": "{node} was stopped: {because}",
+    "node.suspect": "{node} gives no good answer: {because}",
+    "node.recovered": "{node} answers again after {after_s}",
+    "node.hung": "{node} has been silent for {silent_s}",
+    "node.fenced": "{node} was ended by force: {because}",
+    "node.failed": "{node} could not be started: {because}",
+    "operation.started": "{operation} of {service} began: {because}",
+    "operation.ended": "{operation} of {service} {outcome} in {took_ms}: {because}",
+    "failover.voted": "the Sentinels of {service} voted for a failover (epoch {epoch}, {votes} votes)",
+    "failover.promoted": "{primary} was made primary",
+    "failover.published": "the Sentinels of {service} know the new primary {primary}",
+    "failover.pointed": "the endpoint of {service} leads to {primary}",
+    "primary.changed": "{primary} is the primary of {service} (generation {generation}): {because}",
+    "service.healthy": "{service} is healthy after {after_s}",
+    "service.degraded": "{service} is degraded: {because}",
+    "service.down": "{service} is down: {because}",
+    "service.held": "{service} waits: {because}",
+    "scale.changed": "{service} runs {after} instances instead of {before}",
+    "limit.changed": "{service} may run {after} instances instead of {before}",
+    "restart.requested": "somebody asked to restart {service}",
+    "environment.stopped": "all nodes were stopped on request",
+    "internal.error": "something broke inside Everup, and it went on: {error}",
+}
+"""Event name -> sentence; a placeholder is a field of the event, its node or its service."""
+
+
+class _Words(dict[str, str]):
+    """Fields as text; what an event does not carry reads as a question mark."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def sentence(event: Event) -> str:
+    """The event in one sentence, with units; never raises, whatever the fields hold."""
+    template = SENTENCES.get(event.name, event.name)
+    text = template.format_map(_words(event))
+    return text.removesuffix(": ?").replace(", noticed in ?", "").replace(" after ?", "").replace(" in ?:", ":")
+
+
+def _words(event: Event) -> _Words:
+    words = _Words(service=event.service or "?", node=event.node or "?")
+    for name, value in event.fields.items():
+        words[name] = _measure(name, value)
+    if event.name == "node.exited":
+        words["ending"] = ending(event.fields.get("exit_code"))
+    if event.name == "operation.ended":
+        words["outcome"] = "was done" if event.fields.get("done") else "was not done"
+    return words
+
+
+def ending(exit_code: object) -> str:
+    """How a process ended, from Popen's exit code: negative is a signal, None unknown."""
+    if not isinstance(exit_code, int):
+        return "ended"
+    if exit_code == -signal.SIGKILL:
+        return "was killed"
+    if exit_code < 0:
+        return f"was ended by {_signal_name(-exit_code)}"
+    return f"ended with exit code {exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _measure(name: str, value: object) -> str:
+    if value is None or value == "":
+        return "?"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("_s"):
+            return duration(float(value))
+        if name.endswith("_ms"):
+            return duration(float(value) / 1000)
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it: `3 ms`, `1.2 s`, `4 min`."""
+    if seconds < 0.9995:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def incident(events: Sequence[Event]) -> dict[str, Any] | None:
+    """The newest failover or restart as one line: `{at, service, text}`; None when there was none."""
+    cause = next((one for one in events if one.name in ("node.exited", "node.hung", "node.fenced")), None)
+    if cause is None:
+        return None
+    later = [one for one in events[events.index(cause) :] if one.service == cause.service]
+    parts = [_cause(cause, later), *_recovery(cause, later)]
+    return {"at": cause.at_utc, "service": cause.service, "node": cause.node, "text": " · ".join(parts)}
+
+
+def _cause(cause: Event, later: Sequence[Event]) -> str:
+    was_primary = " (primary)" if any(one.name == "primary.changed" for one in later) else ""
+    node = f"{cause.node}{was_primary}"
+    fields = _words(cause)
+    if cause.name == "node.hung":
+        return f"{node} was silent for {fields['silent_s']}"
+    if cause.name == "node.fenced":
+        return f"{node} was ended by force: {fields['because']}"
+    noticed = f" · noticed in {fields['noticed_ms']}" if fields["noticed_ms"] != "?" else ""
+    return f"{node} {fields['ending']}{noticed}"
+
+
+def _recovery(cause: Event, later: Sequence[Event]) -> list[str]:
+    parts = []
+    if changed := next((one for one in later if one.name == "primary.changed"), None):
+        promoted = _words(changed)["primary"]
+        spent = next((one for one in later if one.name == "operation.ended" and one.fields.get("done")), None)
+        took = f" in {_words(spent)['took_ms']}" if spent else ""
+        parts.append(f"{promoted} took over{took.removesuffix(' in ?')}")
+    elif ready := next((one for one in later if one.name == "node.ready" and one.node == cause.node), None):
+        parts.append(f"back after {_words(ready)['after_s']}")
+    if healthy := next((one for one in reversed(later) if one.name == "service.healthy"), None):
+        parts.append(f"redundant again after {_words(healthy)['after_s']}")
+    return [part for part in parts if not part.endswith(" ?")]

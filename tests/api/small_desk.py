@@ -1,0 +1,156 @@
+"""A small desk: real model values held in memory, decided by the real core."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from everup.core.plan import preview
+from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
+from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
+from everup.model.events import Event
+from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
+from everup.model.picture import Change, Picture
+from everup.model.spec import Environment, Service, Source
+
+SOURCE = Source(file="/srv/shop/everup.yaml", text="environment: shop\n", directory="/srv/shop", path="/bin")
+
+
+def node(node_id: str, service: str, part: Part, port: int) -> Node:
+    """A node that listens on one address of its own."""
+    listen = Tcp("127.91.0.9", port)
+    probe = Probe(Protocol.CONNECT, listen, lambda replies: Reading(ready=bool(replies)))
+    return Node(node_id, service, part, "true", (), probe, ports={"main": listen})
+
+
+def redis() -> Blueprint:
+    """Two data nodes, one Sentinel and an endpoint."""
+    nodes = (
+        node("redis01-1", "redis01", Part.DATA, 6379),
+        node("redis01-2", "redis01", Part.DATA, 6380),
+        node("redis01-sentinel-1", "redis01", Part.VOTER, 26379),
+        node("redis01-endpoint", "redis01", Part.ENDPOINT, 6399),
+    )
+    endpoint = Endpoint("redis://:hunter2@127.91.0.9:6399", "redis01-endpoint")
+    return Blueprint("redis01", "redis", True, nodes, endpoint=endpoint)
+
+
+def web(scale: int = 2) -> Blueprint:
+    """Instances behind no endpoint, within a limit of 6."""
+    nodes = tuple(node(f"web-{n}", "web", Part.INSTANCE, 8080 + n) for n in range(1, scale + 1))
+    return Blueprint("web", "app", False, nodes, needs=("redis01",), scale=scale, limit=6)
+
+
+def ready(one: Node, role: Role | None = None) -> NodeStatus:
+    """A node that runs as declared and answers."""
+    state = NodeState(
+        running=True,
+        service=one.service,
+        digest=one.digest,
+        files_digest=one.files_digest,
+        pid=4711,
+        since_utc="2026-11-22T14:00:00Z",
+    )
+    return NodeStatus(Health.READY, state, Reading(ready=True, role=role, lag_bytes=0 if role else None))
+
+
+def world(*blueprints: Blueprint) -> Picture:
+    """Everything declared is ready; redis01-1 is primary."""
+    roles = {"redis01-1": Role.PRIMARY, "redis01-2": Role.REPLICA}
+    nodes = {one.id: ready(one, roles.get(one.id)) for blueprint in blueprints for one in blueprint.nodes}
+    observed = Observed(1.0, nodes, {"redis01": Group("redis01-1", 1)})
+    services = {blueprint.label: Service(kind=blueprint.kind) for blueprint in blueprints}
+    environment = Environment(environment="shop", services=services)
+    return Picture(environment, SOURCE, blueprints, observed, control_pid=1, control_since_utc="2026-11-22T13:00:00Z")
+
+
+class SmallDesk:
+    """A desk over one picture; it remembers what it was told to do."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.pictures = {"shop": picture}
+        self.done: list[tuple[object, ...]] = []
+        self.happened = [
+            Event("node.started", "shop", "2026-11-22T14:00:00Z", "web", "web-1", {"because": "it is declared"}, 1),
+            Event("node.ready", "shop", "2026-11-22T14:00:01Z", "web", "web-1", {"after_s": 0.31}, 2),
+        ]
+        self.breaks: EverupError | None = None
+
+    def environments(self) -> list[str]:
+        return list(self.pictures)
+
+    def picture(self, environment: str) -> Picture:
+        if environment not in self.pictures:
+            raise NotFound(f"no environment {environment} runs here", "everup up", environment=environment)
+        return self.pictures[environment]
+
+    def variables(self, environment: str) -> dict[str, dict[str, str]]:
+        self.picture(environment)
+        return {"redis01": {"REDIS_URL": "redis://:hunter2@127.91.0.9:6399"}}
+
+    def connect(self, environment: str, label: str, language: str) -> str:
+        self._blueprint(environment, label)
+        return f"# {language}\nredis.Redis.from_url('redis://127.91.0.9:6399')\n"
+
+    async def plan(self, source: Source) -> tuple[Change, ...]:
+        if "broken" in source.text:
+            raise SpecError(source.file, (Flaw("kind is missing", 3, 5, "Say which."), Flaw("no such key", 4, 1)))
+        if "taken" in source.text:
+            raise NodeFailed("the address 127.0.0.1:80 is in use", code="engine.address_in_use")
+        if "away" in source.text:
+            raise Unavailable("the engine does not answer")
+        if "forbidden" in source.text:
+            raise NotPermitted("only operators may")
+        picture = self.pictures["shop"]
+        return preview(picture.blueprints, picture.observed)
+
+    async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
+        changes = await self.plan(source)
+        self.done.append(("apply", source.file))
+        return "shop", changes
+
+    async def scale(self, environment: str, label: str, count: int) -> Change:
+        limit = self._blueprint(environment, label).limit or 1
+        if count > limit:
+            raise Refused(
+                f"{label} may run at most {limit} instances here",
+                f"An operator can raise it: everup limit {label} {count}",
+                code="refused.limit",
+                label=label,
+            )
+        picture = self.picture(environment)
+        others = tuple(one for one in picture.blueprints if one.label != label)
+        self.pictures[environment] = replace(picture, blueprints=(*others, web(count)))
+        return Change("scale", label, f"{count} instances were asked for")
+
+    async def limit(self, environment: str, label: str, count: int) -> Change:
+        self._blueprint(environment, label)
+        return Change("limit", label, f"{count} are allowed")
+
+    async def restart(self, environment: str, label: str) -> None:
+        self._blueprint(environment, label)
+        self.done.append(("restart", label))
+
+    async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
+        self.done.append(("inject", node, fault, for_s))
+
+    async def stop(self, environment: str, *, destroy: bool) -> None:
+        picture = self.picture(environment)
+        self.pictures[environment] = replace(picture, stopped=True, observed=Observed(2.0))
+
+    async def events(self, environment: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
+        for one in self.happened:
+            if one.seq > after:
+                yield one
+
+    async def logs(self, environment: str, name: str, *, lines: int, follow: bool) -> AsyncIterator[tuple[str, str]]:
+        if name not in ("web", "web-1"):
+            raise NotFound(f"{environment} has no service or node {name}", name=name)
+        for n in range(lines):
+            yield "web-1", f"line {n}"
+        if self.breaks:
+            raise self.breaks
+
+    def _blueprint(self, environment: str, label: str) -> Blueprint:
+        for blueprint in self.picture(environment).blueprints:
+            if blueprint.label == label:
+                return blueprint
+        raise NotFound(f"{environment} has no service {label}", label=label)

@@ -1,0 +1,143 @@
+"""What the API answers: status codes, bodies, streams."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from everup.api.app import create_app
+from everup.api.server import serve_api
+from everup.model.errors import EngineError
+
+
+def source(text: str = "environment: shop\n") -> dict[str, str]:
+    return {"file": "everup.yaml", "text": text, "directory": "/", "path": "/bin"}
+
+
+async def test_control_names_the_environments_that_run(http):
+    answer = (await http.get("/control")).json()
+    assert answer["environments"] == answer["running"] == ["shop"]
+
+
+async def test_the_control_plane_refuses_to_end_while_something_runs(http):
+    answer = await http.post("/control/stop")
+    assert (answer.status_code, answer.json()["code"]) == (409, "refused.running")
+
+
+async def test_a_stopped_environment_is_listed_and_does_not_count_as_running(http):
+    assert (await http.post("/environments/shop/stop", json={"destroy": False})).status_code == 202
+    answer = (await http.get("/control")).json()
+    assert (answer["environments"], answer["running"]) == (["shop"], [])
+    assert (await http.get("/environments/shop")).json()["health"] == "down"
+
+
+async def test_apply_says_what_will_change(http, desk):
+    answer = await http.post("/apply", json=source())
+    assert answer.json() == {"environment": "shop", "changes": []}
+    assert desk.done == [("apply", "everup.yaml")]
+
+
+async def test_a_wrong_spec_carries_every_flaw_and_the_first_position(http, desk):
+    answer = await http.post("/apply", json=source("broken"))
+    body = answer.json()
+    assert answer.status_code == 422
+    assert body["at"] == "everup.yaml:3:5"
+    assert [flaw["line"] for flaw in body["flaws"]] == [3, 4]
+    assert desk.done == []
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [("taken", 502, "engine.address_in_use"), ("away", 503, "engine.unavailable"), ("forbidden", 403, "not_permitted")],
+)
+async def test_each_class_of_error_has_its_status(http, text, status, code):
+    answer = await http.post("/plan", json=source(text))
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_unknown_environment_is_not_found_with_a_hint(http):
+    for path in ("", "/variables", "/events"):
+        answer = await http.get(f"/environments/nowhere{path}")
+        assert (answer.status_code, answer.json()["hint"]) == (404, "everup up")
+
+
+async def test_a_request_that_makes_no_sense_says_where(http):
+    answer = await http.post("/environments/shop/services/web/scale", json={"count": "many"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
+    assert "body.count" in answer.json()["message"]
+    assert (await http.get("/nothing")).status_code == 404
+    assert (await http.put("/control")).status_code == 405
+
+
+async def test_scaling_over_the_limit_is_refused_and_names_the_way_out(http):
+    answer = await http.post("/environments/shop/services/web/scale", json={"count": 9})
+    body = answer.json()
+    assert (answer.status_code, body["code"], body["at"]) == (409, "refused.limit", "web")
+    assert body["hint"] == "An operator can raise it: everup limit web 9"
+
+
+async def test_scaling_is_seen_in_the_status(http):
+    await http.post("/environments/shop/services/web/scale", json={"count": 3})
+    body = (await http.get("/environments/shop")).json()
+    assert body["pending"] == [{"action": "start", "node": "web-3", "because": "it is declared"}]
+    assert not body["settled"]
+
+
+async def test_a_fault_reaches_the_desk(http, desk):
+    answer = await http.post("/environments/shop/nodes/redis01-1/fault", json={"fault": "node-loss", "for_s": 30})
+    assert answer.status_code == 202
+    assert desk.done == [("inject", "redis01-1", "node-loss", 30.0)]
+
+
+async def test_variables_and_snippets_carry_the_live_values(http):
+    assert (
+        (await http.get("/environments/shop/variables")).json()["redis01"]["REDIS_URL"].startswith("redis://:hunter2")
+    )
+    answer = await http.get("/environments/shop/services/redis01/connect", params={"language": "ruby"})
+    assert answer.json()["snippet"].startswith("# ruby")
+
+
+async def test_events_stream_as_one_object_per_line_after_a_number(http):
+    lines = (await http.get("/environments/shop/events", params={"after": 1})).text.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["web-1 is ready after 310 ms"]
+
+
+async def test_logs_stream_with_the_node_of_each_line(http):
+    lines = (await http.get("/environments/shop/logs/web", params={"lines": 2})).text.splitlines()
+    assert json.loads(lines[1]) == {"node": "web-1", "line": "line 1"}
+    answer = await http.get("/environments/shop/logs/wbe")
+    assert (answer.status_code, answer.json()["at"]) == (404, "wbe")
+
+
+async def test_a_stream_that_fails_half_way_ends_with_the_error(http, desk):
+    desk.breaks = EngineError("the log file is gone")
+    last = (await http.get("/environments/shop/logs/web", params={"lines": 3})).text.splitlines()[-1]
+    assert json.loads(last)["error"]["message"] == "the log file is gone"
+
+
+async def test_a_broken_assumption_is_an_answer_and_not_a_page_of_code(http, desk):
+    desk.pictures["shop"] = None
+    answer = await http.get("/environments/shop")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+
+
+async def test_the_schema_of_the_api_is_published(http):
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    assert "/v1/environments/{environment}" in paths
+
+
+async def test_the_socket_is_its_owners_alone_and_a_stale_one_is_replaced(tmp_path: Path, desk):
+    path = tmp_path / "s.sock"
+    path.touch()
+    stop, up = asyncio.Event(), asyncio.Event()
+    serving = asyncio.create_task(serve_api(create_app(desk), path, stop, ready=up.set))
+    await up.wait()
+    assert path.stat().st_mode & 0o777 == 0o600
+    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as client:
+        assert (await client.get("http://everup/v1/control")).json()["environments"] == ["shop"]
+    stop.set()
+    await asyncio.wait_for(serving, 5)
+    assert not path.exists()
