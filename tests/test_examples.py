@@ -1,0 +1,106 @@
+"""Every numbered example comes up, does what its README says, and survives what it says it survives."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError, ReadOnlyError, TimeoutError
+from redis.retry import Retry
+
+from tests.everup_cli import Everup
+from tests.http_load import HttpLoad
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+pytestmark = pytest.mark.faults
+
+
+def plain_client(url: str) -> Redis:
+    """What an ordinary application uses: the URL, and a few more tries when the connection breaks."""
+    return Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=5,
+        retry=Retry(ConstantBackoff(0.05), 200),
+        retry_on_error=[ConnectionError, TimeoutError, ReadOnlyError],
+    )
+
+
+def wait_until(question: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+    give_up_s = time.monotonic() + timeout_s
+    while not question():
+        assert time.monotonic() < give_up_s, f"{what}: not within {timeout_s} s"
+        time.sleep(0.05)
+
+
+def test_a_single_redis_is_restarted_in_place_with_its_data():
+    with Everup(EXAMPLES / "01-single-redis") as everup:
+        everup("up")
+        url = everup.variables("cache")["CACHE_URL"]
+        with plain_client(url) as client:
+            client.set("greeting", "hello")
+            time.sleep(1.2)  # appendfsync everysec: on disk after a second
+            node = everup.primary("cache")
+            everup.kill(node)
+            assert client.get("greeting") == "hello"
+        again = everup.nodes("cache")[node["id"]]
+        assert again["pid"] != node["pid"]
+        assert again["restarts"] == node["restarts"] + 1
+        everup.wait_healthy()
+
+
+def test_redis_ha_fails_over_and_becomes_whole_again():
+    with Everup(EXAMPLES / "02-redis-ha") as everup:
+        everup("up")
+        with plain_client(everup.variables("redis01")["REDIS_URL"]) as client:
+            client.set("greeting", "hello")
+            before = everup.primary("redis01")
+            everup.kill(before)
+            client.set("farewell", "bye")
+            assert client.mget("greeting", "farewell") == ["hello", "bye"]
+        everup.wait_healthy()
+        assert everup.primary("redis01")["id"] != before["id"]
+        assert everup.nodes("redis01")[before["id"]]["role"] == "replica"
+
+
+def test_the_shop_loses_no_request_when_a_web_instance_or_the_primary_is_killed():
+    with Everup(EXAMPLES / "03-web-and-redis-ha") as everup:
+        everup("up")
+        url = everup.variables("web")["WEB_URL"]
+        with HttpLoad(url, method="PUT", path="/orders/{n}") as load:
+            wait_until(lambda: len(load.requests()) > 50, "requests before the faults")
+            everup.kill(everup.nodes("web")["web-2"])
+            time.sleep(1.0)
+            everup.kill(everup.primary("redis01"))
+            time.sleep(2.0)
+            requests = load.stop()
+        assert [request for request in requests if request.error] == []
+        everup.wait_healthy()
+        stored = set(httpx.get(f"{url}/orders", timeout=10).json()["orders"])
+        assert len({request.n for request in requests} - stored) <= 3  # asynchronous replication: the last moment
+        assert len(everup.nodes("web").keys() & {"web-1", "web-2", "web-3"}) == 3
+
+
+def test_workers_go_on_after_a_failover_and_after_their_own_death():
+    with Everup(EXAMPLES / "04-worker") as everup:
+        everup("up")
+        with plain_client(everup.variables("queue")["QUEUE_URL"]) as client:
+            client.rpush("jobs", 7)
+            wait_until(lambda: client.hget("squares", "7") == "49", "the first job")
+            everup.kill(everup.nodes("squarer")["squarer-1"])
+            everup.kill(everup.primary("queue"))
+            wait_until(lambda: client.ping(), "Redis")
+            client.rpush("jobs", 8, 9)
+            wait_until(lambda: client.hmget("squares", "8", "9") == ["64", "81"], "the jobs after the failover")
+        everup.wait_healthy()
+        assert everup.nodes("squarer")["squarer-1"]["restarts"] == 1
+        assert "squared is" in everup("logs", "squarer").stdout
+
+
+def test_this_file_runs_every_example():
+    run = {"01-single-redis", "02-redis-ha", "03-web-and-redis-ha", "04-worker"}
+    assert {path.name for path in EXAMPLES.glob("[0-9]*")} == run
