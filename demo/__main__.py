@@ -59,9 +59,7 @@ def run(everup: Everup, folder: Path) -> None:
     show(everup, "up")
     show(everup, "status")
     redis, web = everup.variables("redis01"), everup.variables("web")
-    say(
-        "\nclients: a writer that finds the primary through the Sentinels (redis-py); four HTTP clients that place orders"
-    )
+    say("\nclients: a writer through the Sentinels (redis-py); four HTTP clients that place orders")
     with (
         Writer.of(CLIENTS["redis-py"], redis, folder) as writer,
         HttpLoad(web["WEB_URL"], method="PUT", path="/orders/{n}") as load,

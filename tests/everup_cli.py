@@ -12,6 +12,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from everup.runtime.home import Home
+
 Json = dict[str, Any]
 
 
@@ -114,6 +118,21 @@ class Everup:
         """Send a signal to a node's process; returns the moment, in monotonic seconds."""
         now_s = time.monotonic()
         os.kill(node["pid"], signal_number)
+        return now_s
+
+    def control_plane(self) -> int:
+        """The pid of the control plane."""
+        pid: int = self.status()["control_plane"]["pid"]
+        return pid
+
+    def inject(self, node_id: str, fault: str, for_s: float = 30.0) -> float:
+        """Break a node through the API (`crash`, `hang`, `node-loss`); returns the moment before, monotonic seconds."""
+        transport = httpx.HTTPTransport(uds=str(Home(Path(self.environ["EVERUP_HOME"])).socket))
+        environment = self.status()["environment"]
+        now_s = time.monotonic()
+        with httpx.Client(transport=transport, base_url="http://everup", timeout=10) as client:
+            path = f"/v1/environments/{environment}/nodes/{node_id}/fault"
+            client.post(path, json={"fault": fault, "for_s": for_s}).raise_for_status()
         return now_s
 
     def wait_healthy(self, timeout_s: float = 30.0) -> Json:

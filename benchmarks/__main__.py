@@ -1,0 +1,28 @@
+"""Run all benchmarks, or those that are named, one after another."""
+
+import sys
+
+from benchmarks import bench_apps, bench_failover, bench_false_failover, bench_idle
+
+PARTS = {
+    "failover": bench_failover.main,
+    "apps": bench_apps.main,
+    "idle": bench_idle.main,
+    "false-failover": bench_false_failover.main,
+}
+
+
+def main() -> None:
+    """`python -m benchmarks [PART] [OPTIONS]`; without a part, all of them, and only `--runs N` is understood."""
+    argv = sys.argv[1:]
+    if argv and not argv[0].startswith("-"):
+        if argv[0] not in PARTS:
+            sys.exit(f"error: {argv[0]} is no benchmark; there are {', '.join(PARTS)}")
+        PARTS[argv[0]](argv[1:])
+        return
+    for part in PARTS.values():
+        part(argv)
+
+
+if __name__ == "__main__":
+    main()
