@@ -22,7 +22,7 @@ def parse_duration(value: Any) -> Any:
         if not match:
             raise ValueError("must be a duration such as 500ms, 2s or 5m")
         return float(match[1]) * _UNITS_S[match[2]]
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must be a duration such as 500ms, 2s or 5m")
     return value
 
@@ -30,10 +30,18 @@ def parse_duration(value: Any) -> Any:
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    Field(gt=0),
-    WithJsonSchema({"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$", "examples": ["500ms", "2s"]}),
+    Field(gt=0, le=86_400, allow_inf_nan=False),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$",
+            "exclusiveMinimum": 0,
+            "maximum": 86_400,
+            "examples": ["500ms", "2s"],
+        }
+    ),
 ]
-"""Seconds; written as `500ms`, `2s`, `5m`, `1h` or a number of seconds."""
+"""Seconds, at most a day; written as `500ms`, `2s`, `5m`, `1h` or a number of seconds."""
 
 
 class Frozen(BaseModel):
