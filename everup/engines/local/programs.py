@@ -23,7 +23,7 @@ Version = tuple[int, ...]
 class Program:
     """An executable file and its version, such as `valkey 9.1.2`.
 
-    `origin` says how it was found: `setting`, `environment`, `wheel` or `PATH`.
+    `origin` says how it was found: `setting`, `environment`, `wheel`, `PATH`, or `interpreter` (what runs Everup).
     """
 
     path: Path
@@ -123,7 +123,7 @@ class Programs:
         if name in self._settings:
             return _examine(name, Path(self._settings[name]).expanduser(), f"setting programs.{name}")
         if name == _PYTHON:
-            return Program(Path(sys.executable), "setting", platform.python_version())
+            return Program(Path(sys.executable), "interpreter", platform.python_version())
         if known is None:
             raise EngineError(f"{name} is not a program that Everup knows", code="engine.program_missing", program=name)
         if given := self._environ.get(known.variable):
@@ -162,7 +162,10 @@ def _examine(name: str, path: Path, origin: str) -> Program:
     product = text.split(maxsplit=1)[0].lower() if text else ""
     match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     if match is None or product not in known.oldest:
-        raise _unfit(name, f"{path} (from {origin}) does not say its version: {text[:100] or 'no output'}")
+        raise _unfit(
+            name,
+            f"{path} (from {origin}) does not say its version: {text.splitlines()[0][:100] if text else 'no output'}",
+        )
     version = tuple(int(part) for part in match.groups() if part)
     if version < known.oldest[product]:
         oldest = ".".join(map(str, known.oldest[product]))

@@ -1,0 +1,76 @@
+"""A node's home directory: its files, its seeds, its data, and the generation that data belongs to."""
+
+import itertools
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from everup.engines.local.statefile import replace_text
+from everup.model.desired import Node
+from everup.model.errors import NodeFailed
+
+_GENERATION = "generation"
+
+
+class Home:
+    """The directory of one node, readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def make(self) -> None:
+        """Create it where it is missing."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def fill(self, text: str) -> str:
+        """Put the home's path where `text` says `{home}`."""
+        return text.replace("{home}", str(self.path))
+
+    def furnish(self, node: Node) -> None:
+        """Write the files of `node`, and those of its seeds that are absent.
+
+        Raises:
+            NodeFailed: a name leads out of the home.
+            OSError: something cannot be written; each file is there whole or not at all.
+        """
+        self.make()
+        for name, text in node.files.items():
+            replace_text(self._place(node, name), self.fill(text))
+        for name, text in node.seeds.items():
+            place = self._place(node, name)
+            if not place.exists():
+                replace_text(place, self.fill(text))
+
+    def has(self, keeps: Iterable[str]) -> bool:
+        """Every glob of `keeps` matches something here."""
+        return all(next(self.path.glob(pattern), None) is not None for pattern in keeps)
+
+    def generation(self, keeps: Iterable[str]) -> int | None:
+        """The generation its data was marked with; None when it never was, or when the data is gone."""
+        try:
+            marked = int((self.path / _GENERATION).read_text())
+        except (OSError, ValueError):
+            return None
+        return marked if self.has(keeps) else None
+
+    def mark(self, generation: int) -> None:
+        """Note the generation, durably."""
+        replace_text(self.path / _GENERATION, f"{generation}\n")
+
+    def discard(self, trash: Path) -> None:
+        """Delete it: out of sight at once, then piece by piece. Blocks; leftovers in `trash` may go later."""
+        if not self.path.exists():
+            return
+        trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = (trash / f"{self.path.name}.{number}" for number in itertools.count())
+        place = next(name for name in names if not name.exists())
+        self.path.rename(place)
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _place(self, node: Node, name: str) -> Path:
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
+            raise NodeFailed(f"{node.id}: the file name {name!r} leads out of its home", node=node.id)
+        place = self.path / parts
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return place

@@ -1,0 +1,100 @@
+"""From a node to the words that start it: its program found, its environment put together, its ports looked at."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from everup.engines.local import kernel
+from everup.engines.local.gate import Launch
+from everup.engines.local.home import Home
+from everup.engines.local.listeners import in_use, owner
+from everup.engines.local.programs import Programs
+from everup.model.desired import Node, Part, Tcp
+from everup.model.errors import EngineError, NodeFailed
+
+_PASSED_ON = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def prepare(node: Node, home: Home, marker: str, programs: Programs, extra_args: tuple[str, ...]) -> Launch:
+    """Everything needed to start `node`. Blocks for some milliseconds when a program is looked at for the first time.
+
+    Raises:
+        NodeFailed: its program is missing or its directory is.
+    """
+    env = _environment(node, home, marker)
+    cwd = home.fill(node.cwd) if node.cwd else str(home.path)
+    if not Path(cwd).is_dir():
+        raise NodeFailed(f"{node.id}: its directory {cwd} does not exist", "Correct `cwd` in the spec.", node=node.id)
+    words = [_find(node, programs, env["PATH"], cwd), *map(home.fill, (*node.args, *extra_args))]
+    return Launch(words=words, env=env, cwd=cwd, log=home.path / "out.log")
+
+
+def check_ports(node: Node) -> None:
+    """See that nobody listens where `node` is going to.
+
+    Raises:
+        NodeFailed: somebody does (code `engine.address_in_use`), or nobody can.
+    """
+    for name, address in node.ports.items():
+        try:
+            taken = in_use(address)
+        except OSError as error:
+            raise NodeFailed(
+                f"{node.id}: cannot listen on {address} ({name}): {error.strerror}",
+                "See what this machine lacks: everup doctor",
+                code="engine.address_unusable",
+                node=node.id,
+            ) from error
+        if taken:
+            raise _address_in_use(node, name, address)
+
+
+def _address_in_use(node: Node, name: str, address: Tcp) -> NodeFailed:
+    who = owner(address) or "another process"
+    return NodeFailed(
+        f"{node.id}: {address} ({name}) is in use by {who}",
+        "Stop that process; Everup tries again by itself.",
+        code="engine.address_in_use",
+        node=node.id,
+        address=str(address),
+    )
+
+
+def _environment(node: Node, home: Home, marker: str) -> dict[str, str]:
+    base = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    own: Mapping[str, str] = {**node.ambient, **node.env}
+    filled = {name: home.fill(text) for name, text in own.items()}
+    return {"PATH": _PATH, **base, **filled, kernel.MARKER: marker}
+
+
+def _find(node: Node, programs: Programs, path: str, cwd: str) -> str:
+    """The program's file. An instance runs the user's words, so its PATH comes first; other nodes are Everup's own."""
+    name = node.program
+    if "/" in name:
+        place = Path(cwd, name)
+        if place.is_file() and os.access(place, os.X_OK):
+            return str(place)
+        raise _missing(node, f"{place} {'cannot be executed' if place.exists() else 'does not exist'}")
+    on_path = shutil.which(name, path=path)
+    if node.part == Part.INSTANCE and on_path:
+        return on_path
+    if programs.knows(name):
+        try:
+            return str(programs.find(name).path)
+        except EngineError as error:
+            raise _missing(node, error.message, error.hint) from error
+    if on_path:
+        return on_path
+    raise _missing(node, f"{name} is not in its PATH ({path})")
+
+
+def _missing(node: Node, because: str, hint: str = "") -> NodeFailed:
+    return NodeFailed(
+        f"{node.id}: its program {node.program} cannot be started: {because}",
+        hint or "Install it, or correct the spec; everup doctor says what Everup finds on this machine.",
+        code="engine.program_missing",
+        node=node.id,
+        program=node.program,
+    )
