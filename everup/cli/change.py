@@ -1,0 +1,128 @@
+"""Changing what runs: scale, limit, restart."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from everup.cli.apply import Timeout, seconds
+from everup.cli.complete import labels
+from everup.cli.exits import INTERRUPTED
+from everup.cli.session import Session, session_of, shorten
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from everup.cli.client import Client, Json
+
+Label = Annotated[str, typer.Argument(metavar="LABEL", help="The service.", autocompletion=labels)]
+Count = Annotated[int, typer.Argument(metavar="N", min=0, help="How many instances.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow until it is done.")]
+
+
+def scale(context: typer.Context, label: Label, count: Count, wait: Wait = True, timeout: Timeout = "120s") -> None:
+    """Run N instances of a service, within its limit.
+
+    Examples:
+
+      everup scale web 5
+
+      everup scale web 2 --no-wait
+    """
+    _set(session_of(context), label, "scale", count, seconds(timeout) if wait else None)
+
+
+def limit(context: typer.Context, label: Label, count: Count) -> None:
+    """Allow a service up to N instances.
+
+    Examples:
+
+      everup limit web 9
+    """
+    _set(session_of(context), label, "limit", count, None)
+
+
+def restart(context: typer.Context, label: Label, wait: Wait = True, timeout: Timeout = "120s") -> None:
+    """Restart every node of a service, one at a time, so that it goes on working.
+
+    Examples:
+
+      everup restart web
+    """
+    session = session_of(context)
+    from everup.cli import render
+    from everup.cli.daemon import control
+
+    with control(session) as client:
+        name = session.name(client)
+        _ask(session, client, name, label, ("restart", {}), seconds(timeout) if wait else None)
+    if session.as_json:
+        render.show_json({"label": label, "done": wait})
+    else:
+        print(
+            f"{label} was restarted"
+            if wait
+            else f"{label} is being restarted; everup status {label} shows how far it is"
+        )
+
+
+def _set(session: Session, label: str, what: str, count: int, timeout_s: float | None) -> None:
+    from everup.cli import render
+    from everup.cli.client import service_in
+    from everup.cli.daemon import control
+
+    with control(session) as client:
+        name = session.name(client)
+        before = service_in(client.get(f"environments/{name}"), label)
+        change = _ask(session, client, name, label, (what, {"count": count}), timeout_s)
+        body = client.get(f"environments/{name}")
+    after = service_in(body, label)
+    file = body["file"]
+    declared = _declared(file, label, what)
+    if session.as_json:
+        render.show_json(
+            {"label": label, what: after[what], "before": before[what], "file_says": declared, "change": change}
+        )
+        return
+    noun = "instances" if what == "scale" else "instances allowed"
+    if before[what] == after[what]:
+        print(f"{label}: {after[what]} {noun}, as before")
+    else:
+        print(f"{label}: {before[what]} → {after[what]} {noun}")
+    if declared is not None and declared != after[what]:
+        print(f"{shorten(file)} still says {declared}; the next `everup up` sets it back")
+
+
+def _ask(
+    session: Session, client: "Client", name: str, label: str, request: "tuple[str, Json]", timeout_s: float | None
+) -> "Json":
+    """Send the request, and with `timeout_s` follow until the service is as declared."""
+    from everup.cli.progress import Follower, Screen, settle
+
+    follower = Follower(client, name)
+    answer = client.post(f"environments/{name}/services/{label}/{request[0]}", request[1])
+    if timeout_s is None:
+        return answer
+    try:
+        with Screen(f"{request[0]} {label}", quiet=session.as_json) as screen:
+            settle(follower, screen, timeout_s=timeout_s, label=label)
+    except KeyboardInterrupt:
+        print(f"\nstopped watching; the control plane goes on with it: everup status {label}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    return answer
+
+
+def _declared(file: "str | Path", label: str, what: str) -> int | None:
+    """What the spec file says of `what` now; None when it says nothing or cannot be read."""
+    from pathlib import Path
+
+    from everup.kinds import load_kinds
+    from everup.model.errors import EverupError
+    from everup.specfile.parse import parse
+
+    try:
+        environment = parse(Path(file).read_text(encoding="utf-8"), str(file), load_kinds())
+    except (EverupError, OSError, UnicodeDecodeError):
+        return None
+    value = getattr(environment.services.get(label), what, None)
+    return value if isinstance(value, int) else None

@@ -1,0 +1,137 @@
+"""The API as the commands use it: JSON over the private Unix socket; failures are `EverupError`s again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from everup.model.errors import (
+    EverupError,
+    Flaw,
+    NotFound,
+    NotPermitted,
+    Refused,
+    SpecError,
+)
+from everup.runtime.home import Home
+
+Json = dict[str, Any]
+
+_CLASSES: Mapping[int, type[EverupError]] = {403: NotPermitted, 404: NotFound, 409: Refused}
+
+
+class Gone(EverupError):
+    """Nobody listens on the socket, or whoever did went away."""
+
+    default_code = "control.gone"
+
+
+class Mute(EverupError):
+    """A control plane is there, and does not answer in time."""
+
+    default_code = "control.mute"
+
+
+class Client:
+    """A connection to the control plane of `home`.
+
+    Every method raises the error that the control plane reported, `Gone` or `Mute` when it reports nothing.
+    """
+
+    def __init__(self, home: Home) -> None:
+        home.check()
+        self._socket = home.socket
+        self._http = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(home.socket)),
+            base_url="http://everup/v1/",
+            timeout=httpx.Timeout(30.0, connect=2.0),
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Json:
+        """The JSON object at `path`, relative to /v1."""
+        return self._ask("GET", path, params=params)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
+        """Send an object to `path`, relative to /v1, and return the answer."""
+        return self._ask("POST", path, json=body if body is not None else {})
+
+    def lines(self, path: str, **params: Any) -> Iterator[Json]:
+        """The objects of a stream, as they come; ends when the control plane ends it."""
+        try:
+            with self._http.stream(
+                "GET", path, params=_plain(params), timeout=httpx.Timeout(None, connect=2.0)
+            ) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise error_of(answer.status_code, _body(answer))
+                for line in answer.iter_lines():
+                    if not line:
+                        continue
+                    one = json.loads(line)
+                    if "error" in one and "code" in one["error"]:
+                        raise error_of(one["error"]["status"], one["error"])
+                    yield one
+        except httpx.TransportError as error:
+            raise self._gone(error) from error
+
+    def _ask(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None) -> Json:
+        try:
+            answer = self._http.request(method, path, params=_plain(params or {}), json=json)
+        except httpx.TransportError as error:
+            raise self._gone(error) from error
+        if answer.is_error:
+            raise error_of(answer.status_code, _body(answer))
+        body: Json = answer.json()
+        return body
+
+    def _gone(self, error: httpx.TransportError) -> EverupError:
+        if isinstance(error, httpx.TimeoutException):
+            return Mute(
+                f"the control plane behind {self._socket} does not answer", "everup doctor says where its log is."
+            )
+        return Gone("the control plane went away", "Run the command again: it is started anew and adopts what runs.")
+
+
+def error_of(status: int, body: Json) -> EverupError:
+    """The error that an answer tells of."""
+    if body.get("flaws"):
+        flaws = tuple(Flaw(**{**flaw, "accepted": tuple(flaw["accepted"])}) for flaw in body["flaws"])
+        return SpecError(body.get("file") or "everup.yaml", flaws)
+    cls = _CLASSES.get(status, EverupError)
+    return cls(
+        body.get("message") or f"the control plane answered {status}",
+        body.get("hint") or "",
+        code=body.get("code") or "failed",
+        **({"at": body["at"]} if body.get("at") else {}),
+    )
+
+
+def _body(answer: httpx.Response) -> Json:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in params.items()}
+
+
+def service_in(body: Json, label: str) -> Json:
+    """One service of a status.
+
+    Raises:
+        NotFound: it has none of that label; the hint names those it has.
+    """
+    for one in body["services"]:
+        if one["label"] == label:
+            found: Json = one
+            return found
+    known = ", ".join(one["label"] for one in body["services"])
+    raise NotFound(f"{body['environment']} has no service {label}", f"It has: {known}" if known else "", label=label)

@@ -1,0 +1,150 @@
+"""The machine: what it has and lacks, the schema of spec files, the control plane in the foreground."""
+
+import os
+import platform
+import resource
+import sys
+from dataclasses import asdict, dataclass
+
+import typer
+
+from everup.cli.exits import UNHEALTHY
+from everup.cli.session import Session, session_of
+from everup.model.errors import EverupError
+
+DESCRIPTORS = 4096
+"""Open files that a process should be allowed: an endpoint with a thousand clients needs two each."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of `doctor`; `needed` things that are missing make it end with 3."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def doctor(context: typer.Context) -> None:
+    """Say what this machine has and lacks for Everup, and the command that brings it.
+
+    Ends with 3 when something needed is missing.
+
+    Examples:
+
+      everup doctor
+
+      everup doctor --json
+    """
+    session = session_of(context)
+    from everup.cli import render
+
+    checks = [*_programs(session), *_kernel(), *_control(session)]
+    ok = all(one.ok for one in checks if one.needed)
+    if session.as_json:
+        render.show_json({"ok": ok, "checks": [asdict(one) for one in checks]})
+    else:
+        render.show(render.checks([asdict(one) for one in checks]))
+        print(
+            "\nthis machine has what Everup needs"
+            if ok
+            else "\nsomething is missing; the lines with ○ say what brings it"
+        )
+    if not ok:
+        raise typer.Exit(UNHEALTHY)
+
+
+def _programs(session: Session) -> list[Check]:
+    from everup.engines.local.programs import Programs
+
+    settings: dict[str, str] = {}
+    if session.find_file():
+        try:
+            settings = dict(session.parse()[1].programs)
+        except EverupError:
+            settings = {}  # a wrong spec is not this command's subject
+    checks = []
+    for one in Programs(settings, os.environ).survey():
+        if one.program:
+            found = f"{one.program.version}  {one.program.path}  ({one.program.origin})".strip()
+            checks.append(Check(one.name, True, found))
+        else:
+            checks.append(Check(one.name, False, one.problem, one.remedy))
+    return checks
+
+
+def _kernel() -> list[Check]:
+    from everup.engines.local.ports import loopback_range_usable
+
+    new = sys.version_info >= (3, 11)
+    python = Check("python version", new, platform.python_version(), "" if new else "Install Python 3.11 or newer.")
+    watched = "pidfd: exits are seen at once" if _has_pidfd() else "no pidfd: exits are seen within 50 ms"
+    exits = Check("exits", _has_pidfd(), watched, "" if _has_pidfd() else "Linux 5.3 or newer has it.", needed=False)
+    usable = loopback_range_usable()
+    loopback = Check(
+        "loopback addresses",
+        usable,
+        "127.0.0.0/8: every node gets an address of its own"
+        if usable
+        else "only 127.0.0.1: nodes get ports of their own",
+        needed=False,
+    )
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = hard == resource.RLIM_INFINITY or hard >= DESCRIPTORS
+    words = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
+    files = Check("open files", many, f"up to {words} per process", "" if many else "ulimit -Hn 65536", needed=False)
+    return [python, exits, loopback, files]
+
+
+def _has_pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _control(session: Session) -> list[Check]:
+    from everup.cli.daemon import answering
+
+    home = session.home
+    try:
+        client = answering(home)
+        found = client.get("control") if client else None
+    except EverupError as error:
+        return [Check("home", False, error.message, error.hint)]
+    running = (
+        f"pid {found['pid']}, runs {', '.join(found['running']) or 'nothing'}" if found else "none runs; up starts one"
+    )
+    return [Check("home", True, str(home.path)), Check("control plane", True, f"{running}; its log: {home.log}")]
+
+
+def schema(context: typer.Context) -> None:
+    """Print the JSON Schema of everup.yaml, for editors.
+
+    Examples:
+
+      everup schema > everup.schema.json
+    """
+    from everup.cli import render
+    from everup.kinds import load_kinds
+    from everup.specfile.schema import schema as schema_of
+
+    render.show_json(schema_of(load_kinds()))
+
+
+def serve(context: typer.Context) -> None:
+    """Run the control plane in the foreground, until Ctrl-C; up starts one in the background by itself.
+
+    What runs goes on running when it ends.
+
+    Examples:
+
+      everup serve
+    """
+    home = session_of(context).home
+    home.prepare()
+    environ = {**os.environ, "EVERUP_HOME": str(home.path)}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve"], environ)

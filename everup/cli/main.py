@@ -1,0 +1,131 @@
+"""The command `everup`: its commands, its global options, and the one place where every failure ends."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from everup import __version__
+from everup.cli import apply, change, look, machine, use
+from everup.cli.arguments import hoist
+from everup.cli.exits import DONE, FAILED, INTERRUPTED, USAGE, Usage, code_of, report, unexpected
+from everup.cli.session import Session, session_of
+from everup.model.errors import EverupError
+
+EPILOG = "The options -f, -e, --json and --yes work before and after a command's name."
+
+app = typer.Typer(
+    name="everup",
+    help="Keeps the services of an environment up: one file declares them, everup up runs them.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
+    "Bring up and take down": (apply.up, apply.plan, apply.down),
+    "Look": (look.status, look.events, look.logs),
+    "Connect": (use.env, use.run, use.connect, use.shell),
+    "Change": (change.scale, change.limit, change.restart),
+    "This machine": (machine.doctor, machine.schema, machine.serve),
+}
+"""Heading of the help -> its commands, each named like its function."""
+
+for _heading, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(_command.__name__, rich_help_panel=_heading, epilog=EPILOG)(_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"everup {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="The spec file; default: everup.yaml here or in a folder above."
+        ),
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", "-e", metavar="NAME", help="The environment; default: the spec file's."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False,
+) -> None:
+    """Note the global options for the command that follows."""
+    session = session_of(context)
+    session.file, session.environment, session.as_json, session.yes = file, environment, as_json, yes
+
+
+def run() -> None:
+    """The entry point of the command; never shows a traceback."""
+    words, tail = hoist(sys.argv[1:])
+    session = Session(tail=tail, as_json="--json" in words)
+    code = DONE
+    try:
+        code = _invoke(words, session)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence()
+    except EverupError as error:
+        code = code_of(error)
+        _report(error, session)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        print("\ninterrupted; whatever runs goes on running", file=sys.stderr)
+    except Exception as error:
+        code = FAILED
+        _report(unexpected(error, session.home.path), session)
+    sys.exit(code)
+
+
+def _invoke(words: list[str], session: Session) -> int:
+    try:
+        code = app(words, prog_name="everup", standalone_mode=False, obj=session)
+    except typer.Abort:
+        print("stopped; nothing was changed", file=sys.stderr)
+        return FAILED
+    except typer.Exit as error:
+        return error.exit_code
+    except _PARSE_ERROR as error:
+        return _misused(error, session)
+    return code if isinstance(code, int) else DONE
+
+
+_PARSE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""What the argument parser raises, whichever edition of it typer brings."""
+
+
+def _misused(error: Exception, session: Session) -> int:
+    describe = getattr(error, "format_message", None)
+    message = str(describe() if describe else error).strip()
+    if not message:  # the help was shown instead
+        return USAGE
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "everup"
+    first = message[0].lower() + message[1:] if message else "the command line makes no sense"
+    _report(Usage(first.rstrip("."), f"{command} --help shows what is possible."), session)
+    return USAGE
+
+
+def _report(error: EverupError, session: Session) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        report(error, as_json=session.as_json)
+
+
+def _silence() -> None:
+    """Whoever read our output has gone: write the rest nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,171 @@
+"""Following a change until it is done: live on a terminal, line by line elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from everup.cli import render
+from everup.cli.client import Client
+from everup.model.errors import EverupError, NotFound
+
+Json = dict[str, Any]
+
+POLL_S = 0.15
+HOPELESS_S = 6.0
+"""Seconds after which a start is given up when everything that lacks has failed again and again."""
+
+
+class NotReady(EverupError):
+    """A change was taken up, and is not done in time."""
+
+    default_code = "not_ready"
+
+
+class Screen:
+    """Shows how far it is; a context manager.
+
+    On a terminal the services with a spinner and the newest event, gone at the end; elsewhere one line per event.
+    `quiet` shows lines on stderr, so that stdout stays one JSON object.
+    """
+
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        self._title = title
+        self._console = render.console(stderr=quiet)
+        self._live = Live(console=self._console, transient=True, auto_refresh=True, refresh_per_second=12)
+        self._is_live = self._console.is_terminal and not quiet
+        self._newest: Json | None = None
+
+    def __enter__(self) -> "Screen":
+        if self._is_live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_live:
+            self._live.stop()
+
+    def show(self, body: Json | None, events: list[Json]) -> None:
+        """Draw the newest state."""
+        if not self._is_live:
+            for event in events:
+                self._console.print(render.event_line(event))
+            return
+        self._newest = events[-1] if events else self._newest
+        rows = [render.service_row(one) for one in body["services"]] if body else []
+        parts: list[RenderableType] = [Spinner("dots", Text(self._title), style="cyan"), Text(), render.grid(rows)]
+        if self._newest:
+            parts += [Text(), Text.assemble("  ", render.event_line(self._newest))]
+        self._live.update(Group(*parts))
+
+
+class Follower:
+    """Asks again and again how an environment does, from the moment it was made."""
+
+    def __init__(self, client: Client, environment: str) -> None:
+        self._client = client
+        self._path = f"environments/{environment}"
+        self._seq = 0
+        with contextlib.suppress(NotFound):
+            for event in client.lines(f"{self._path}/events", after=0, follow=False):
+                self._seq = event["seq"]
+
+    def watch(self, screen: Screen, timeout_s: float) -> Iterator[tuple[float, Json | None]]:
+        """Show and yield (seconds since the beginning, status) until `timeout_s`; None: it is gone."""
+        begun_s = time.monotonic()
+        while True:
+            body, events = self._look()
+            screen.show(body, events)
+            spent_s = time.monotonic() - begun_s
+            yield spent_s, body
+            if spent_s >= timeout_s:
+                return
+            time.sleep(POLL_S)
+
+    def _look(self) -> tuple[Json | None, list[Json]]:
+        try:
+            events = list(self._client.lines(f"{self._path}/events", after=self._seq, follow=False))
+            body = self._client.get(self._path)
+        except NotFound:
+            return None, []
+        if events:
+            self._seq = events[-1]["seq"]
+        return body, events
+
+    def last_lines(self, node: str, count: int) -> list[str]:
+        """The newest lines that a node printed; empty when there are none to be had."""
+        try:
+            return [one["line"] for one in self._client.lines(f"{self._path}/logs/{node}", lines=count, follow=False)]
+        except EverupError:
+            return []
+
+
+def settle(follower: Follower, screen: Screen, *, timeout_s: float, label: str | None = None) -> Json:
+    """Follow until everything, or the service `label`, is as declared and healthy; returns that status.
+
+    Raises:
+        NotReady: it is not within `timeout_s` seconds, or what lacks only fails again and again.
+        NotFound: the environment is gone.
+    """
+    hopeless_since_s: float | None = None
+    spent_s, body = 0.0, None
+    for spent_s, body in follower.watch(screen, timeout_s):
+        if body is None:
+            raise NotFound("the environment is gone: somebody destroyed it meanwhile")
+        if body["stopped"]:
+            raise NotReady("the environment was stopped meanwhile", "everup up starts it again", code="stopped")
+        if settled(body, label):
+            return body
+        if not hopeless(body, label):
+            hopeless_since_s = None
+        elif hopeless_since_s is None:
+            hopeless_since_s = spent_s
+        elif spent_s - hopeless_since_s >= HOPELESS_S:
+            break
+    assert body is not None
+    raise _not_ready(follower, body, label, spent_s)
+
+
+def settled(body: Json, label: str | None = None) -> bool:
+    """Is everything, or one service, as declared and healthy?"""
+    if label is None:
+        return bool(body["settled"])
+    service = next((one for one in body["services"] if one["label"] == label), None)
+    if service is None:
+        return False
+    own = {node["id"] for node in service["nodes"]}
+    return service["health"] == "healthy" and not any(one["node"] in own for one in body["pending"])
+
+
+def hopeless(body: Json, label: str | None = None) -> bool:
+    """Does everything that lacks, and waits for nothing else, fail to start?"""
+    waiting = {one["node"] for one in body["waiting"]}
+    nodes = [node for node in _lacking(body, label) if node["id"] not in waiting]
+    return bool(nodes) and all(node["failure"] for node in nodes)
+
+
+def _lacking(body: Json, label: str | None) -> list[Json]:
+    services = [one for one in body["services"] if label in (None, one["label"])]
+    return [node for one in services for node in one["nodes"] if node["health"] != "ready"]
+
+
+def _not_ready(follower: Follower, body: Json, label: str | None, spent_s: float) -> NotReady:
+    lacking = sorted(_lacking(body, label), key=lambda node: not node["failure"])
+    labels = [one["label"] for one in body["services"] if any(node in one["nodes"] for node in lacking)]
+    words = [f"{', '.join(labels) or body['environment']} is not ready after {spent_s:.0f} s"]
+    for node in lacking[:4]:
+        words.append(f"    {node['id']} is {node['health']}: {node['because'] or 'not looked at yet'}")
+    words += [f"    and {len(lacking) - 4} more"] if len(lacking) > 4 else []
+    words += [f"    {one['action']} {one['node']}: {one['because']}" for one in body["pending"]] if not lacking else []
+    failed = next((node["id"] for node in lacking), None)
+    lines = follower.last_lines(failed, 6) if failed else []
+    if lines:
+        words += [f"  the last lines of {failed}:", *(f"    {line}" for line in lines)]
+    more = f"everup logs {failed} shows more. " if failed else ""
+    hint = f"{more}The control plane goes on trying; everup down stops everything."
+    return NotReady("\n".join(words), hint, at=failed or body["environment"])

@@ -1,0 +1,228 @@
+"""What people see: calm, aligned, with a shape beside every colour."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Json = dict[str, Any]
+
+SIGNS = {
+    "healthy": ("●", "green"),
+    "ready": ("●", "green"),
+    "degraded": ("◐", "yellow"),
+    "suspect": ("◐", "yellow"),
+    "starting": ("◌", "cyan"),
+    "down": ("○", "red"),
+    "hung": ("◒", "red"),
+    "unknown": ("·", "dim"),
+}
+"""Health of a service or node -> shape and colour."""
+
+CHANGE_SIGNS = {"start": ("+", "green"), "stop": ("-", "red"), "replace": ("~", "yellow"), "reload": ("~", "cyan")}
+
+NOT_A_TERMINAL = 10_000
+"""Columns where nobody looks at a window: nothing is cut."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Where text for people goes; cut to the window only where there is one."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = NOT_A_TERMINAL
+    return made
+
+
+def show(*parts: RenderableType) -> None:
+    """Print to stdout."""
+    console().print(*parts)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON value to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Group:
+    """The status of an environment: a heading, a line per service, its nodes if asked, the last incident.
+
+    Args:
+        body: as `everup status --json` prints it.
+        labels: only these services; all when empty.
+        nodes: with one line per node.
+    """
+    services = [one for one in body["services"] if not labels or one["label"] in labels]
+    parts: list[RenderableType] = [heading(body), Text()]
+    if nodes:
+        for service in services:
+            parts += [grid([service_row(service)]), grid([node_row(one) for one in service["nodes"]], indent=4), Text()]
+    else:
+        parts += [grid([service_row(one) for one in services]), Text()] if services else []
+    if body["leaving"]:
+        parts += [Text(f"  leaving  {', '.join(one['id'] for one in body['leaving'])}", "yellow"), Text()]
+    incident = body.get("incident")
+    if incident and (not labels or incident["service"] in labels):
+        parts += [Text.assemble("  last incident  ", (clock(incident["at"]), "bold"), "  ", incident["text"]), Text()]
+    return Group(*parts[:-1])
+
+
+def heading(body: Json) -> Text:
+    """`shop · local · healthy`, and in words what is not."""
+    word = "stopped" if body["stopped"] else body["health"]
+    colour = "dim" if body["stopped"] else SIGNS[body["health"]][1]
+    text = Text.assemble((body["environment"], "bold"), " · ", body["engine"], " · ", (word, colour))
+    troubled = [one["label"] for one in body["services"] if one["health"] != "healthy"]
+    if body["stopped"]:
+        text.append(" · its data is kept; everup up starts it again")
+    elif troubled and len(troubled) < len(body["services"]):
+        text.append(f" · {', '.join(troubled)}")
+    elif body["health"] == "healthy" and body["pending"]:
+        text.append(" · changes are on their way")
+    return text
+
+
+def service_row(service: Json) -> list[Text]:
+    """Label, kind, health, endpoint, remark."""
+    kind = service["kind"] + (" HA" if service["ha"] else "")
+    if service["limit"] is not None:
+        kind += f" ×{service['scale']}"
+    return [
+        Text(service["label"], "bold"),
+        Text(kind),
+        _health(service["health"]),
+        Text(service["endpoint"] or "", "cyan"),
+        Text(_remark(service), "" if service["health"] == "healthy" else "yellow"),
+    ]
+
+
+def _remark(service: Json) -> str:
+    if service["health"] != "healthy":
+        return str(service["because"])
+    if service["limit"] is not None:
+        return f"{service['scale']} of {service['limit']} allowed"
+    if service["primary"] and service["primary_since"]:
+        return f"primary {service['primary']} since {clock(service['primary_since'])}"
+    return f"primary {service['primary']}" if service["primary"] and service["ha"] else ""
+
+
+def node_row(node: Json) -> list[Text]:
+    """Id, role, health, address, pid, age, and what is worth a word."""
+    address = f"{node['address']}:{node['port']}" if node["address"] else ""
+    return [
+        Text(node["id"]),
+        Text(node["role"] or "", "magenta" if node["role"] == "primary" else ""),
+        _health(node["health"]),
+        Text(address, "cyan"),
+        Text(f"pid {node['pid']}" if node["pid"] else "", "dim"),
+        Text(f"up {age(node['since'])}" if node["since"] else "", "dim"),
+        Text(_node_remark(node), "" if node["health"] == "ready" else "yellow"),
+    ]
+
+
+def _node_remark(node: Json) -> str:
+    words = []
+    if not node["declared"]:
+        words.append("no longer declared")
+    if node["health"] != "ready" and node["because"]:
+        words.append(node["because"])
+    if node["role"] == "replica" and node["lag_bytes"] is not None:
+        words.append(f"lag {_bytes(node['lag_bytes'])}")
+    if node["restarts"]:
+        words.append(f"{node['restarts']} restart{'s' if node['restarts'] != 1 else ''}")
+    return " · ".join(words)
+
+
+def changes(found: Iterable[Json]) -> Group:
+    """A plan as a diff."""
+    rows = []
+    for one in found:
+        sign, colour = CHANGE_SIGNS.get(one["action"], ("~", "yellow"))
+        rows.append(
+            [Text(sign, f"bold {colour}"), Text(one["action"], colour), Text(one["node"]), Text(one["because"], "dim")]
+        )
+    return Group(grid(rows))
+
+
+def checks(found: Iterable[Json]) -> Group:
+    """What `doctor` found, and what brings what is missing."""
+    rows = []
+    for one in found:
+        sign, colour = ("●", "green") if one["ok"] else ("○", "red") if one["needed"] else ("◐", "yellow")
+        rows.append([Text(sign, colour), Text(one["name"], "bold"), Text(one["found"]), Text(one["remedy"], "yellow")])
+    return Group(grid(rows))
+
+
+def event_line(event: Json) -> Text:
+    """An event: when, and what happened."""
+    bad = event["name"] in {"node.exited", "node.hung", "node.failed", "service.down", "internal.error"}
+    good = event["name"] in {"service.healthy", "node.recovered", "primary.changed"}
+    return Text.assemble((clock(event["at"]), "dim"), "  ", (event["text"], "red" if bad else "green" if good else ""))
+
+
+def clock(iso: str) -> str:
+    """A UTC moment as local time of day; with the date when it was not today."""
+    moment = _moment(iso)
+    if moment is None:
+        return iso
+    local = moment.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
+
+
+def age(iso: str) -> str:
+    """How long ago a UTC moment was, in one unit."""
+    moment = _moment(iso)
+    if moment is None:
+        return "?"
+    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _moment(iso: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(iso)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _health(word: str) -> Text:
+    sign, colour = SIGNS.get(word, ("·", "dim"))
+    return Text(f"{sign} {word}", colour)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def grid(rows: Sequence[Sequence[Text]], *, indent: int = 2) -> Table:
+    """Rows in aligned columns, empty ones left out; the last is cut at the edge of a window."""
+    table = Table.grid(padding=(0, 3, 0, 0), pad_edge=False)
+    table.add_column(width=indent - 3 if indent > 3 else 0)
+    width = max((len(row) for row in rows), default=0)
+    used = [column for column in range(width) if any(row[column].plain for row in rows)]
+    for column in used:
+        last = column == used[-1]
+        table.add_column(
+            no_wrap=True, overflow="ellipsis" if last else "ignore", min_width=None if last else _wide(rows, column)
+        )
+    for row in rows:
+        table.add_row(Text(), *(row[column] for column in used))
+    return table
+
+
+def _wide(rows: Sequence[Sequence[Text]], column: int) -> int:
+    return max(row[column].cell_len for row in rows)
