@@ -13,7 +13,7 @@ from benchmarks.table import Row, progress, publish
 from tests.journal import acknowledged, longest_gap_s, lost
 from tests.writers import CLIENTS, Writer, missing
 
-FAULTS = ("kill", "node-loss", "hang", "control-dead")
+FAULTS = ("kill", "node-loss", "hang", "control-dead", "full-speed")
 PATIENCE_S = 90.0
 
 
@@ -115,14 +115,15 @@ def everup_runs(runs: int, faults: list[str], size_gb: float, results: Results) 
         if size_gb:
             fill(group.variables()["REDIS_URL"], int(size_gb * 1e9))
             group.settle()
-        for fault in faults:
+        for fault in [fault for fault in faults if fault != "full-speed"]:
             for run in range(runs):
                 progress(f"{name} · {fault} · run {run + 1} of {runs}")
                 one_fault(group, fault, (name, fault), results)
-        for wait in (False, True) if not size_gb else ():
+        for wait in (False, True) if "full-speed" in faults else ():
+            label = "4 at full speed" + ", WAIT 1" * wait
             for run in range(runs):
-                progress(f"{name} · full speed{' with WAIT 1' if wait else ''} · run {run + 1} of {runs}")
-                one_kill_at_full_speed(group, wait, (name, "kill", "4 at full speed" + ", WAIT 1" * wait), results)
+                progress(f"{name} · {label} · run {run + 1} of {runs}")
+                one_kill_at_full_speed(group, wait, (name, "kill", label), results)
 
 
 def stock_runs(name: str, runs: int, faults: list[str], results: Results) -> None:
