@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 Json = dict[str, Any]
@@ -25,6 +24,9 @@ SIGNS = {
 """Health of a service or node -> shape and colour."""
 
 CHANGE_SIGNS = {"start": ("+", "green"), "stop": ("-", "red"), "replace": ("~", "yellow"), "reload": ("~", "cyan")}
+
+GAP = 3
+"""Blanks between two columns."""
 
 NOT_A_TERMINAL = 10_000
 """Columns where nobody looks at a window: nothing is cut."""
@@ -208,21 +210,16 @@ def _bytes(count: int) -> str:
     return f"{size:.1f} GB"
 
 
-def grid(rows: Sequence[Sequence[Text]], *, indent: int = 2) -> Table:
-    """Rows in aligned columns, empty ones left out; the last is cut at the edge of a window."""
-    table = Table.grid(padding=(0, 3, 0, 0), pad_edge=False)
-    table.add_column(width=indent - 3 if indent > 3 else 0)
+def grid(rows: Sequence[Sequence[Text]], *, indent: int = 2) -> Group:
+    """Rows in aligned columns, empty ones left out; a row too long for the window is cut."""
     width = max((len(row) for row in rows), default=0)
-    used = [column for column in range(width) if any(row[column].plain for row in rows)]
-    for column in used:
-        last = column == used[-1]
-        table.add_column(
-            no_wrap=True, overflow="ellipsis" if last else "ignore", min_width=None if last else _wide(rows, column)
-        )
+    wide = [max(row[column].cell_len for row in rows) for column in range(width)]
+    lines = []
     for row in rows:
-        table.add_row(Text(), *(row[column] for column in used))
-    return table
-
-
-def _wide(rows: Sequence[Sequence[Text]], column: int) -> int:
-    return max(row[column].cell_len for row in rows)
+        line = Text(" " * indent, no_wrap=True, overflow="ellipsis")
+        for cell, cells in zip(row, wide, strict=True):
+            if cells:
+                line.append_text(cell).append(" " * (cells - cell.cell_len + GAP))
+        line.rstrip()
+        lines.append(line)
+    return Group(*lines)
