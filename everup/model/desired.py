@@ -224,7 +224,8 @@ class Blueprint:
     """All that a kind says about one service.
 
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
-    `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them.
+    `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
+    that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
     """
 
     label: str
@@ -239,11 +240,12 @@ class Blueprint:
     rules: tuple[Rule, ...] = ()
     scale: int = 1
     limit: int | None = None
+    retiring: tuple[Node, ...] = ()
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""
         return tuple(node for node in self.nodes if node.part == part)
 
     def node(self, node_id: NodeId) -> Node | None:
-        """The node with that id, if the service has it."""
-        return next((node for node in self.nodes if node.id == node_id), None)
+        """The node with that id, declared or retiring, if the service has it."""
+        return next((node for node in (*self.nodes, *self.retiring) if node.id == node_id), None)

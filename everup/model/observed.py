@@ -44,6 +44,7 @@ class NodeState:
 
     Attributes:
         running: its main process exists.
+        service: the label it was started for.
         digest, files_digest: of the node it was started as.
         since_utc: start of the process, ISO 8601.
         has_data: everything named by `Node.keeps` is there.
@@ -55,6 +56,7 @@ class NodeState:
     """
 
     running: bool
+    service: str = ""
     digest: str = ""
     files_digest: str = ""
     pid: int | None = None
@@ -92,14 +94,16 @@ class Reading:
 class NodeStatus:
     """The verdict on one node: engine state and probe history combined.
 
-    `reading` is the newest good or bad answer, kept when the node falls silent; `read_s` and `since_s` (of `health`)
-    are monotonic seconds. `misses` counts unanswered probes in a row; `silent_since_s` is when the first of them was sent.
+    `reading` is the newest answer, kept when the node falls silent. Monotonic seconds: `read_s` of that answer,
+    `good_s` of the newest answer that was ready, `since_s` of `health`. `misses` counts unanswered probes in a row;
+    `silent_since_s` is when the first of them was sent.
     """
 
     health: Health = Health.UNKNOWN
     state: NodeState = NodeState(running=False)
     reading: Reading | None = None
     read_s: float = 0.0
+    good_s: float = 0.0
     since_s: float = 0.0
     misses: int = 0
     silent_since_s: float | None = None
@@ -118,10 +122,14 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class Group:
-    """What Everup has durably recorded of a service with a primary. Generation 0: never had one."""
+    """What Everup has durably recorded of a service with a primary. Generation 0: never had one.
+
+    `marked` is the newest generation that any node's data was marked with; 0 while the service has never held data.
+    """
 
     primary: NodeId | None = None
     generation: int = 0
+    marked: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One environment at one moment, declared and observed together: what `status`, `check` and the dashboard are drawn from."""
+"""One environment at one moment, declared and observed together: what `status` is drawn from."""
 
 from dataclasses import dataclass
 

@@ -66,7 +66,7 @@ class Environment(Frozen):
     engine: str = Field(default="local", description="Where it runs: local.")
     programs: dict[str, str] = Field(
         default_factory=dict,
-        description="Paths of server programs to use instead of those found, e.g. {redis-server: /usr/bin/redis-server}.",
+        description="Paths of server programs to use instead of those found: {redis-server: /usr/bin/redis-server}.",
     )
     services: dict[Label, Service] = Field(default_factory=dict, description="Services by label.")
 

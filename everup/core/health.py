@@ -1,0 +1,144 @@
+"""From answers and silence to a verdict: the health of a node as a table, the health of a service as a sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from everup.model.desired import Blueprint, Part
+from everup.model.observed import Health, NodeState, NodeStatus, Reading, Role, View
+
+
+class Answer(StrEnum):
+    """What was learnt of a node since the last verdict."""
+
+    STARTED = "started"  # the engine runs a process for it that was not there before
+    GONE = "gone"  # the engine confirms that nothing of it runs
+    GOOD = "good"  # it answered, and is ready
+    BAD = "bad"  # it answered, and is not ready
+    SILENT = "silent"  # no answer to one probe
+    MUTE = "mute"  # no answer for longer than its probe allows, to at least two probes in a row
+
+
+TABLE: Mapping[tuple[Health, Answer], tuple[Health, str]] = {
+    (Health.UNKNOWN, Answer.STARTED): (Health.STARTING, "its process runs"),
+    (Health.UNKNOWN, Answer.GONE): (Health.DOWN, "nothing of it runs"),
+    (Health.STARTING, Answer.STARTED): (Health.STARTING, "its process was started again"),
+    (Health.STARTING, Answer.GONE): (Health.DOWN, "it ended before it was ready"),
+    (Health.STARTING, Answer.GOOD): (Health.READY, "it answers"),
+    (Health.STARTING, Answer.BAD): (Health.STARTING, "it answers, but is not ready yet"),
+    (Health.STARTING, Answer.SILENT): (Health.STARTING, "it does not answer yet"),
+    (Health.STARTING, Answer.MUTE): (Health.STARTING, "it does not answer yet"),
+    (Health.READY, Answer.STARTED): (Health.STARTING, "its process was started again"),
+    (Health.READY, Answer.GONE): (Health.DOWN, "its process ended"),
+    (Health.READY, Answer.GOOD): (Health.READY, "it answers"),
+    (Health.READY, Answer.BAD): (Health.SUSPECT, "it answers, but is not ready"),
+    (Health.READY, Answer.SILENT): (Health.SUSPECT, "it did not answer"),
+    (Health.READY, Answer.MUTE): (Health.HUNG, "it runs, but is silent"),
+    (Health.SUSPECT, Answer.STARTED): (Health.STARTING, "its process was started again"),
+    (Health.SUSPECT, Answer.GONE): (Health.DOWN, "its process ended"),
+    (Health.SUSPECT, Answer.GOOD): (Health.READY, "it answers again"),
+    (Health.SUSPECT, Answer.BAD): (Health.SUSPECT, "it answers, but is not ready"),
+    (Health.SUSPECT, Answer.SILENT): (Health.SUSPECT, "it did not answer"),
+    (Health.SUSPECT, Answer.MUTE): (Health.HUNG, "it runs, but is silent"),
+    (Health.HUNG, Answer.STARTED): (Health.STARTING, "its process was started again"),
+    (Health.HUNG, Answer.GONE): (Health.DOWN, "it was ended"),
+    (Health.HUNG, Answer.GOOD): (Health.READY, "it answers again"),
+    (Health.HUNG, Answer.BAD): (Health.SUSPECT, "it answers again, but is not ready"),
+    (Health.HUNG, Answer.SILENT): (Health.HUNG, "it runs, but is silent"),
+    (Health.HUNG, Answer.MUTE): (Health.HUNG, "it runs, but is silent"),
+    (Health.DOWN, Answer.STARTED): (Health.STARTING, "its process runs"),
+    (Health.DOWN, Answer.GONE): (Health.DOWN, "nothing of it runs"),
+}
+"""Every transition: (before, learnt) -> (after, because). What is not here cannot happen and changes nothing."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a node may be silent before it counts as hung: seconds, and probes in a row."""
+
+    hang_s: float = 3.0
+    misses: int = 2
+
+
+def witness(before: NodeStatus, state: NodeState, now_s: float) -> NodeStatus:
+    """Take in what the engine says of the node; a new process forgets what the old one answered."""
+    if state.running and (not before.state.running or state.pid != before.state.pid):
+        fresh = replace(before, reading=None, misses=0, silent_since_s=None, good_s=0.0, state=state)
+        return _turn(fresh, Answer.STARTED, "", now_s)
+    if not state.running and before.health != Health.DOWN:
+        return _turn(replace(before, state=state, misses=0, silent_since_s=None), Answer.GONE, "", now_s)
+    return replace(before, state=state)
+
+
+def judge(before: NodeStatus, reading: Reading | None, now_s: float, sent_s: float, patience: Patience) -> NodeStatus:
+    """Take in one probe: `reading`, or None when nothing came back. `sent_s` is when it was sent (monotonic)."""
+    if not before.state.running:
+        return before
+    if reading is None:
+        silent_since_s = sent_s if before.silent_since_s is None else before.silent_since_s
+        misses = before.misses + 1
+        mute = now_s - silent_since_s >= patience.hang_s and misses >= patience.misses
+        after = replace(before, misses=misses, silent_since_s=silent_since_s)
+        return _turn(after, Answer.MUTE if mute else Answer.SILENT, "", now_s)
+    good_s = now_s if reading.ready else before.good_s
+    after = replace(before, reading=reading, read_s=now_s, good_s=good_s, misses=0, silent_since_s=None)
+    return _turn(after, Answer.GOOD if reading.ready else Answer.BAD, reading.because, now_s)
+
+
+def _turn(status: NodeStatus, answer: Answer, because: str, now_s: float) -> NodeStatus:
+    if (status.health, answer) not in TABLE:
+        return status
+    health, reason = TABLE[status.health, answer]
+    since_s = status.since_s if health == status.health and answer != Answer.STARTED else now_s
+    return replace(status, health=health, since_s=since_s, because=because or reason)
+
+
+def primary_of(blueprint: Blueprint, view: View) -> str | None:
+    """The node that is primary now: recorded as such, running, and saying so itself."""
+    node_id = view.group.primary
+    if node_id and view.status(node_id).role == Role.PRIMARY:
+        return node_id
+    return None
+
+
+def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
+    """Sum a service up: (healthy | degraded | down | starting, because in words).
+
+    It works while its endpoint is ready and, by its nature, its primary or at least one instance or data node is.
+    """
+    lacking = [node.id for node in blueprint.nodes if not view.status(node.id).ready]
+    strays = sorted(set(view.nodes) - {node.id for node in blueprint.nodes})
+    ends = blueprint.of(Part.ENDPOINT)
+    workers = blueprint.of(Part.DATA) + blueprint.of(Part.INSTANCE)
+    works = all(view.status(node.id).ready for node in ends)
+    if blueprint.of(Part.DATA):
+        primary = primary_of(blueprint, view)
+        works = works and primary is not None and view.status(primary).ready
+    else:
+        works = works and (not workers or any(view.status(node.id).ready for node in workers))
+    if not lacking and works:
+        leaving = [node_id for node_id in strays if view.status(node_id).state.running]
+        return (
+            ("degraded", f"{', '.join(leaving)} is still being removed")
+            if leaving
+            else ("healthy", "every node is ready")
+        )
+    if not lacking:
+        return "degraded", "it has no confirmed primary yet"
+    because = _explain(lacking, view)
+    if works:
+        return "degraded", because
+    seen = [view.status(node.id) for node in blueprint.nodes]
+    young = all(status.health in (Health.STARTING, Health.READY, Health.UNKNOWN) for status in seen)
+    return ("starting" if young else "down"), because
+
+
+def _explain(lacking: list[str], view: View) -> str:
+    parts = []
+    for node_id in lacking[:3]:
+        status = view.status(node_id)
+        parts.append(
+            f"{node_id} is {status.health.value}: {status.state.failure or status.because or 'not looked at yet'}"
+        )
+    more = f"; and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    return "; ".join(parts) + more

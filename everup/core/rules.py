@@ -1,0 +1,73 @@
+"""The rules every service shares, in order of urgency; a kind's own rules come before them.
+
+Each rule is pure, looks at one service, and proposes actions with a reason in words.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from everup.model.actions import Action, Fence, Hold, StartNode, StopNode
+from everup.model.desired import Blueprint, Rule
+from everup.model.observed import Health, View
+
+
+def fence_hung(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A running node that stays silent is killed: clients hang on it, and only a confirmed death may be acted upon."""
+    for node in blueprint.nodes:
+        status = view.status(node.id)
+        if status.health == Health.HUNG and status.state.running:
+            silent_s = view.now_s - (status.silent_since_s or view.now_s)
+            yield Fence(node.id, blueprint.label, f"it runs, but has not answered for {silent_s:.1f} s")
+
+
+def start_missing(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A declared node that does not run is started, as soon as its back-off allows."""
+    for node in blueprint.nodes:
+        state = view.status(node.id).state
+        if state.running:
+            continue
+        if view.now_s < state.retry_at_s:
+            yield Hold(
+                blueprint.label,
+                f"{state.failure or 'it ended again'}; next start in {state.retry_at_s - view.now_s:.1f} s",
+                node.id,
+            )
+        else:
+            yield StartNode(node, "it does not run" if state.restarts or state.dead else "it is declared")
+
+
+def replace_changed(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A node that runs with another digest is replaced, one at a time, while all the others are ready."""
+    for node in blueprint.nodes:
+        state = view.status(node.id).state
+        if not state.running:
+            continue
+        if state.digest == node.digest and state.files_digest == node.files_digest:
+            continue
+        if state.digest == node.digest and node.reload_signal:
+            yield StartNode(node, "its configuration changed; it reloads without stopping")
+            continue
+        unready = [other.id for other in blueprint.nodes if other.id != node.id and not view.status(other.id).ready]
+        if unready:
+            yield Hold(
+                blueprint.label, f"{node.id} is due for replacement, but waits for {', '.join(unready)}", node.id
+            )
+        else:
+            yield StartNode(node, "its declaration changed")
+        return
+
+
+def stop_undeclared(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A node that is no longer declared is stopped; its data is kept."""
+    declared = {node.id for node in blueprint.nodes}
+    for node_id, status in sorted(view.nodes.items()):
+        if node_id not in declared and status.state.running:
+            yield StopNode(node_id, blueprint.label, "it is no longer declared")
+
+
+COMMON: tuple[Rule, ...] = (fence_hung, start_missing, replace_changed, stop_undeclared)
+
+
+def proposals(blueprint: Blueprint, view: View) -> Iterable[Action]:
+    """All that the rules of one service propose, most urgent first."""
+    for rule in (*blueprint.rules, *COMMON):
+        yield from rule(blueprint, view)

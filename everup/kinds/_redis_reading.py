@@ -1,0 +1,176 @@
+"""What Redis and Sentinel say, turned into facts; upstream's words "master" and "slave" stop here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from everup.model.desired import ReplyError
+from everup.model.observed import Reading, Role
+
+DATA_QUESTION = (("INFO", "replication"), ("INFO", "persistence"))
+
+
+@dataclass(frozen=True)
+class RedisFacts:
+    """One data node's own word on replication.
+
+    `offset` counts bytes of the replication stream that it has. `follows` is `"host:port"` of its upstream, None on a
+    primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way).
+    """
+
+    role: Role
+    offset: int
+    follows: str | None = None
+    link_up: bool = False
+    syncing: bool = False
+    loading: bool = False
+    settled: bool = False
+    replicas: Mapping[str, int] = field(default_factory=dict)  # "host:port" -> acknowledged offset
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another node as one Sentinel lists it: `address` is `"host:port"`, `flags` are Sentinel's own."""
+
+    address: str
+    run_id: str
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True)
+class SentinelFacts:
+    """One Sentinel's view of the group. `named` is the address of the primary it would give to a client.
+
+    `known` is False while it does not watch the group yet; `settings` and `knobs` are name -> value as it reports them.
+    """
+
+    my_id: str
+    known: bool
+    named: str = ""
+    epoch: int = 0
+    flags: frozenset[str] = frozenset()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    knobs: Mapping[str, str] = field(default_factory=dict)
+    replicas: tuple[Peer, ...] = ()
+    peers: tuple[Peer, ...] = ()
+
+
+def sentinel_question(name: str) -> tuple[tuple[str, ...], ...]:
+    """All that is asked of a Sentinel about the group `name`, in one round trip."""
+    return (
+        ("SENTINEL", "MYID"),
+        ("SENTINEL", "MASTER", name),
+        ("SENTINEL", "REPLICAS", name),
+        ("SENTINEL", "SENTINELS", name),
+        ("SENTINEL", "DEBUG"),
+    )
+
+
+def parse_info(text: object) -> dict[str, str]:
+    """INFO's `key:value` lines as a mapping; anything else is passed over."""
+    if not isinstance(text, str):
+        return {}
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
+
+
+def _number(text: object) -> int:
+    try:
+        return int(str(text))
+    except ValueError:
+        return 0
+
+
+def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
+    """Read the answers to `DATA_QUESTION`; None when they are not INFO at all."""
+    info: dict[str, str] = {}
+    for reply in replies:
+        info |= parse_info(reply)
+    if info.get("role") not in ("master", "slave"):
+        return None
+    loading = info.get("loading", "0") != "0" or info.get("async_loading", "0") != "0"
+    rewriting = info.get("aof_rewrite_in_progress") != "0" or info.get("aof_rewrite_scheduled") != "0"
+    settled = info.get("aof_enabled") == "1" and not rewriting and info.get("aof_last_bgrewrite_status") == "ok"
+    if info["role"] == "master":
+        replicas = {}
+        for key, value in info.items():
+            if key.startswith("slave") and key[5:].isdigit():
+                fields = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
+                replicas[f"{fields.get('ip')}:{fields.get('port')}"] = _number(fields.get("offset"))
+        offset = _number(info.get("master_repl_offset"))
+        return RedisFacts(Role.PRIMARY, offset, loading=loading, settled=settled, replicas=replicas)
+    return RedisFacts(
+        Role.REPLICA,
+        _number(info.get("slave_repl_offset")),
+        follows=f"{info.get('master_host')}:{info.get('master_port')}",
+        link_up=info.get("master_link_status") == "up",
+        syncing=info.get("master_sync_in_progress", "0") != "0",
+        loading=loading,
+        settled=settled,
+    )
+
+
+def read_data(replies: tuple[Any, ...]) -> Reading:
+    """Turn INFO into a role; a replica is ready only while its link to the primary is up."""
+    facts = redis_facts(replies)
+    if facts is None:
+        error = next((str(reply) for reply in replies if isinstance(reply, ReplyError)), "not a Redis answer")
+        return Reading(ready=False, because=f"it answers {error}"[:200])
+    known = {"redis": facts}
+    if facts.loading:
+        return Reading(False, facts.role, because="it is loading its data", facts=known)
+    if facts.role == Role.PRIMARY:
+        return Reading(True, facts.role, lag_bytes=0, facts=known)
+    if facts.syncing:
+        return Reading(False, facts.role, because=f"it is copying everything from {facts.follows}", facts=known)
+    if not facts.link_up:
+        return Reading(False, facts.role, because=f"its link to {facts.follows} is down", facts=known)
+    return Reading(True, facts.role, facts=known)
+
+
+def _pairs(reply: object) -> dict[str, str]:
+    if isinstance(reply, dict):
+        return {str(key): str(value) for key, value in reply.items()}
+    if not isinstance(reply, list):
+        return {}
+    return {str(key): str(value) for key, value in zip(reply[::2], reply[1::2], strict=False)}
+
+
+def _peers(reply: object) -> tuple[Peer, ...]:
+    rows = [_pairs(row) for row in reply] if isinstance(reply, list) else []
+    return tuple(
+        Peer(f"{row['ip']}:{row['port']}", row.get("runid", ""), frozenset(row.get("flags", "").split(",")))
+        for row in rows
+        if "ip" in row and "port" in row
+    )
+
+
+def sentinel_facts(replies: Sequence[Any]) -> SentinelFacts | None:
+    """Read the answers to `sentinel_question`; None when they are not a Sentinel's."""
+    if len(replies) < 5 or not isinstance(replies[0], str):
+        return None
+    master = _pairs(replies[1])
+    knobs = {key.lower(): value for key, value in _pairs(replies[4]).items()}
+    if "ip" not in master:
+        return SentinelFacts(replies[0], known=False, knobs=knobs)
+    return SentinelFacts(
+        my_id=replies[0],
+        known=True,
+        named=f"{master['ip']}:{master.get('port', '')}",
+        epoch=_number(master.get("config-epoch")),
+        flags=frozenset(master.get("flags", "").replace("master", "primary").split(",")),
+        settings=master,
+        knobs=knobs,
+        replicas=_peers(replies[2]),
+        peers=_peers(replies[3]),
+    )
+
+
+def read_sentinel(replies: tuple[Any, ...]) -> Reading:
+    """A Sentinel is ready once it watches the group."""
+    facts = sentinel_facts(replies)
+    if facts is None:
+        error = next((str(reply) for reply in replies if isinstance(reply, ReplyError)), "not a Sentinel's answer")
+        return Reading(ready=False, because=f"it answers {error}"[:200])
+    if not facts.known:
+        return Reading(False, because="it does not watch the group yet", facts={"sentinel": facts})
+    return Reading(True, facts={"sentinel": facts})

@@ -1,0 +1,309 @@
+"""What can be done to a Redis group, as steps: each is a generator that asks, is told, and ends with an outcome.
+
+Failover and switchover follow Sentinel's own protocol as an elected leader would: a majority of Sentinels must grant an
+epoch before anything is promoted, and learns of the new primary by the hello message Sentinels publish to each other.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from everup.kinds._haproxy import point
+from everup.kinds._redis_reading import (
+    DATA_QUESTION,
+    RedisFacts,
+    SentinelFacts,
+    redis_facts,
+    sentinel_facts,
+    sentinel_question,
+)
+from everup.kinds._redis_scene import KNOBS, Scene, follow_command, port_of, wanted_settings
+from everup.model.desired import (
+    Ask,
+    Blueprint,
+    Crown,
+    Milestone,
+    Node,
+    NodeId,
+    Outcome,
+    Pause,
+    ReplyError,
+    Silence,
+    Step,
+    Tcp,
+    Together,
+)
+from everup.model.observed import Role, View
+
+Run = Generator[Step, Any, Outcome]
+
+VOTE_ROUNDS = 8
+VOTE_TIMEOUT_S = 0.3
+DRAIN_ROUNDS = 20
+DRAIN_PAUSE_S = 0.005
+"""A replica reads what the dead primary had still sent: at most 20 x 5 ms, redis.md section 2 step 3."""
+
+
+def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Make the best replica primary after the confirmed death of `subject`; finishes what an earlier Everup began."""
+    scene = Scene(blueprint, view)
+    alive = [node for node in scene.running(scene.everyone) if node.id != subject]
+    facts, opinions = yield from _look(scene, alive)
+    leading = [node for node in alive if node.id in facts and facts[node.id].role == Role.PRIMARY]
+    newest = max((opinion.epoch for opinion in opinions.values()), default=0)
+    named = {opinion.named for opinion in opinions.values() if opinion.epoch == newest}
+    chosen_already = next((node for node in leading if str(port_of(node)) in named), None)
+    if chosen_already:
+        return Outcome(False, f"the Sentinels have already chosen {chosen_already.id}")
+    heirs = {node.id for node in scene.heirs(None)}
+    if not leading and not any(node.id in facts and node.id in heirs for node in alive):
+        return Outcome(False, "no replica with the newest data answers")
+    epoch = yield from _collect_votes(scene, opinions)
+    if epoch is None:
+        return Outcome(False, f"fewer than {scene.majority} Sentinels granted their vote")
+    if leading:
+        heir: Node | None = leading[0]
+    else:
+        heir = yield from _promote_best(scene, [node for node in alive if node.id in heirs])
+    if heir is None:
+        return Outcome(False, "no replica could be promoted")
+    yield from _publish(scene, opinions, heir, epoch, alive)
+    yield Crown(heir.id)
+    return Outcome(True, f"{heir.id} took over from {subject}")
+
+
+def _look(
+    scene: Scene, alive: Sequence[Node]
+) -> Generator[Step, Any, tuple[dict[NodeId, RedisFacts], dict[NodeId, SentinelFacts]]]:
+    """Ask every data node for its role and every running Sentinel for its view, at the same time."""
+    voters = [voter for voter in scene.running(scene.voters) if scene.status(voter).ready]
+    asks = [scene.ask(node, *DATA_QUESTION, timeout_s=VOTE_TIMEOUT_S) for node in alive]
+    asks += [scene.ask(voter, *sentinel_question(scene.label), timeout_s=VOTE_TIMEOUT_S) for voter in voters]
+    replies = yield Together(tuple(asks))
+    facts = {}
+    for node, reply in zip(alive, replies, strict=False):
+        known = None if isinstance(reply, Silence) else redis_facts(reply)
+        if known:
+            facts[node.id] = known
+    opinions = {}
+    for voter, reply in zip(voters, replies[len(alive) :], strict=False):
+        view = None if isinstance(reply, Silence) else sentinel_facts(reply)
+        if view and view.known:
+            opinions[voter.id] = view
+    return facts, opinions
+
+
+def _collect_votes(scene: Scene, opinions: dict[NodeId, SentinelFacts]) -> Generator[Step, Any, int | None]:
+    """Ask for an epoch, upwards, until a majority of all declared Sentinels grants the same one."""
+    if len(opinions) < scene.majority:
+        return None
+    voters = [voter for voter in scene.voters if voter.id in opinions]
+    epoch = max(opinion.epoch for opinion in opinions.values()) + 1
+    for _ in range(VOTE_ROUNDS):
+        replies = yield Together(tuple(_ballot(scene, voter, opinions[voter.id].named, epoch) for voter in voters))
+        answers = [reply[0] for reply in replies if not isinstance(reply, Silence) and isinstance(reply[0], list)]
+        granted = sum(1 for answer in answers if answer[1:3] == [scene.elector_id, epoch])
+        if granted >= scene.majority:
+            yield Milestone("failover.voted", {"epoch": epoch, "votes": f"{granted} of {len(scene.voters)}"})
+            return epoch
+        epoch = max([epoch, *(answer[2] for answer in answers if isinstance(answer[2], int))]) + 1
+    return None
+
+
+def _ballot(scene: Scene, voter: Node, named: str, epoch: int) -> Ask:
+    host, _, port = named.rpartition(":")
+    command = ("SENTINEL", "IS-MASTER-DOWN-BY-ADDR", host, port, str(epoch), scene.elector_id)
+    return scene.ask(voter, command, timeout_s=VOTE_TIMEOUT_S)
+
+
+def _promote_best(scene: Scene, candidates: Sequence[Node]) -> Generator[Step, Any, Node | None]:
+    """Let the candidates read what is still in their sockets, then promote the one with the highest offset."""
+    offsets: dict[NodeId, int] = {}
+    for _ in range(DRAIN_ROUNDS):
+        replies = yield Together(
+            tuple(scene.ask(node, *DATA_QUESTION, timeout_s=VOTE_TIMEOUT_S) for node in candidates)
+        )
+        read = {
+            node.id: facts
+            for node, reply in zip(candidates, replies, strict=False)
+            if not isinstance(reply, Silence) and (facts := redis_facts(reply)) and not facts.loading
+        }
+        before, offsets = offsets, {node_id: facts.offset for node_id, facts in read.items()}
+        if read and not any(facts.link_up for facts in read.values()) and offsets == before:
+            break
+        yield Pause(DRAIN_PAUSE_S)
+    for node in sorted(candidates, key=lambda node: -offsets.get(node.id, -1)):
+        if node.id not in offsets:
+            continue
+        if (yield from _make_primary(scene, node)):
+            yield Milestone("failover.promoted", {"primary": node.id, "offset": offsets[node.id]})
+            return node
+    return None
+
+
+def _make_primary(scene: Scene, node: Node) -> Generator[Step, Any, RedisFacts | None]:
+    """Promote `node`; what it then says of itself, if that is "primary"."""
+    (reply,) = yield Together((scene.ask(node, ("REPLICAOF", "NO", "ONE"), *DATA_QUESTION),))
+    facts = None if isinstance(reply, Silence) else redis_facts(reply[1:])
+    return facts if facts and facts.role == Role.PRIMARY else None
+
+
+def _publish(
+    scene: Scene, opinions: dict[NodeId, SentinelFacts], heir: Node, epoch: int, alive: Sequence[Node]
+) -> Generator[Step, Any, None]:
+    """Tell the Sentinels, the endpoint and every other live node, all at the same time."""
+    asks = [
+        scene.ask(voter, _hello(scene, opinions[voter.id], heir, epoch))
+        for voter in scene.voters
+        if voter.id in opinions
+    ]
+    if scene.blueprint.endpoint:
+        asks.append(point(scene.blueprint.endpoint.node, port_of(heir)))
+    asks += [scene.ask(node, *follow_command(port_of(heir))) for node in alive if node.id != heir.id]
+    asks.append(scene.ask(heir, ("CONFIG", "REWRITE")))
+    yield Together(tuple(asks))
+    yield Milestone("failover.published", {"primary": heir.id, "epoch": epoch})
+
+
+def _hello(scene: Scene, opinion: SentinelFacts, heir: Node, epoch: int) -> tuple[str, ...]:
+    """The message by which Sentinels learn of a new primary; its sender must be a Sentinel the receiver knows."""
+    sender = next((peer for peer in opinion.peers if peer.run_id), None)
+    host, port, run_id = (*sender.address.rsplit(":", 1), sender.run_id) if sender else ("", "", "")
+    to = port_of(heir)
+    text = f"{host},{port},{run_id},{epoch},{scene.label},{to.host},{to.port},{epoch}"
+    return ("PUBLISH", "__sentinel__:hello", text)
+
+
+def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Hand the role to `subject`, or the best replica, without losing a write: votes, pause, equal offsets, promote."""
+    scene = Scene(blueprint, view)
+    old = scene.primary
+    heirs = [node for node in scene.heirs(None) if subject in (None, node.id)]
+    if old is None or not scene.leads(old):
+        return Outcome(False, "there is no live primary to take over from")
+    if not heirs:
+        return Outcome(False, f"{subject or 'no replica'} is not in sync")
+    alive = scene.running(scene.everyone)
+    _, opinions = yield from _look(scene, alive)
+    epoch = (yield from _collect_votes(scene, opinions)) if scene.voters else 0
+    if epoch is None:
+        return Outcome(False, f"fewer than {scene.majority} Sentinels granted their vote")
+    yield Together((scene.ask(old, ("CLIENT", "PAUSE", "3000", "WRITE")),))
+    heir = yield from _wait_equal(scene, old, heirs)
+    facts = (yield from _make_primary(scene, heir)) if heir else None
+    if heir is None or facts is None:
+        yield Together((scene.ask(old, ("CLIENT", "UNPAUSE")),))
+        return Outcome(False, "no replica caught up within 1 s; nothing was changed")
+    yield Milestone("failover.promoted", {"primary": heir.id, "offset": facts.offset})
+    yield from _publish(scene, opinions, heir, epoch, [node for node in alive if node.id != old.id])
+    yield Together((scene.ask(old, *_demote(port_of(heir))),))
+    yield Crown(heir.id)
+    return Outcome(True, f"{heir.id} took over from {old.id}")
+
+
+def _wait_equal(scene: Scene, old: Node, heirs: Sequence[Node]) -> Generator[Step, Any, Node | None]:
+    """Wait, at most 1 s, until one of `heirs` has every byte the paused primary has."""
+    for _ in range(200):
+        replies = yield Together(
+            tuple(scene.ask(node, DATA_QUESTION[0], timeout_s=VOTE_TIMEOUT_S) for node in (old, *heirs))
+        )
+        read = [None if isinstance(reply, Silence) else redis_facts(reply) for reply in replies]
+        for node, facts in zip(heirs, read[1:], strict=False):
+            if read[0] and facts and facts.link_up and facts.offset >= read[0].offset:
+                return node
+        yield Pause(DRAIN_PAUSE_S)
+    return None
+
+
+def _demote(primary: Tcp) -> tuple[tuple[str, ...], ...]:
+    """Turn the paused old primary into a replica in one breath, so that no write slips in between."""
+    return (
+        ("MULTI",),
+        ("REPLICAOF", primary.host, str(primary.port)),
+        ("CLIENT", "KILL", "TYPE", "normal"),
+        ("CLIENT", "UNPAUSE"),
+        ("EXEC",),
+    )
+
+
+def follow(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Make `subject` a replica of the recorded primary, and cut the clients that took it for the primary."""
+    scene = Scene(blueprint, view)
+    node = blueprint.node(subject or "")
+    if node is None or scene.primary is None or node.id == scene.primary.id:
+        return Outcome(False, "there is nobody to follow")
+    was_primary = scene.leads(node)
+    commands = follow_command(port_of(scene.primary))
+    if was_primary:
+        commands = (commands[0], ("CLIENT", "KILL", "TYPE", "normal"), *commands[1:])
+    (reply,) = yield Together((scene.ask(node, *commands),))
+    if isinstance(reply, Silence) or isinstance(reply[0], ReplyError):
+        return Outcome(False, f"{node.id} did not obey: {reply.because if isinstance(reply, Silence) else reply[0]}")
+    return Outcome(True, f"{node.id} follows {scene.primary.id}")
+
+
+def enlist(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Make the Sentinel `subject` watch the group, with the settings and knobs it should have."""
+    scene = Scene(blueprint, view)
+    voter = blueprint.node(subject or "")
+    if voter is None or scene.primary is None:
+        return Outcome(False, "there is no primary to watch")
+    to = port_of(scene.primary)
+    commands: list[tuple[str, ...]] = []
+    opinion = scene.opinion(voter)
+    if opinion is None or not opinion.known:
+        commands.append(("SENTINEL", "MONITOR", scene.label, to.host, str(to.port), str(scene.majority)))
+        if voter.probe.password:
+            commands.append(("SENTINEL", "SET", scene.label, "auth-pass", voter.probe.password))
+    commands += [("SENTINEL", "SET", scene.label, name, value) for name, value in wanted_settings(scene).items()]
+    knobs = [word for pair in KNOBS.items() for word in pair]
+    commands.append(("SENTINEL", "DEBUG", *knobs))
+    (reply,) = yield Together((scene.ask(voter, *commands),))
+    if isinstance(reply, Silence):
+        return Outcome(False, f"{voter.id} did not answer: {reply.because}")
+    wrong = next((str(answer) for answer in reply[:-1] if isinstance(answer, ReplyError)), "")
+    return Outcome(not wrong, wrong or f"{voter.id} watches {scene.label}")
+
+
+def forget(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Let one Sentinel forget all it knows of the group's members, so that it learns the real ones afresh."""
+    scene = Scene(blueprint, view)
+    voter = blueprint.node(subject or "")
+    if voter is None:
+        return Outcome(False, "there is no such Sentinel")
+    (reply,) = yield Together((scene.ask(voter, ("SENTINEL", "RESET", scene.label), ("SENTINEL", "FLUSHCONFIG")),))
+    if isinstance(reply, Silence):
+        return Outcome(False, f"{voter.id} did not answer: {reply.because}")
+    return Outcome(True, f"{voter.id} forgot entries that no longer exist")
+
+
+def lead(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Point the endpoint at the recorded primary, cutting sessions that lead elsewhere."""
+    scene = Scene(blueprint, view)
+    if scene.primary is None or blueprint.endpoint is None:
+        return Outcome(False, "there is no primary to point at")
+    (reply,) = yield Together((point(blueprint.endpoint.node, port_of(scene.primary)),))
+    if isinstance(reply, Silence):
+        return Outcome(False, f"the endpoint did not answer: {reply.because}")
+    yield Milestone("failover.pointed", {"primary": scene.primary.id})
+    return Outcome(True, f"the endpoint leads to {scene.primary.id}")
+
+
+def promote(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Make the recorded primary, which runs as a replica, a primary again; only where no Sentinel could object."""
+    scene = Scene(blueprint, view)
+    if scene.primary is None:
+        return Outcome(False, "there is no recorded primary")
+    if not (yield from _make_primary(scene, scene.primary)):
+        return Outcome(False, f"{scene.primary.id} did not become primary")
+    return Outcome(True, f"{scene.primary.id} is primary")
+
+
+OPERATIONS = {
+    "failover": failover,
+    "switchover": switchover,
+    "follow": follow,
+    "enlist": enlist,
+    "forget": forget,
+    "lead": lead,
+    "promote": promote,
+}

@@ -1,0 +1,243 @@
+"""Redis: one node, or a primary with replicas and Sentinels; always behind an endpoint that follows the primary."""
+
+from collections.abc import Iterable
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from everup.kinds import _haproxy
+from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel, sentinel_question
+from everup.kinds._redis_recipes import OPERATIONS
+from everup.kinds._redis_rules import RULES
+from everup.model.contracts import Claim, Grant
+from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
+from everup.model.spec import Duration, Frozen, Service
+
+REDIS_PORT = 6379
+SENTINEL_PORT = 26379
+VOTER_PORT = 26380
+"""The Sentinel itself listens here; the published port 26379 belongs to the front that knows QUIT."""
+
+FRONT_SOURCE = (resources.files("everup") / "programs" / "sentinel_front.py").read_text(encoding="utf-8")
+
+
+class Ha(Frozen):
+    """The size of a highly available group."""
+
+    replicas: Annotated[int, Field(ge=2, le=6)] = Field(
+        default=2, description="Nodes that copy the primary; 2 or more."
+    )
+    sentinels: Annotated[int, Field(ge=3, le=9)] = Field(default=3, description="Voters: odd, 3 or more.")
+
+    @field_validator("sentinels")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd: an even number of Sentinels has no clear majority; use 3 or 5")
+        return value
+
+
+class RedisService(Service):
+    """`kind: redis` in the spec."""
+
+    kind: Literal["redis"]
+    ha: bool | Ha = Field(
+        default=False, description="true: 1 primary, 2 replicas, 3 Sentinels; or {replicas, sentinels}."
+    )
+    durability: Literal["fast", "safe"] = Field(
+        default="fast",
+        description="safe: with HA, the primary refuses writes while no replica has confirmed any for a second.",
+    )
+    auth: bool = Field(
+        default=False, description="true: a password for the nodes and the Sentinels, in REDIS_PASSWORD."
+    )
+    rto: Duration | None = Field(default=None, description="How long writing may stand still after a fault, e.g. 2s.")
+
+    @property
+    def replicas(self) -> int:
+        """How many nodes copy the primary."""
+        return self.ha.replicas if isinstance(self.ha, Ha) else 2 if self.ha else 0
+
+    @property
+    def sentinels(self) -> int:
+        """How many Sentinels vote."""
+        return self.ha.sentinels if isinstance(self.ha, Ha) else 3 if self.ha else 0
+
+
+def redis_conf(address: Tcp, service: RedisService, password: str) -> str:
+    """The recommended configuration (redis.md, end), for a node that listens at `address`."""
+    safe = service.durability == "safe" and service.replicas
+    lines = [
+        f"bind {address.host}",
+        f"bind-source-addr {address.host}",
+        f"replica-announce-ip {address.host}",
+        f"port {address.port}",
+        "protected-mode no",
+        "dir ./data",
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "repl-diskless-sync yes",
+        "repl-diskless-sync-delay 0",
+        "repl-diskless-load swapdb",
+        "repl-backlog-size 64mb",
+        "client-output-buffer-limit replica 0 0 0",
+        "tcp-keepalive 60",
+        f"min-replicas-to-write {1 if safe else 0}",
+        f"min-replicas-max-lag {1 if safe else 10}",
+    ]
+    if password:
+        lines += [f"requirepass {password}", f"masterauth {password}"]
+    return "\n".join(lines) + "\n"
+
+
+def sentinel_conf(address: Tcp, password: str) -> str:
+    """A Sentinel's first configuration; which group it watches is told to it at run time, and it remembers."""
+    lines = [
+        f"bind {address.host}",
+        f"bind-source-addr {address.host}",
+        f"port {address.port}",
+        "protected-mode no",
+        f"sentinel announce-ip {address.host}",
+        f"sentinel announce-port {address.port}",
+    ]
+    if password:
+        lines += [f"requirepass {password}", f"sentinel sentinel-pass {password}"]
+    return "\n".join(lines) + "\n"
+
+
+def data_node(grant: Grant, service: RedisService, index: int) -> Node:
+    """The `index`-th data node (from 1): the same alone and in a group, so that HA can be added in place."""
+    address = grant.listeners[f"data-{index}"]["redis"]
+    password = grant.secrets.get("password", "")
+    probe = Probe(
+        Protocol.RESP, address, read_data, DATA_QUESTION, interval_s=0.5, timeout_s=1.0, hang_s=3.0, password=password
+    )
+    return Node(
+        id=f"{grant.label}-{index}",
+        service=grant.label,
+        part=Part.DATA,
+        program="redis-server",
+        args=("redis.conf",),
+        probe=probe,
+        files={"redis.conf": redis_conf(address, service, password), "data/.keep": ""},
+        ports={"redis": address},
+        env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
+        keeps=("data/appendonlydir/*.manifest", "data/appendonlydir/*.base.*"),
+        stop=Stop("SIGTERM", 30.0),
+    )
+
+
+def voter_node(grant: Grant, index: int) -> Node:
+    """The `index`-th Sentinel (from 1)."""
+    address = grant.listeners[f"sentinel-{index}"]["voter"]
+    password = grant.secrets.get("password", "")
+    question = sentinel_question(grant.label)
+    return Node(
+        id=f"{grant.label}-sentinel-{index}",
+        service=grant.label,
+        part=Part.VOTER,
+        program="redis-server",
+        args=("sentinel.conf", "--sentinel"),
+        probe=Probe(Protocol.RESP, address, read_sentinel, question, interval_s=1.0, password=password),
+        seeds={"sentinel.conf": sentinel_conf(address, password)},
+        ports={"voter": address},
+        env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
+        stop=Stop("SIGTERM", 5.0),
+    )
+
+
+def front_node(grant: Grant, index: int) -> Node:
+    """What clients reach as the `index`-th Sentinel: passes all on, and answers QUIT (Sentinel >= 7 refuses it)."""
+    listen, voter = grant.listeners[f"sentinel-{index}"]["sentinel"], grant.listeners[f"sentinel-{index}"]["voter"]
+    return Node(
+        id=f"{grant.label}-front-{index}",
+        service=grant.label,
+        part=Part.FRONT,
+        program="python",
+        args=("-IS", "sentinel_front.py", str(listen), str(voter)),
+        probe=Probe(Protocol.CONNECT, listen, _haproxy.read_connected, interval_s=2.0),
+        files={"sentinel_front.py": FRONT_SOURCE},
+        ports={"sentinel": listen},
+        stop=Stop("SIGTERM", 2.0),
+    )
+
+
+class Redis:
+    """The kind `redis`."""
+
+    name = "redis"
+    prefix: str | None = "REDIS"
+    service: type[Service] = RedisService
+    connect = {  # noqa: RUF012 - the protocol's attribute, never changed
+        "python": (
+            "from redis.sentinel import Sentinel\n\n"
+            "addresses = [address.rsplit(':', 1) for address in '{SENTINEL_LIST}'.split(',')]\n"
+            "sentinel = Sentinel([(host, int(port)) for host, port in addresses])\n"
+            "redis = sentinel.master_for('{SENTINEL_MASTER}')\n"
+        ),
+    }
+
+    def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
+        """An address per data node and per Sentinel, one for the endpoint, and a password when asked for."""
+        listeners = [Claim(f"data-{index}", {"redis": REDIS_PORT}) for index in range(1, service.replicas + 2)]
+        listeners += [
+            Claim(f"sentinel-{index}", {"sentinel": SENTINEL_PORT, "voter": VOTER_PORT})
+            for index in range(1, service.sentinels + 1)
+        ]
+        secrets = [Claim("password")] if service.auth else []
+        return (Claim("endpoint", {"redis": REDIS_PORT}), *listeners, *secrets)
+
+    def blueprint(self, service: Any, grant: Grant) -> Blueprint:
+        """Data nodes, Sentinels with a front each when there are several, and the endpoint."""
+        grant = grant if service.auth else _without_password(grant)
+        data, spare_data = _split(grant, "data-", service.replicas + 1)
+        voters, spare_voters = _split(grant, "sentinel-", service.sentinels)
+        nodes = [data_node(grant, service, index) for index in data]
+        nodes += [voter_node(grant, index) for index in voters]
+        nodes += [front_node(grant, index) for index in voters]
+        listen, password = grant.listeners["endpoint"]["redis"], grant.secrets.get("password", "")
+        end = _haproxy.primary_node(grant.label, listen, nodes[0].ports["redis"], redis_check(password))
+        secret = f":{password}@" if password else ""
+        bindings = {"URL": f"redis://{secret}{listen}"}
+        if password:
+            bindings["PASSWORD"] = password
+        if voters:
+            sentinels = [str(grant.listeners[f"sentinel-{index}"]["sentinel"]) for index in voters]
+            bindings["SENTINEL_URL"] = f"redis-sentinel://{secret}{sentinels[0]}"
+            bindings["SENTINEL_LIST"] = ",".join(sentinels)
+            bindings["SENTINEL_MASTER"] = grant.label
+        retiring = [data_node(grant, service, index) for index in spare_data]
+        retiring += [voter_node(grant, index) for index in spare_voters]
+        return Blueprint(
+            label=grant.label,
+            kind=self.name,
+            ha=bool(service.replicas),
+            nodes=(*nodes, end),
+            needs=service.needs,
+            endpoint=Endpoint(f"redis://{listen}", end.id),
+            bindings=bindings,
+            operations=OPERATIONS,
+            rules=RULES,
+            retiring=tuple(retiring),
+        )
+
+
+def redis_check(password: str) -> tuple[str, ...]:
+    """The endpoint's own look at a server, as a backstop to being told: it must answer and call itself primary."""
+    auth = [rf"send AUTH\ {password}\r\n", "expect string +OK"] if password else []
+    return (*auth, r"send PING\r\n", "expect string +PONG", r"send info\ replication\r\n", "expect string role:master")
+
+
+def _split(grant: Grant, prefix: str, count: int) -> tuple[Iterable[int], Iterable[int]]:
+    """Indexes that are declared, and those that were once granted and no longer are."""
+    granted = [int(key.removeprefix(prefix)) for key in grant.listeners if key.startswith(prefix)]
+    return range(1, count + 1), sorted(index for index in granted if index > count)
+
+
+def _without_password(grant: Grant) -> Grant:
+    return Grant(grant.label, grant.listeners, {}, grant.variables, grant.directory, grant.path, grant.revision)
+
+
+KIND = Redis()

@@ -1,0 +1,270 @@
+"""The loop of one environment: observe, judge, plan, perform, and say what happened. Level-triggered throughout."""
+
+import asyncio
+import re
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+from everup.core.health import Patience, judge, service_health, witness
+from everup.core.plan import plan, view_of, wind_down
+from everup.model.actions import Action, Hold
+from everup.model.contracts import Engine
+from everup.model.desired import Blueprint, Node, NodeId, Part
+from everup.model.errors import Unavailable
+from everup.model.events import Event
+from everup.model.observed import Attempt, Group, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
+from everup.runtime.executor import Executor
+from everup.runtime.journal import Journal
+from everup.runtime.prober import Prober
+from everup.runtime.store import Store
+
+CALM_S = 1.0
+BUSY_S = 0.1
+"""How often to look again when nothing woke the loop: calmly while all is well, often while something is not."""
+
+SPEAK_AFTER_S = 1.0
+"""A wait shorter than this is not worth an event."""
+
+
+class Controller:
+    """Keeps one environment as declared. One task runs `run`; everything else is told by `declare` and `wind_down`."""
+
+    def __init__(self, name: str, engine: Engine, store: Store, journal: Journal) -> None:
+        self.name = name
+        self.journal = journal
+        self.blueprints: tuple[Blueprint, ...] = ()
+        self.actions: tuple[Action, ...] = ()
+        self.stopping = False
+        self._engine = engine
+        self._store = store
+        self._statuses: dict[NodeId, NodeStatus] = {}
+        self._groups: dict[str, Group] = store.groups(name)
+        self._attempts: dict[str, dict[str, Attempt]] = {}
+        self._engine_answers = True
+        self._looked = False
+        self._wake = asyncio.Event()
+        self._healths: dict[str, tuple[str, float]] = {}
+        self._held: dict[tuple[str, str | None, str], float] = {}
+        self._prober = Prober(self._home, self._hear)
+        self._executor = Executor(engine, journal, self, self._home)
+
+    def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
+        """Want this from now on."""
+        self.blueprints = blueprints
+        self.stopping = False
+        self.wake()
+
+    def wind_down(self) -> None:
+        """Want nothing to run from now on."""
+        self.stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Observe and plan again, soon."""
+        self._wake.set()
+
+    def observed(self) -> Observed:
+        """The newest snapshot."""
+        return Observed(
+            time.monotonic(), dict(self._statuses), dict(self._groups), self._attempts, self._engine_answers
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Looked at least once; nothing is under way."""
+        return self._looked and not self._executor.busy()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch())
+                tasks.create_task(self.journal.keep())
+                tasks.create_task(self._loop())
+        finally:
+            self._prober.stop()
+            await self._executor.stop()
+            await self.journal.flush()
+
+    async def _loop(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self._look()
+                self._decide()
+            except Exception as error:  # a broken assumption costs this environment one turn, never the loop
+                self.journal.say("internal.error", error=f"{type(error).__name__}: {error}"[:2000])
+                await asyncio.sleep(BUSY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BUSY_S if self.actions else CALM_S):
+                    await self._wake.wait()
+
+    async def _look(self) -> None:
+        try:
+            states = await self._engine.observe()
+        except Unavailable:
+            self._engine_answers = False
+            return
+        self._engine_answers = True
+        now_s = time.monotonic()
+        for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.nodes)}:
+            self._take(node_id, states.get(node_id, NodeState(running=False)), now_s)
+        if not self._looked:
+            running = [node_id for node_id, state in states.items() if state.running]
+            await self._first_readings(running)
+            self._looked = True
+
+    async def _first_readings(self, running: list[NodeId]) -> None:
+        """Before the first plan, let every adopted node answer once, or show that it does not."""
+        self._watch_nodes()
+        deadline_s = time.monotonic() + 1.5
+        while time.monotonic() < deadline_s:
+            unread = [n for n in running if self._statuses[n].reading is None and not self._statuses[n].misses]
+            if not any(self._node(node_id) for node_id in unread):
+                return
+            await asyncio.sleep(0.01)
+
+    async def _watch(self) -> None:
+        async for event in self._engine.watch():
+            self._exited(event)
+            self._decide_now()
+
+    def _exited(self, event: NodeEvent) -> None:
+        status = self._statuses.get(event.node_id)
+        if status is None or event.dead is None or not status.state.running:
+            self.wake()
+            return
+        noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
+        service = status.state.service
+        self.journal.say("node.exited", service, event.node_id, exit_code=event.dead.exit_code, noticed_ms=noticed_ms)
+        self._take(event.node_id, replace(status.state, running=False, dead=event.dead), time.monotonic())
+        self.wake()
+
+    def _decide_now(self) -> None:
+        """Plan from what is known already: a death need not wait for the next look at the engine."""
+        if self._looked:
+            try:
+                self._decide()
+            except Exception as error:
+                self.journal.say("internal.error", error=f"{type(error).__name__}: {error}"[:2000])
+
+    def _decide(self) -> None:
+        observed = self.observed()
+        by_label = {blueprint.label: blueprint for blueprint in self.blueprints}
+        views = {label: view_of(blueprint, observed) for label, blueprint in by_label.items()}
+        self._watch_nodes()
+        self.actions = (wind_down if self.stopping else plan)(self.blueprints, observed)
+        self._say_holds(observed.now_s)
+        self._executor.dispatch(self.actions, by_label, views)
+        if not self.stopping:
+            for label, blueprint in by_label.items():
+                self._say_health(label, *service_health(blueprint, views[label]), observed.now_s)
+
+    def _take(self, node_id: NodeId, state: NodeState, now_s: float) -> None:
+        before = self._statuses.get(node_id, NodeStatus())
+        after = witness(before, state, now_s)
+        if not state.service and not state.running and not self._node(node_id):
+            self._statuses.pop(node_id, None)
+            return
+        self._statuses[node_id] = after
+
+    def _hear(self, node_id: NodeId, reading: Reading | None, sent_s: float) -> Health:
+        before, node, now_s = self._statuses.get(node_id), self._node(node_id), time.monotonic()
+        if before is None or node is None:
+            return Health.UNKNOWN
+        after = judge(before, reading, now_s, sent_s, Patience(node.probe.hang_s))
+        self._statuses[node_id] = after
+        if after.health != before.health:
+            self._say_turn(node, before, after, now_s)
+        if after.health != before.health or after.role != before.role or before.reading is None:
+            self._look_again(node)
+            self.wake()
+        return after.health
+
+    def _look_again(self, node: Node) -> None:
+        """A member changed: what the endpoint thinks of it is out of date."""
+        blueprint = next((one for one in self.blueprints if one.label == node.service), None)
+        if blueprint and blueprint.endpoint and node.part in (Part.DATA, Part.INSTANCE):
+            self._prober.nudge(blueprint.endpoint.node)
+
+    def _watch_nodes(self) -> None:
+        running = {}
+        for node_id, status in self._statuses.items():
+            node = self._node(node_id)
+            if node and status.state.running:
+                running[node_id] = (node, status.state.pid)
+        self._prober.watch(running)
+
+    def _node(self, node_id: NodeId) -> Node | None:
+        return next((node for one in self.blueprints if (node := one.node(node_id))), None)
+
+    def _home(self, node_id: NodeId) -> str | None:
+        return self._statuses.get(node_id, NodeStatus()).state.home
+
+    async def crown(self, service: str, node_id: NodeId, because: str) -> None:
+        """Record a new primary, durably; the generation grows by one."""
+        before = self._groups.get(service, Group())
+        if before.primary == node_id:
+            return
+        after = replace(before, primary=node_id, generation=before.generation + 1)
+        await self._store.save_group(self.name, service, after)
+        self._groups[service] = after
+        self.journal.say(
+            "primary.changed", service, node_id, primary=node_id, generation=after.generation, because=because
+        )
+        self.wake()
+
+    async def marked(self, service: str, generation: int) -> None:
+        """Record that some node's data was marked with `generation`."""
+        before = self._groups.get(service, Group())
+        if generation > before.marked:
+            self._groups[service] = replace(before, marked=generation)
+            await self._store.save_group(self.name, service, self._groups[service])
+
+    def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
+        """Remember how an operation ended, ask every node of the service again, and plan anew."""
+        self._attempts.setdefault(service, {})[operation] = attempt
+        for node_id, status in self._statuses.items():
+            if status.state.service == service:
+                self._prober.nudge(node_id)
+        self.wake()
+
+    def _say_turn(self, node: Node, before: NodeStatus, after: NodeStatus, now_s: float) -> None:
+        seconds = round(now_s - before.since_s, 3)
+        match (before.health, after.health):
+            case (Health.STARTING, Health.READY):
+                self.journal.say("node.ready", node.service, node.id, after_s=seconds)
+            case (_, Health.READY):
+                self.journal.say("node.recovered", node.service, node.id, after_s=seconds)
+            case (_, Health.SUSPECT):
+                self.journal.say("node.suspect", node.service, node.id, because=after.because)
+            case (_, Health.HUNG):
+                silent_s = round(now_s - (after.silent_since_s or now_s), 1)
+                self.journal.say("node.hung", node.service, node.id, silent_s=silent_s)
+
+    def _say_health(self, label: str, health: str, because: str, now_s: float) -> None:
+        before, since_s = self._healths.get(label, ("", now_s))
+        if health == before:
+            return
+        self._healths[label] = (health, now_s)
+        if health == "healthy":
+            self.journal.say("service.healthy", label, after_s=round(now_s - since_s, 3))
+        elif health in ("degraded", "down") and before:
+            self.journal.say(f"service.{health}", label, because=because)
+
+    def _say_holds(self, now_s: float) -> None:
+        """Say what is waited for, once, when it has been waited for longer than a moment."""
+        held: dict[tuple[str, str | None, str], float] = {}
+        for action in self.actions:
+            if isinstance(action, Hold):
+                key = (action.service, action.node_id, re.sub(r"[\d.]+ s", "", action.because))
+                held[key] = self._held.get(key, now_s)
+                if 0 <= held[key] <= now_s - SPEAK_AFTER_S:
+                    self.journal.say("service.held", action.service, action.node_id, because=action.because)
+                    held[key] = -1.0
+        self._held = held
+
+    def events(self) -> list[Event]:
+        """The newest events."""
+        return self.journal.recent()

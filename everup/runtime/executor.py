@@ -1,0 +1,204 @@
+"""Performs actions: at most one at a time per node, and one operation at a time per service."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
+
+from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
+from everup.model.contracts import Engine
+from everup.model.desired import Ask, Blueprint, Crown, Milestone, NodeId, Outcome, Pause, Recipe, Step, Together
+from everup.model.errors import EngineError, EverupError
+from everup.model.observed import Attempt, View
+from everup.runtime.journal import Journal
+from everup.runtime.talk import Homes, ask
+
+COOL_S = 0.1
+COOL_LIMIT_S = 10.0
+"""After a failed action the same one waits 100 ms, doubling to 10 s."""
+
+FAILPOINT = "EVERUP_FAILPOINT"
+"""Names a milestone (`failover.voted`): the control plane kills itself there, so that tests can prove the recovery."""
+
+
+class World(Protocol):
+    """What the executor tells the controller."""
+
+    async def crown(self, service: str, node_id: NodeId, because: str) -> None:
+        """Record a new primary, durably."""
+        ...
+
+    async def marked(self, service: str, generation: int) -> None:
+        """Record that data was marked with `generation`."""
+        ...
+
+    def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
+        """Remember how an operation ended, look at the service again, and plan anew."""
+        ...
+
+    def wake(self) -> None:
+        """Observe and plan again."""
+        ...
+
+
+class Executor:
+    """Turns actions into calls of the engine and conversations with nodes."""
+
+    def __init__(self, engine: Engine, journal: Journal, world: World, homes: Homes) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._world = world
+        self._homes = homes
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._cooling: dict[str, tuple[float, float]] = {}  # key -> (not before, how long the last wait was)
+
+    def dispatch(self, actions: Iterable[Action], desired: Mapping[str, Blueprint], views: Mapping[str, View]) -> None:
+        """Begin every action that nothing under way forbids; the others come again with the next plan."""
+        for action in actions:
+            if isinstance(action, Hold):
+                continue
+            key = _key(action)
+            if key in self._running or time.monotonic() < self._cooling.get(key, (0.0, 0.0))[0]:
+                continue
+            work: Callable[[], Coroutine[Any, Any, None]]
+            if isinstance(action, Operate):
+                recipe = desired[action.service].operations[action.operation]
+                work = self._operation(action, recipe, desired[action.service], views[action.service])
+            else:
+                work = self._simple(action)
+            self._running[key] = asyncio.create_task(self._guarded(key, action, work), name=key)
+
+    def busy(self) -> bool:
+        """Something is being performed."""
+        return bool(self._running)
+
+    async def stop(self) -> None:
+        """Break off what is under way; a later control plane continues from what it finds."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _guarded(self, key: str, action: Action, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+            self._cooling.pop(key, None)
+        except EverupError as error:
+            self._cool(key)
+            self._journal.say("node.failed", _service(action), _subject(action), because=error.message, hint=error.hint)
+        except Exception as error:
+            self._cool(key)
+            self._journal.say(
+                "internal.error", _service(action), error=f"{type(error).__name__}: {error} in {action!r}"[:2000]
+            )
+        finally:
+            del self._running[key]
+            self._world.wake()
+
+    def _cool(self, key: str) -> None:
+        wait_s = min(max(self._cooling.get(key, (0.0, 0.0))[1] * 2, COOL_S), COOL_LIMIT_S)
+        self._cooling[key] = (time.monotonic() + wait_s, wait_s)
+
+    def _simple(self, action: Action) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def perform() -> None:
+            match action:
+                case StartNode(node=node, because=because, extra_args=extra_args):
+                    await self._engine.ensure(node, extra_args)
+                    self._journal.say("node.started", node.service, node.id, because=because)
+                case StopNode(node_id=node_id, service=service, because=because, keep_data=keep_data):
+                    await self._engine.remove(node_id, keep_data=keep_data)
+                    self._journal.say("node.stopped", service, node_id, because=because)
+                case Fence(node_id=node_id, service=service, because=because):
+                    await self._engine.fence(node_id)
+                    self._journal.say("node.fenced", service, node_id, because=because)
+                case Mark(node_id=node_id, service=service, generation=generation):
+                    await self._engine.mark(node_id, generation)
+                    await self._world.marked(service, generation)
+                case Accept(service=service, node_id=node_id, because=because):
+                    await self._world.crown(service, node_id, because)
+                case _:
+                    raise EngineError(f"nobody knows how to perform {action!r}")
+
+        return perform
+
+    def _operation(
+        self, action: Operate, recipe: Recipe, blueprint: Blueprint, view: View
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def perform() -> None:
+            began_s = time.monotonic()
+            self._journal.say(
+                "operation.started", action.service, action.subject, operation=action.operation, because=action.because
+            )
+            outcome = Outcome(False, "it was broken off")
+            try:
+                outcome = await self._follow(recipe, blueprint, view, action)
+            finally:
+                took_ms = round((time.monotonic() - began_s) * 1000, 1)
+                fields = {
+                    "operation": action.operation,
+                    "done": outcome.done,
+                    "because": outcome.because,
+                    "took_ms": took_ms,
+                }
+                self._journal.say("operation.ended", action.service, action.subject, **fields)
+                self._world.attempted(
+                    action.service, action.operation, Attempt(time.monotonic(), outcome.done, outcome.because)
+                )
+
+        return perform
+
+    async def _follow(self, recipe: Recipe, blueprint: Blueprint, view: View, action: Operate) -> Outcome:
+        steps = recipe(blueprint, view, action.subject)
+        reply: Any = None
+        while True:
+            try:
+                step = steps.send(reply)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            reply = await self._step(step, action)
+
+    async def _step(self, step: Step, action: Operate) -> Any:
+        match step:
+            case Together(asks=asks):
+                return await self._ask_all(asks)
+            case Pause(seconds=seconds):
+                await asyncio.sleep(seconds)
+            case Crown(node=node_id):
+                await self._world.crown(action.service, node_id, action.because)
+            case Milestone(name=name, fields=fields):
+                self._journal.say(name, action.service, action.subject, **fields)
+                if os.environ.get(FAILPOINT) == name:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+    async def _ask_all(self, asks: tuple[Ask, ...]) -> tuple[Any, ...]:
+        return tuple(await asyncio.gather(*(ask(one, self._homes) for one in asks)))
+
+
+def _key(action: Action) -> str:
+    match action:
+        case Operate(service=service):
+            return f"{service}/operation"
+        case Accept(service=service):
+            return f"{service}/accept"
+        case Mark(node_id=node_id):
+            return f"{node_id} mark"
+        case StartNode(node=node):
+            return node.id
+        case StopNode(node_id=node_id) | Fence(node_id=node_id):
+            return node_id
+        case Hold(service=service):
+            return f"{service}/hold"
+
+
+def _service(action: Action) -> str:
+    return action.node.service if isinstance(action, StartNode) else action.service
+
+
+def _subject(action: Action) -> NodeId | None:
+    if isinstance(action, StartNode):
+        return action.node.id
+    return action.subject if isinstance(action, Operate) else getattr(action, "node_id", None)

@@ -1,0 +1,31 @@
+"""Grants: addresses and passwords, issued once, stored, and never taken back while the environment exists."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from everup.model.contracts import Claim
+from everup.model.desired import Tcp
+
+
+class AddressBook(Protocol):
+    """Whoever knows which addresses are free; an engine brings its own."""
+
+    def issue(
+        self, environment: str, claims: Mapping[str, Sequence[Claim]], issued: Mapping[str, Mapping[str, Tcp]]
+    ) -> dict[str, Mapping[str, Tcp]]:
+        """Addresses for every claim with ports, by `"<label>/<claim key>"`; those already issued stay as they are."""
+        ...
+
+
+def issue(
+    environment: str, claims: Mapping[str, Sequence[Claim]], granted: Mapping[str, Any], book: AddressBook
+) -> dict[str, Any]:
+    """Complete `granted`: `"<label>/<key>"` -> {port name: Tcp}, or a password (32 URL-safe characters)."""
+    listeners = {key: value for key, value in granted.items() if isinstance(value, Mapping)}
+    complete: dict[str, Any] = {**granted, **book.issue(environment, claims, listeners)}
+    for label, wanted in claims.items():
+        for claim in wanted:
+            if not claim.ports:
+                complete.setdefault(f"{label}/{claim.key}", secrets.token_urlsafe(24))
+    return complete

@@ -1,0 +1,111 @@
+"""Asks every running node how it is: often while it starts, calmly while it is well, at once when nudged."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, Silence, Tcp
+from everup.model.observed import Health, Reading
+from everup.runtime.talk import Homes, Reply, RespLink, ask, open_resp
+
+Hear = Callable[[NodeId, Reading | None, float], Health]
+"""Told (node, reading or None, monotonic second of asking); says how the node is judged now."""
+
+EAGER_S = 0.004
+EAGER_GROWTH = 1.15
+EAGER_LIMIT_S = 0.25
+"""A starting node is asked after 4 ms, then ever less often: it counts as ready within about 15 % of its start."""
+
+DOUBT_S = 0.1
+LATE_S = 0.25
+"""A time-out that fires this much too late says that this process was starved, and nothing about the node."""
+
+FRESH_EVERY = 10
+"""Every tenth probe uses a new connection: a kept one does not prove that the node still accepts (apps.md section 4)."""
+
+
+class Prober:
+    """One small task per node. Follows the set of nodes it is given."""
+
+    def __init__(self, homes: Homes, hear: Hear) -> None:
+        self._homes = homes
+        self._hear = hear
+        self._tasks: dict[NodeId, tuple[Probe, int | None, asyncio.Task[None]]] = {}
+        self._nudges: dict[NodeId, asyncio.Event] = {}
+
+    def watch(self, nodes: Mapping[NodeId, tuple[Node, int | None]]) -> None:
+        """Probe exactly these nodes from now on; each comes with the pid of its process, a new pid starts afresh."""
+        for node_id in list(self._tasks):
+            wanted = nodes.get(node_id)
+            probe, pid, task = self._tasks[node_id]
+            if wanted is None or wanted[1] != pid or _differs(wanted[0].probe, probe):
+                task.cancel()
+                del self._tasks[node_id]
+        for node_id, (node, pid) in nodes.items():
+            if node_id not in self._tasks:
+                self._nudges[node_id] = asyncio.Event()
+                task = asyncio.create_task(self._keep_asking(node), name=f"probe {node_id}")
+                self._tasks[node_id] = (node.probe, pid, task)
+
+    def nudge(self, node_id: NodeId) -> None:
+        """Ask this node now."""
+        if node_id in self._nudges:
+            self._nudges[node_id].set()
+
+    def stop(self) -> None:
+        """End every task."""
+        self.watch({})
+
+    async def _keep_asking(self, node: Node) -> None:
+        link: RespLink | None = None
+        eager_s, count = EAGER_S, 0
+        nudge = self._nudges[node.id]
+        try:
+            while True:
+                count += 1
+                if link and count % FRESH_EVERY == 0:
+                    link.close()
+                sent_s = time.monotonic()
+                link, reply = await self._ask(node, link)
+                late_s = time.monotonic() - sent_s - node.probe.timeout_s
+                if isinstance(reply, Silence) and late_s > LATE_S:
+                    continue
+                reading = None if isinstance(reply, Silence) else node.probe.read(reply)
+                health = self._hear(node.id, reading, sent_s)
+                wait_s = node.probe.interval_s if node.probe.protocol != Protocol.NONE else 3600.0
+                if health == Health.STARTING:
+                    eager_s = min(eager_s * EAGER_GROWTH, EAGER_LIMIT_S)
+                    wait_s = eager_s
+                elif health != Health.READY:
+                    wait_s = min(DOUBT_S, wait_s)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await nudge.wait()
+                nudge.clear()
+        finally:
+            if link:
+                link.close()
+
+    async def _ask(self, node: Node, link: RespLink | None) -> tuple[RespLink | None, Reply]:
+        probe = node.probe
+        if probe.protocol == Protocol.NONE or probe.to is None:
+            return None, ()
+        if probe.protocol == Protocol.RESP and isinstance(probe.to, Tcp) and (link is None or not link.alive):
+            try:
+                async with asyncio.timeout(probe.timeout_s):
+                    link = await open_resp(probe.to, probe.password)
+            except (OSError, TimeoutError) as error:
+                return None, Silence(str(error) or "no answer")
+        question = Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password)
+        return link, await ask(question, self._homes, link)
+
+
+def _differs(one: Probe, other: Probe) -> bool:
+    """Readers may be closures, new in every blueprint: they do not count."""
+    return (one.protocol, one.to, one.commands, one.password) != (
+        other.protocol,
+        other.to,
+        other.commands,
+        other.password,
+    )

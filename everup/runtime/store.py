@@ -1,0 +1,195 @@
+"""What must outlive the control plane: specs, grants, who is primary, and the events. One SQLite file.
+
+Writes run on one thread of their own, in order; those that decide something are waited for and synced to disk.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from everup.model.desired import Tcp
+from everup.model.errors import EverupError
+from everup.model.events import Event
+from everup.model.observed import Group
+from everup.model.spec import Source
+
+T = TypeVar("T")
+
+KEPT_EVENTS = 50_000
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS environments (
+    name TEXT PRIMARY KEY, file TEXT NOT NULL, text TEXT NOT NULL, directory TEXT NOT NULL, path TEXT NOT NULL,
+    overrides TEXT NOT NULL DEFAULT '{}', revisions TEXT NOT NULL DEFAULT '{}', stopped INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS grants (
+    environment TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (environment, key));
+CREATE TABLE IF NOT EXISTS groups (
+    environment TEXT NOT NULL, label TEXT NOT NULL, primary_node TEXT, generation INTEGER NOT NULL,
+    marked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (environment, label));
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, environment TEXT NOT NULL, at_utc TEXT NOT NULL, name TEXT NOT NULL,
+    service TEXT, node TEXT, fields TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_by_environment ON events (environment, seq);
+"""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One environment as it was last applied. `overrides` is label -> key -> value set by `scale` and `limit` since."""
+
+    source: Source
+    overrides: Mapping[str, Mapping[str, int]]
+    revisions: Mapping[str, int]
+    stopped: bool
+
+
+class Store:
+    """The SQLite file. Reads are direct and fast; writes go through `_write`, which commits before it returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the store.
+
+        Raises:
+            EverupError: the file is damaged, or the disk refuses it.
+        """
+        self.path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._next_seq = 1
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False)
+            self._db.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;" + _TABLES
+            )
+            path.chmod(0o600)
+            row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
+            self._next_seq = (row[0] or 0) + 1
+        except sqlite3.Error as error:
+            raise EverupError(
+                f"the store {path} cannot be used: {error}",
+                "Running services are not touched. Restore the file from a backup, or move it away to start with an empty one.",
+                code="store.unusable",
+            ) from error
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def commit() -> T:
+            with self._db:
+                return work(self._db)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, commit)
+        except sqlite3.Error as error:
+            raise EverupError(
+                f"the store {self.path} refused a write: {error}", "Is its disk full?", code="store.refused"
+            ) from error
+
+    def close(self) -> None:
+        """Finish what is being written and close the file."""
+        self._thread.shutdown(wait=True)
+        self._db.close()
+
+    def environments(self) -> dict[str, Saved]:
+        """Every environment ever applied and not destroyed, by name."""
+        columns = "name, file, text, directory, path, overrides, revisions, stopped"
+        rows = self._db.execute(f"SELECT {columns} FROM environments ORDER BY name").fetchall()
+        return {
+            name: Saved(
+                Source(file=file, text=text, directory=directory, path=path),
+                json.loads(overrides),
+                json.loads(revisions),
+                bool(stopped),
+            )
+            for name, file, text, directory, path, overrides, revisions, stopped in rows
+        }
+
+    async def save_environment(self, name: str, saved: Saved) -> None:
+        """Keep an environment as it is wanted from now on."""
+        source = saved.source
+        row = (name, source.file, source.text, source.directory, source.path)
+        state = (json.dumps(saved.overrides), json.dumps(saved.revisions), int(saved.stopped))
+        await self._write(
+            lambda db: db.execute("INSERT OR REPLACE INTO environments VALUES (?,?,?,?,?,?,?,?)", row + state)
+        )
+
+    async def forget_environment(self, name: str) -> None:
+        """Drop all that is known of an environment, but not its events."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM environments WHERE name = ?", (name,))
+            db.execute("DELETE FROM grants WHERE environment = ?", (name,))
+            db.execute("DELETE FROM groups WHERE environment = ?", (name,))
+
+        await self._write(work)
+
+    def grants(self, environment: str) -> dict[str, Any]:
+        """What was granted: `"<label>/<key>"` -> {port name: Tcp} or a password."""
+        rows = self._db.execute("SELECT key, value FROM grants WHERE environment = ?", (environment,)).fetchall()
+        return {key: _granted(json.loads(value)) for key, value in rows}
+
+    async def save_grants(self, environment: str, grants: Mapping[str, Any]) -> None:
+        """Keep what was granted, for ever."""
+        rows = [(environment, key, json.dumps(_storable(value))) for key, value in grants.items()]
+        await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO grants VALUES (?,?,?)", rows))
+
+    def taken_blocks(self) -> set[str]:
+        """Hosts already granted to any environment."""
+        rows = self._db.execute("SELECT value FROM grants").fetchall()
+        found = (json.loads(value) for (value,) in rows)
+        return {host for value in found if isinstance(value, dict) for host, _ in value.values()}
+
+    def groups(self, environment: str) -> dict[str, Group]:
+        """Who is recorded as primary of each service."""
+        rows = self._db.execute(
+            "SELECT label, primary_node, generation, marked FROM groups WHERE environment = ?", (environment,)
+        ).fetchall()
+        return {label: Group(primary, generation, marked) for label, primary, generation, marked in rows}
+
+    async def save_group(self, environment: str, label: str, group: Group) -> None:
+        """Record, on disk before it returns, who is primary."""
+        row = (environment, label, group.primary, group.generation, group.marked)
+        await self._write(lambda db: db.execute("INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?)", row))
+
+    def number(self) -> int:
+        """The next event's sequence number."""
+        self._next_seq += 1
+        return self._next_seq - 1
+
+    async def append(self, events: list[Event]) -> None:
+        """Keep events, and drop the oldest beyond a limit."""
+        rows = [
+            (e.seq, e.environment, e.at_utc, e.name, e.service, e.node, json.dumps(dict(e.fields), default=str))
+            for e in events
+        ]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO events VALUES (?,?,?,?,?,?,?)", rows)
+            if events and events[-1].seq % 1000 == 0:
+                db.execute("DELETE FROM events WHERE seq <= ?", (events[-1].seq - KEPT_EVENTS,))
+
+        await self._write(work)
+
+    def events(self, environment: str, after: int, limit: int = 1000) -> list[Event]:
+        """Stored events with a higher number than `after`, oldest first; a negative `after` means the newest `-after`."""
+        columns = "seq, at_utc, name, service, node, fields"
+        if after < 0:
+            sql = f"SELECT {columns} FROM events WHERE environment = ? ORDER BY seq DESC LIMIT ?"
+            rows = list(reversed(self._db.execute(sql, (environment, -after)).fetchall()))
+        else:
+            sql = f"SELECT {columns} FROM events WHERE environment = ? AND seq > ? ORDER BY seq LIMIT ?"
+            rows = self._db.execute(sql, (environment, after, limit)).fetchall()
+        return [
+            Event(name, environment, at, service, node, json.loads(fields), seq)
+            for seq, at, name, service, node, fields in rows
+        ]
+
+
+def _storable(value: Any) -> Any:
+    return {name: [to.host, to.port] for name, to in value.items()} if isinstance(value, Mapping) else value
+
+
+def _granted(value: Any) -> Any:
+    return {name: Tcp(host, port) for name, (host, port) in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,193 @@
+"""Talking to nodes: RESP on kept or fresh connections, HAProxy's runtime socket, HTTP and plain connects.
+
+Raw protocols, because a probe must be cheap (apps.md section 4: 42 us kept alive, against 2,600 us for an HTTP client).
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import hiredis
+
+from everup.model.desired import Address, Ask, Command, Protocol, ReplyError, Silence, Socket, Tcp
+
+Homes = Callable[[str], str | None]
+"""Where a node's home directory is, by node id."""
+
+Reply = tuple[Any, ...] | Silence
+
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class RespLink(asyncio.Protocol):
+    """One RESP connection: sends commands in order and collects as many replies.
+
+    Any trouble (a cut, garbage, a timeout) closes it; a closed link answers `ConnectionError`.
+    """
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(encoding="utf-8", errors="replace", replyError=ReplyError)
+        self._transport: asyncio.Transport | None = None
+        self._replies: list[Any] = []
+        self._wanted = 0
+        self._done: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(cls, to: Tcp) -> "RespLink":
+        """Connect to `to`.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        _, link = await asyncio.get_running_loop().create_connection(cls, to.host, to.port)
+        return link
+
+    @property
+    def alive(self) -> bool:
+        """It can be asked again."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def ask(self, commands: tuple[Command, ...]) -> tuple[Any, ...]:
+        """Send `commands` and wait for one reply each; server errors come back as `ReplyError` values.
+
+        Raises:
+            ConnectionError: the connection ended first.
+        """
+        if self._transport is None or not self.alive:
+            raise ConnectionError("the connection is closed")
+        self._replies, self._wanted = [], len(commands)
+        self._done = asyncio.get_running_loop().create_future()
+        words: list[Any] = list(commands)  # hiredis types know one-word commands only
+        self._transport.write(b"".join(hiredis.pack_command(command) for command in words))
+        try:
+            await self._done
+        except BaseException:
+            self.close()
+            raise
+        return tuple(self._replies)
+
+    def close(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport; called by asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Collect replies; called by asyncio."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._replies.append(reply)
+        except hiredis.ProtocolError as error:
+            self.connection_lost(error)
+            self.close()
+            return
+        if self._done and not self._done.done() and len(self._replies) >= self._wanted:
+            self._done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits; called by asyncio."""
+        if self._done and not self._done.done():
+            self._done.set_exception(ConnectionError(str(exc) if exc else "the connection was closed"))
+
+
+async def ask(question: Ask, homes: Homes, link: RespLink | None = None) -> Reply:
+    """Put `question` to its address; `link` is a kept RESP connection to use, if it is still alive.
+
+    Returns the replies, or `Silence` when it was refused, cut off, or took longer than `question.timeout_s`.
+    """
+    try:
+        async with asyncio.timeout(question.timeout_s):
+            return await _put(question, homes, link)
+    except TimeoutError:
+        return Silence(f"no answer within {question.timeout_s:g} s")
+    except (OSError, ValueError, EOFError, asyncio.IncompleteReadError) as error:
+        return Silence(str(error) or type(error).__name__)
+
+
+async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any, ...]:
+    if question.protocol == Protocol.RESP:
+        return await _put_resp(question, link)
+    if question.protocol == Protocol.HAPROXY:
+        return tuple([await _put_haproxy(question.to, " ".join(command), homes) for command in question.commands])
+    if not isinstance(question.to, Tcp):
+        raise ValueError(f"{question.protocol} needs a TCP address")
+    if question.protocol == Protocol.HTTP:
+        return (await _get(question.to, question.commands[0][0]),)
+    _, writer = await asyncio.open_connection(question.to.host, question.to.port)
+    writer.close()
+    return ()
+
+
+async def _put_resp(question: Ask, link: RespLink | None) -> tuple[Any, ...]:
+    if not isinstance(question.to, Tcp):
+        raise ValueError("RESP needs a TCP address")
+    if link is not None and link.alive:
+        return await link.ask(question.commands)
+    fresh = await open_resp(question.to, question.password)
+    try:
+        return await fresh.ask(question.commands)
+    finally:
+        fresh.close()
+
+
+async def open_resp(to: Tcp, password: str) -> RespLink:
+    """Connect, and authenticate when there is a password; a server that wants none is taken as it is.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    link = await RespLink.open(to)
+    if password:
+        await link.ask((("AUTH", password),))
+    return link
+
+
+async def _put_haproxy(to: Address, command: str, homes: Homes) -> str:
+    if not isinstance(to, Socket):
+        raise ValueError("HAProxy's runtime socket is a Unix socket")
+    home = homes(to.node)
+    if home is None:
+        raise ConnectionError(f"{to.node} has no home")
+    reader, writer = await _open_unix(Path(home), to.name)
+    try:
+        writer.write(command.encode() + b"\n")
+        await writer.drain()
+        return (await reader.read(MAX_ANSWER_BYTES)).decode(errors="replace") if command else ""
+    finally:
+        writer.close()
+
+
+async def _open_unix(home: Path, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a socket in `home`, through /proc when its path is longer than a socket address may be (108 bytes)."""
+    path = str(home / name)
+    if len(path.encode()) < 104:
+        return await asyncio.open_unix_connection(path, limit=MAX_ANSWER_BYTES)
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{name}", limit=MAX_ANSWER_BYTES)
+    finally:
+        os.close(folder)
+
+
+async def _get(to: Tcp, path: str) -> tuple[int, str]:
+    """GET `path` on a connection of its own; (status, the first 64 KiB of the answer after the status line)."""
+    reader, writer = await asyncio.open_connection(to.host, to.port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: everup\r\nConnection: close\r\n\r\n".encode())
+        line = (await reader.readline()).decode("latin-1").split(" ", 2)
+        if len(line) < 2 or not line[0].startswith("HTTP/") or not line[1].isdigit():
+            raise ValueError("not an HTTP answer")
+        body = b""
+        with suppress(ConnectionError):
+            body = await reader.read(1 << 16)
+        return int(line[1]), body.decode("utf-8", "replace")
+    finally:
+        writer.close()
