@@ -19,9 +19,9 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is missing or older than 3.11; name a newer one: make install PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
-		{ rm -rf $(VENV); echo "error: $(PYTHON) has no working venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+		{ echo "error: $(PYTHON) has no working venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "installing into $(VENV)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-input -e '.[servers,dev]'
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-input -e '.[servers,dev]'
 	@touch $@
 
 demo: install  ## bring up web x3 and Redis HA, kill the primary under load, show what clients saw
