@@ -1,0 +1,273 @@
+"""The endpoint of a service: HAProxy, its two configurations, the reading of its state, and its runtime commands.
+
+Settings come from measurements (`docs/why` tells them): no `server-state-file` (nobody would write it), no
+`on-marked-down shutdown-sessions` in HTTP mode (it cuts requests that a retry would have saved), and
+`idle-close-on-response`, without which a reload costs requests on kept-alive connections.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from everup.model.desired import Ask, Node, NodeId, Part, Probe, Protocol, Socket, Stop, Tcp
+from everup.model.observed import Reading, View
+
+APPS = "app"
+"""The backend that spreads requests over instances; its servers are named by node id."""
+
+GROUP, SLOT = "p", "primary"
+"""The backend that leads to a primary, and its only server."""
+
+REPLAY_UP_TO_S = 5.0
+"""A request that timed out is sent to another instance only if its timeout is at most this: replaying what took longer
+would multiply the load that made it slow."""
+
+STATE = (("show servers state",), ("show stat -1 4 -1",))
+"""The question whose answer `read_servers` understands: addresses and states, then sessions."""
+
+_SOCKET = "haproxy.sock"
+_RUNNING = 2  # srv_op_state, in HAProxy's management guide under "show servers state"
+_MAINTENANCE, _DRAINING = 0x01 | 0x02 | 0x20, 0x08 | 0x10  # srv_admin_state, ibidem
+_FINE = ("IP changed", "port changed", "no need to change", "nothing changed")
+
+CONNECTED = Reading(ready=True)
+"""What a connection that succeeded says."""
+
+
+def read_connected(replies: tuple[Any, ...]) -> Reading:
+    """Anything that accepts a connection is ready."""
+    return CONNECTED
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server as HAProxy sees it: `address` is `ip:port`, `admin` is ready, drain or maint; `sessions` are open."""
+
+    address: str
+    up: bool
+    admin: str
+    sessions: int = 0
+
+    @property
+    def serves(self) -> bool:
+        """It gets new requests."""
+        return self.up and self.admin == "ready"
+
+
+def http_node(label: str, listen: Tcp, servers: Mapping[NodeId, Tcp], health: str, timeout_s: float) -> Node:
+    """Spread HTTP requests from `listen` over `servers`; one that does not run is found out and skipped.
+
+    Args:
+        label: the service; the node is `<label>-endpoint`.
+        listen: where clients connect.
+        servers: every instance that may ever run, by node id: changing their number reloads, and loses no request.
+        health: a path that must answer GET with 2xx or 3xx, or `tcp` for a connection.
+        timeout_s: how long an instance may take to answer; the longest stall that a hung one causes.
+    """
+    question = ["option httpchk", _health_question(health)] if health.startswith("/") else []
+    causes = "conn-failure empty-response" + (" response-timeout" if timeout_s <= REPLAY_UP_TO_S else "")
+    lines = [
+        *_GLOBAL,
+        "defaults",
+        "  mode http",
+        "  option idle-close-on-response",
+        "  option forwardfor",
+        "  timeout connect 300ms",
+        "  timeout client 60s",
+        "  timeout http-request 10s",
+        "  timeout tunnel 1h",
+        f"  timeout server {_milliseconds(timeout_s)}",
+        # Longer than an overloaded app takes to answer: when every instance is marked down, every request fails.
+        "  timeout check 1s",
+        # After a (re)load every slot counts as up until its first check, and a request may meet all that do not run.
+        f"  retries {max(3, len(servers))}",
+        "  option redispatch 1",
+        f"  retry-on {causes}",
+        "frontend clients",
+        f"  bind {listen}",
+        # Once sent, a request is repeated only where HTTP says that twice is as good as once.
+        "  http-request disable-l7-retry unless { method GET HEAD OPTIONS TRACE PUT DELETE }",
+        f"  default_backend {APPS}",
+        f"backend {APPS}",
+        *(f"  {line}" for line in question),
+        "  default-server check inter 500ms fastinter 100ms downinter 250ms fall 2 rise 1"
+        " observe layer4 error-limit 1 on-error mark-down",
+        *(f"  server {name} {address}" for name, address in servers.items()),
+    ]
+    return _node(label, "http", listen, lines)
+
+
+def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> Node:
+    """Lead TCP connections from `listen` to one server, moved by `point`; until then they lead nowhere.
+
+    A server that fails its check, or says that it is no primary, loses all its connections at once: they can't go on
+    writing to it. `retries 0`, because HAProxy would pause up to a second before it tries a dead server again.
+
+    Args:
+        label: the service; the node is `<label>-endpoint`.
+        listen: where clients connect.
+        server: the address to begin with.
+        check: the dialogue as `tcp-check` rules, without that word: `send PING\\r\\n`, `expect string +PONG`.
+    """
+    lines = [
+        *_GLOBAL,
+        "defaults",
+        "  mode tcp",
+        "  timeout connect 300ms",
+        # Clients may be silent for weeks (the longest that HAProxy can wait); keep-alive finds those that are gone.
+        "  timeout client 24d",
+        "  timeout server 24d",
+        "  timeout client-fin 30s",
+        "  timeout server-fin 30s",
+        *(f"  option {side}tcpka" for side in ("cli", "srv")),
+        *(f"  {side}tcpka-{word}" for side in ("cli", "srv") for word in ("idle 60s", "intvl 10s", "cnt 6")),
+        # Silence counts after as long as the control plane's own probe waits; a wrong answer counts at once.
+        "  timeout check 3s",
+        "  retries 0",
+        "frontend clients",
+        f"  bind {listen}",
+        f"  default_backend {GROUP}",
+        f"backend {GROUP}",
+        "  option tcp-check",
+        "  tcp-check connect",
+        *(f"  tcp-check {_decisive(line)}" for line in check),
+        f"  server {SLOT} {server} disabled check inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+    ]
+    return _node(label, "tcp", listen, lines)
+
+
+_GLOBAL = (
+    "global",
+    f"  stats socket unix@{_SOCKET} mode 600 level admin expose-fd listeners",
+    # HAProxy derives `maxconn` (about 4,000) from this or from `ulimit -Hn`, whichever is less; a fixed `maxconn` makes
+    # it refuse to start where the limit of descriptors is low.
+    "  fd-hard-limit 8192",
+    "  nbthread 2",
+    # The first checks all happen at once: servers that do not run are known as such within milliseconds of a reload.
+    "  max-spread-checks 1",
+    "  hard-stop-after 30s",
+)
+
+
+def _node(label: str, port: str, listen: Tcp, lines: Sequence[str]) -> Node:
+    node_id = f"{label}-endpoint"
+    return Node(
+        id=node_id,
+        service=label,
+        part=Part.ENDPOINT,
+        program="haproxy",
+        args=("-W", "-f", "haproxy.cfg"),
+        probe=Probe(Protocol.HAPROXY, Socket(node_id, _SOCKET), read_servers, STATE, interval_s=0.25),
+        files={"haproxy.cfg": "\n".join(lines) + "\n"},
+        ports={port: listen},
+        stop=Stop("SIGTERM", 5.0),
+        reload_signal="SIGUSR2",
+    )
+
+
+def _health_question(path: str) -> str:
+    return f"http-check send meth GET uri '{path}' ver HTTP/1.1 hdr Host localhost"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def _decisive(line: str) -> str:
+    """Let an answer that could hold the expected text, and does not, fail at once; else HAProxy waits for more."""
+    word, kind, text = [*line.split(" ", 2), "", ""][:3]
+    if word != "expect" or kind != "string":
+        return line
+    return f"expect min-recv {len(text) if text.startswith('+') else 40} string {text}"
+
+
+def read_servers(replies: tuple[Any, ...]) -> Reading:
+    """Turn the answer to `STATE` into `facts["servers"]`: name -> `Server`. Lines that make no sense are skipped."""
+    texts = [reply for reply in replies if isinstance(reply, str)]
+    servers = dict(_servers(texts[0] if texts else "", _sessions(texts[1] if len(texts) > 1 else "")))
+    if not servers:
+        return Reading(ready=False, because="HAProxy did not name its servers")
+    return Reading(ready=True, facts={"servers": servers})
+
+
+def _servers(text: str, sessions: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, Server]]:
+    for row in _rows(text, " "):
+        try:
+            admin, state, port = int(row["srv_admin_state"]), int(row["srv_op_state"]), int(row["srv_port"])
+            name, address = row["srv_name"], row["srv_addr"]
+        except (KeyError, ValueError):
+            continue
+        word = "maint" if admin & _MAINTENANCE else "drain" if admin & _DRAINING else "ready"
+        open_sessions = sessions.get((row.get("be_name", ""), name), 0)
+        yield name, Server(f"{address}:{port}", state == _RUNNING, word, open_sessions)
+
+
+def _sessions(text: str) -> dict[tuple[str, str], int]:
+    found = {}
+    for row in _rows(text, ","):
+        if row.get("scur", "").isdecimal():
+            found[row.get("pxname", ""), row.get("svname", "")] = int(row["scur"])
+    return found
+
+
+def _rows(text: str, separator: str) -> Iterator[dict[str, str]]:
+    """The lines under the header that starts with `# `, by column name."""
+    names: list[str] | None = None
+    for line in text.splitlines():
+        if line.startswith("# "):
+            names = line[2:].split(separator)
+        elif names and line.strip():
+            yield {name: value for name, value in zip_longest(names, line.split(separator), fillvalue="") if name}
+
+
+def servers_of(view: View, endpoint: NodeId) -> Mapping[str, Server]:
+    """The servers that the endpoint named last; empty while it is not ready, for what it said then may be past."""
+    status = view.status(endpoint)
+    if not status.ready or status.reading is None:
+        return {}
+    servers: Mapping[str, Server] = status.reading.facts.get("servers", {})
+    return servers
+
+
+def point(endpoint: NodeId, address: Tcp) -> Ask:
+    """Lead to `address` from now on, and cut the connections that lead elsewhere."""
+    slot = f"{GROUP}/{SLOT}"
+    return _ask(
+        endpoint,
+        f"set server {slot} addr {address.host} port {address.port}",
+        f"set server {slot} state ready",
+        f"set server {slot} health up",
+        f"shutdown sessions server {slot}",
+    )
+
+
+def drain(endpoint: NodeId, server: NodeId) -> Ask:
+    """Send `server` nothing new; what it is working on goes on."""
+    return _ask(endpoint, f"set server {APPS}/{server} state drain")
+
+
+def rest(endpoint: NodeId, server: NodeId) -> Ask:
+    """Take `server` out altogether, checks included, until it is admitted."""
+    return _ask(endpoint, f"set server {APPS}/{server} state maint")
+
+
+def admit(endpoint: NodeId, servers: Sequence[NodeId]) -> Ask:
+    """Send requests to `servers` at once, without waiting for a check to succeed first."""
+    states = [(f"set server {APPS}/{name} state ready", f"set server {APPS}/{name} health up") for name in servers]
+    return _ask(endpoint, *(command for pair in states for command in pair))
+
+
+def look(endpoint: NodeId) -> Ask:
+    """The probe's question, for recipes; `read_servers` understands the reply."""
+    return _ask(endpoint, *(words[0] for words in STATE))
+
+
+def _ask(endpoint: NodeId, *commands: str) -> Ask:
+    return Ask(Socket(endpoint, _SOCKET), tuple((command,) for command in commands), Protocol.HAPROXY)
+
+
+def problem(replies: Sequence[str]) -> str:
+    """What HAProxy objected to, in its own words, or "" when every command was carried out."""
+    said = (reply.strip() for reply in replies)
+    return next((text.splitlines()[0] for text in said if text and not text.startswith(_FINE)), "")

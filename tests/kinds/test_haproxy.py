@@ -1,0 +1,89 @@
+"""What is said to HAProxy and how its answers are read; its behaviour is in the tests of the two endpoints."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everup.kinds import _haproxy
+from everup.model.desired import Protocol, Socket, Tcp
+
+HEADER = (
+    "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state "
+    "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord\n"
+)
+SESSIONS = "# pxname,svname,qcur,qmax,scur,smax\napp,web-1,0,0,3,9\napp,web-2,0,0,0,9\nother,web-2,0,0,7,9\n\n"
+
+
+def line(name: str, op_state: int, admin: int) -> str:
+    return f"3 app 1 {name} 127.0.0.9 {op_state} {admin} 1 1 5 6 3 4 6 0 0 0 - 8080 -\n"
+
+
+def servers(*lines: str, sessions: str = SESSIONS) -> dict[str, _haproxy.Server]:
+    found: dict[str, _haproxy.Server] = _haproxy.read_servers((HEADER + "".join(lines), sessions)).facts["servers"]
+    return found
+
+
+def test_states_and_sessions_are_read():
+    assert servers(line("web-1", 2, 0), line("web-2", 0, 0)) == {
+        "web-1": _haproxy.Server("127.0.0.9:8080", up=True, admin="ready", sessions=3),
+        "web-2": _haproxy.Server("127.0.0.9:8080", up=False, admin="ready", sessions=0),
+    }
+
+
+def test_the_administrative_bits_become_words():
+    words = {admin: servers(line("web-1", 2, admin))["web-1"].admin for admin in (0, 1, 4, 5, 8, 9, 12, 32)}
+    assert words == {0: "ready", 1: "maint", 4: "ready", 5: "maint", 8: "drain", 9: "maint", 12: "drain", 32: "maint"}
+
+
+def test_an_answer_without_servers_is_not_ready():
+    assert not _haproxy.read_servers(("", "")).ready
+    assert not _haproxy.read_servers(()).ready
+
+
+garbage = st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.text().map(lambda text: HEADER + text))
+
+
+@given(st.lists(garbage, max_size=3).map(tuple))
+def test_garbage_is_survived(replies: tuple[object, ...]):
+    assert _haproxy.read_servers(replies).ready in (True, False)
+
+
+@given(st.lists(st.text(alphabet="web-120,. \n#", max_size=60), max_size=4))
+def test_a_damaged_answer_never_invents_a_server_that_serves(lines: list[str]):
+    found = _haproxy.read_servers((HEADER + "".join(lines), "")).facts.get("servers", {})
+    assert all(isinstance(server, _haproxy.Server) for server in found.values())
+
+
+def test_pointing_moves_admits_and_cuts_in_that_order():
+    ask = _haproxy.point("redis01-endpoint", Tcp("127.0.0.7", 6379))
+    assert (ask.to, ask.protocol) == (Socket("redis01-endpoint", "haproxy.sock"), Protocol.HAPROXY)
+    assert list(ask.commands) == [
+        ("set server p/primary addr 127.0.0.7 port 6379",),
+        ("set server p/primary state ready",),
+        ("set server p/primary health up",),
+        ("shutdown sessions server p/primary",),
+    ]
+
+
+def test_replies_that_report_success_are_no_problem():
+    moved = "IP changed from '127.0.0.1' to '127.0.0.2', port changed from '1' to '2' by 'stats socket command'\n\n"
+    same = "no need to change the addr, no need to change the port by 'stats socket command'\n\n"
+    assert _haproxy.problem((moved, same, "\n", "")) == ""
+    assert _haproxy.problem((moved, "No such server.\n\n")) == "No such server."
+
+
+def test_a_growing_service_reloads_its_endpoint_and_does_not_restart_it():
+    addresses = {f"web-{n}": Tcp(f"127.0.0.{n}", 8080) for n in range(1, 9)}
+    small = _haproxy.http_node("web", Tcp("127.0.0.99", 80), dict(list(addresses.items())[:3]), "tcp", 30)
+    large = _haproxy.http_node("web", Tcp("127.0.0.99", 80), addresses, "tcp", 30)
+    assert small.digest == large.digest
+    assert small.files_digest != large.files_digest
+
+
+def test_what_timed_out_is_replayed_only_where_timing_out_is_quick():
+    def causes(timeout_s: float) -> str:
+        node = _haproxy.http_node("web", Tcp("127.0.0.99", 80), {"web-1": Tcp("127.0.0.1", 80)}, "tcp", timeout_s)
+        return next(line for line in node.files["haproxy.cfg"].splitlines() if "retry-on" in line)
+
+    assert "response-timeout" in causes(1.0)
+    assert "response-timeout" not in causes(30.0)

@@ -1,0 +1,148 @@
+"""The HTTP endpoint, with real HAProxy and real servers behind it: what a fault costs the clients."""
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from everup.kinds import _haproxy
+from everup.model.desired import Node, Tcp
+from tests.http_load import HttpLoad
+from tests.kinds.real import HAPROXY, Processes, accepts, fresh_address, wait_until
+
+pytestmark = pytest.mark.faults
+
+
+def slots(count: int) -> dict[str, Tcp]:
+    return {f"web-{n}": fresh_address() for n in range(1, count + 1)}
+
+
+def up(world: Processes, node: Node) -> set[str]:
+    servers = _haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]
+    return {name for name, server in servers.items() if server.serves}
+
+
+def start(
+    world: Processes, *, running: int = 3, limit: int = 10, timeout_s: float = 30.0
+) -> tuple[Node, dict[str, Tcp]]:
+    servers = slots(limit)
+    names = [f"web-{n}" for n in range(1, running + 1)]
+    for name in names:
+        world.web(name, servers[name])
+    node = _haproxy.http_node("web", fresh_address(), servers, "/healthz", timeout_s)
+    world.run(node, HAPROXY)
+    wait_until(lambda: up(world, node) == set(names))
+    return node, servers
+
+
+def failures(load: HttpLoad) -> list[str]:
+    requests = load.stop()
+    assert len(requests) > 100
+    return [request.error for request in requests if request.error]
+
+
+@pytest.mark.parametrize("health", ["tcp", "/healthz", "/a/b?x=1&y=%20#"])
+def test_haproxy_accepts_the_configuration(world: Processes, health: str):
+    node = _haproxy.http_node("web", fresh_address(), slots(50), health, 2.5)
+    world.write(node)
+    checked = subprocess.run(
+        [HAPROXY, "-c", *node.args[1:]], cwd=world.folder / node.id, capture_output=True, text=True
+    )
+    assert (checked.returncode, "WARNING" in checked.stderr) == (0, False), checked.stderr
+
+
+def test_it_starts_where_the_limit_of_descriptors_is_low(world: Processes):
+    node = _haproxy.http_node("web", fresh_address(), slots(50), "tcp", 2.5)
+    world.write(node)
+    command = 'ulimit -n 512 && exec "$0" "$@"'
+    world.spawn(node.id, ["/bin/sh", "-c", command, HAPROXY, *node.args])
+    wait_until(lambda: accepts(node.ports["http"]))
+    assert len(_haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]) == 50
+
+
+def test_a_killed_instance_costs_no_request_and_is_back_within_20_ms_of_being_admitted(world: Processes):
+    node, servers = start(world)
+    back_s = []
+    with HttpLoad(f"http://{node.ports['http']}", clients=8, pause_s=0.002) as load:
+        for _ in range(5):
+            time.sleep(0.1)
+            world.kill("web-2")
+            wait_until(lambda: "web-2" not in up(world, node))
+            world.web("web-2", servers["web-2"])
+            began_s = time.monotonic()
+            assert _haproxy.problem(world.ask(_haproxy.admit(node.id, ["web-2"]))) == ""
+            wait_until(lambda: "web-2" in up(world, node))
+            back_s.append(time.monotonic() - began_s)
+        assert failures(load) == []
+    assert sorted(back_s)[2] < 0.02
+
+
+def test_a_hung_instance_stalls_requests_for_the_timeout_and_no_longer(world: Processes):
+    node, _ = start(world, timeout_s=1.0)
+    with HttpLoad(f"http://{node.ports['http']}", clients=8, pause_s=0.002) as load:
+        time.sleep(0.3)
+        world.kill("web-2", signal.SIGSTOP)
+        wait_until(lambda: "web-2" not in up(world, node))
+        time.sleep(1.5)
+        world.kill("web-2", signal.SIGCONT)
+        assert failures(load) == []
+    assert max(request.ended_s - request.sent_s for request in load.requests()) < 2.0
+
+
+def test_a_hung_instance_that_is_killed_costs_no_request_that_may_be_repeated(world: Processes):
+    node, _ = start(world, timeout_s=30.0)
+    with HttpLoad(f"http://{node.ports['http']}", clients=8, pause_s=0.002) as load:
+        time.sleep(0.3)
+        world.kill("web-2", signal.SIGSTOP)
+        time.sleep(1.0)
+        world.kill("web-2")
+        time.sleep(0.3)
+        assert failures(load) == []
+
+
+@pytest.mark.parametrize(("clients", "pause_s"), [(1, 0.0), (20, 0.002)])
+def test_a_reload_costs_no_request(world: Processes, clients: int, pause_s: float):
+    node, _ = start(world)
+    with HttpLoad(f"http://{node.ports['http']}", clients=clients, pause_s=pause_s) as load:
+        for _ in range(10):
+            world.write(node)
+            world.kill(node.id, signal.SIGUSR2)
+            time.sleep(0.15)
+        assert failures(load) == []
+
+
+@pytest.mark.parametrize(("method", "repeated"), [("GET", True), ("PUT", True), ("POST", False)])
+def test_only_a_request_that_may_be_repeated_is_sent_again_when_its_instance_dies(
+    world: Processes, method: str, repeated: bool
+):
+    node, _ = start(world, running=2, limit=2)
+    with HttpLoad(f"http://{node.ports['http']}", method=method, path="/slow", clients=4, pause_s=0.0) as load:
+        time.sleep(0.25)
+        world.kill("web-2")
+        time.sleep(0.5)
+        errors = [request.error for request in load.stop() if request.error]
+    assert bool(errors) is not repeated
+
+
+def test_draining_lets_requests_end_and_sends_no_new_ones(world: Processes):
+    node, _ = start(world, running=2, limit=2)
+
+    def server() -> _haproxy.Server:
+        found: _haproxy.Server = _haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]["web-2"]
+        return found
+
+    with HttpLoad(f"http://{node.ports['http']}", path="/slow", clients=4, pause_s=0.0) as load:
+        wait_until(lambda: server().sessions)
+        assert _haproxy.problem(world.ask(_haproxy.drain(node.id, "web-2"))) == ""
+        assert (server().admin, server().sessions > 0) == ("drain", True)
+        assert 0.01 < wait_until(lambda: server().sessions == 0) < 1.5
+        assert _haproxy.problem(world.ask(_haproxy.rest(node.id, "web-2"))) == ""
+        assert (server().admin, server().up) == ("maint", False)
+        world.kill("web-2")
+        assert [request.error for request in load.stop() if request.error] == []
+
+
+def test_haproxy_says_what_it_objects_to(world: Processes):
+    node, _ = start(world, running=1, limit=1)
+    assert _haproxy.problem(world.ask(_haproxy.drain(node.id, "web-9"))) == "No such server."

@@ -1,0 +1,147 @@
+"""The endpoint that follows a primary, with real HAProxy and real Redis servers."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+import redis
+
+from everup.kinds import _haproxy
+from everup.model.desired import Node, Tcp
+from tests.kinds.real import HAPROXY, Processes, fresh_address, wait_until
+
+pytestmark = pytest.mark.faults
+
+CHECK = (r"send PING\r\n", "expect string +PONG", r"send info\ replication\r\n", "expect string role:master")
+
+
+def slot(world: Processes, node: Node) -> _haproxy.Server:
+    server: _haproxy.Server = _haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]["primary"]
+    return server
+
+
+def client(address: Tcp) -> redis.Redis:
+    return redis.Redis(address.host, address.port, socket_timeout=5, retry=None)
+
+
+@pytest.fixture
+def pair(world: Processes) -> tuple[Tcp, Tcp]:
+    first, second = fresh_address(6379), fresh_address(6379)
+    world.redis("one", first)
+    world.redis("two", second, "--replicaof", first.host, str(first.port))
+    return first, second
+
+
+@pytest.fixture
+def node(world: Processes, pair: tuple[Tcp, Tcp]) -> Node:
+    end = _haproxy.primary_node("redis01", fresh_address(6379), pair[0], CHECK)
+    world.run(end, HAPROXY)
+    return end
+
+
+def connection(address: Tcp) -> socket.socket:
+    """A client that does not connect again by itself."""
+    link = socket.create_connection((address.host, address.port), timeout=5)
+    link.sendall(b"PING\r\n")
+    assert link.recv(100) == b"+PONG\r\n"
+    return link
+
+
+def point(world: Processes, node: Node, address: Tcp) -> None:
+    assert _haproxy.problem(world.ask(_haproxy.point(node.id, address))) == ""
+
+
+def gap_s(node: Node, within_s: float = 5.0) -> float:
+    """How long until a write is acknowledged again."""
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + within_s:
+        with contextlib.suppress(redis.RedisError), client(node.ports["tcp"]) as fresh:
+            fresh.set("k", "v")
+            return time.monotonic() - began_s
+        time.sleep(0.002)
+    raise AssertionError("no write succeeded")
+
+
+def test_haproxy_accepts_the_configuration(world: Processes):
+    check = (r"send AUTH\ secret\r\n", "expect string +OK", *CHECK)
+    node = _haproxy.primary_node("redis01", fresh_address(), fresh_address(), check)
+    world.write(node)
+    checked = subprocess.run(
+        [HAPROXY, "-c", *node.args[1:]], cwd=world.folder / node.id, capture_output=True, text=True
+    )
+    assert (checked.returncode, "WARNING" in checked.stderr) == (0, False), checked.stderr
+
+
+def test_it_leads_nowhere_until_it_is_pointed(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    assert (slot(world, node).admin, slot(world, node).up) == ("maint", False)
+    with pytest.raises(redis.ConnectionError), client(node.ports["tcp"]) as fresh:
+        fresh.ping()
+    point(world, node, pair[0])
+    with client(node.ports["tcp"]) as fresh:
+        assert fresh.set("k", "v")
+    assert slot(world, node) == _haproxy.Server(str(pair[0]), up=True, admin="ready", sessions=0)
+
+
+def test_pointing_moves_new_clients_at_once_and_cuts_the_old_ones(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    point(world, node, pair[0])
+    with connection(node.ports["tcp"]) as old, client(pair[1]) as second:
+        second.execute_command("REPLICAOF", "NO", "ONE")
+        point(world, node, pair[1])
+        assert old.recv(1) == b""
+        assert gap_s(node) < 0.1
+    assert slot(world, node).address == str(pair[1])
+
+
+def test_a_dead_primary_costs_clients_no_more_than_the_time_until_the_push(
+    world: Processes, node: Node, pair: tuple[Tcp, Tcp]
+):
+    point(world, node, pair[0])
+    with client(pair[1]) as second:
+        world.kill("one")
+        second.execute_command("REPLICAOF", "NO", "ONE")
+        point(world, node, pair[1])
+        assert gap_s(node) < 0.1
+
+
+def test_a_server_that_is_no_primary_any_more_loses_its_clients(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    point(world, node, pair[0])
+    with connection(node.ports["tcp"]) as old, client(pair[0]) as first:
+        first.execute_command("REPLICAOF", pair[1].host, str(pair[1].port))
+        assert wait_until(lambda: not slot(world, node).up) < 1.0
+        assert old.recv(1) == b""
+
+
+def test_a_short_stall_cuts_nobody(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    point(world, node, pair[0])
+    with connection(node.ports["tcp"]) as old:
+        world.kill("one", signal.SIGSTOP)
+        time.sleep(1.2)  # the worst stall of a healthy server that was measured
+        world.kill("one", signal.SIGCONT)
+        old.sendall(b"PING\r\n")
+        assert old.recv(100) == b"+PONG\r\n"
+        assert slot(world, node).up
+
+
+def test_a_restarted_primary_is_reached_at_once_when_pointed_at_again(
+    world: Processes, node: Node, pair: tuple[Tcp, Tcp]
+):
+    point(world, node, pair[0])
+    world.kill("one")
+    wait_until(lambda: not slot(world, node).up)
+    world.redis("one", pair[0])
+    point(world, node, pair[0])
+    assert gap_s(node) < 0.05
+
+
+def test_the_check_knows_the_password(world: Processes):
+    address = fresh_address(6379)
+    world.redis("one", address, "--requirepass", "secret")
+    check = (r"send AUTH\ secret\r\n", "expect string +OK", *CHECK)
+    node = _haproxy.primary_node("redis01", fresh_address(6379), address, check)
+    world.run(node, HAPROXY)
+    point(world, node, address)
+    time.sleep(1.2)  # two checks
+    assert slot(world, node).up
