@@ -48,8 +48,8 @@ def given_to(needs: Iterable[str], all_variables: Mapping[str, Mapping[str, str]
 def order_by_needs(services: Mapping[str, Service]) -> tuple[str, ...]:
     """Every label once, providers before those that need them, else in file order.
 
-    A label in `needs` that is not declared is ignored. A cycle, which no parsed spec has, is entered at its first
-    service in file order.
+    A label in `needs` that is not declared is ignored. A cycle, which no parsed spec has, is broken
+    at the first service that is left.
     """
     remaining = list(services)
     placed: set[str] = set()

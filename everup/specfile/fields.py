@@ -150,7 +150,7 @@ def _wrong_type(model: type[BaseModel], path: Path, value: Any, errors: list[Any
     wants = list(dict.fromkeys(wording.want(error) for error in errors))
     keys = ", ".join(fields_at(model, path))
     readable = [f"a mapping of {keys}" if w == "a mapping (key: value)" and keys else w for w in wants]
-    message = f"{setting.name(path)} is {shown(value)}: must be {' or '.join(readable)}"
+    message = f"{setting.name(path)} is {shown(value)}: must be {wording.either(readable)}"
     hint = wording.type_hint(value, wants)
     choices = [word for error in errors if error["type"] == "literal_error" for word in wording.want(error).split()]
     accepted = tuple(word.rstrip(",") for word in choices if word != "or")

@@ -20,13 +20,17 @@ MAX_VALUES = 20_000
 _YAML_HINTS = {
     "mapping values are not allowed": "Check the indentation, and put text that holds ': ' in quotes.",
     "could not find expected ':'": "A line here lacks its colon, or its indentation differs from its neighbours'.",
+    "expected ',' or": "A bracket, brace or quote is opened and never closed.",
     "expected <block end>": "Keys of one mapping must start in the same column.",
     "while scanning a quoted": "A quote is opened and never closed.",
     "stream end": "A bracket, brace or quote is opened and never closed.",
     "undefined alias": "Text that starts with * must be in quotes.",
     "that cannot start any token": "Put text that starts with this character in quotes.",
-    "another document": "One file declares one environment: remove the --- line.",
 }
+_TEXT_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "merge"))
+_VALUE_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"))
+_UNTAGGED = "Remove it, or put text that starts with ! in quotes."
+_UNQUOTED = "Put text that starts with { or [ in quotes."
 
 
 @dataclass(frozen=True, order=True)
@@ -96,7 +100,7 @@ def _syntax_flaw(problem: Exception, text: str) -> Flaw:
 def _syntax_words(problem: Exception, text: str, spot: Spot) -> tuple[str, str]:
     what = ""
     if isinstance(problem, MarkedYAMLError):
-        what = " ".join(part for part in (problem.context, problem.problem) if part)
+        what = ": ".join(part for part in (problem.context, problem.problem) if part)
     lines = text.splitlines()
     line = lines[spot.line - 1] if spot.line <= len(lines) else ""
     margin = line[: len(line) - len(line.lstrip())]
@@ -107,6 +111,8 @@ def _syntax_words(problem: Exception, text: str, spot: Spot) -> tuple[str, str]:
         return f"the character {quoted(text[where : where + 1])} may not stand in a YAML file", "Remove it."
     if isinstance(problem, RecursionError) or "maximum depth" in what:
         return f"nested deeper than {MAX_DEPTH} levels", ""
+    if "another document" in what:
+        return "a second document begins here", "One file declares one environment: remove the --- line."
     hint = next((hint for words, hint in _YAML_HINTS.items() if words in what), "")
     reason = what.replace("'<stream end>'", "the end of the file") or "a value or directive that cannot be read"
     return f"not valid YAML: {reason}", hint
@@ -163,7 +169,8 @@ class _Grower:
         for key_node, value_node in node.value:
             spot = Spot(key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if not isinstance(key_node, ScalarNode):
-                self._note(spot, f"a key {_within(path)}must be a word", "Put text that starts with { or [ in quotes.")
+                whole = self.tree.value_spot(path)
+                self._note(whole, f"{path_text(path) or 'the file'} has a key that is not a word", _UNQUOTED)
                 continue
             key = key_node.value
             here = (*path, key)
@@ -179,26 +186,23 @@ class _Grower:
     def _scalar(self, node: Node, path: Path, spot: Spot) -> Any:
         tag = str(node.tag)
         text = str(node.value)
+        name = path_text(path) or "the file"
         if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
-            self._note(spot, f"{path_text(path) or 'the file'} holds a character that no text may hold", "Remove it.")
+            self._note(spot, f"{name} holds a character that no text may hold", "Remove it.")
             return ""
-        if tag in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge"):
+        if tag in _TEXT_TAGS:
+            return text
+        if tag not in _VALUE_TAGS:
+            self._note(spot, f"{name} has a tag that is not used here: {quoted(tag)}", _UNTAGGED)
             return text
         try:
             value = self.yaml.constructor.construct_object(node)
-        except Exception:  # an unknown tag, or a value that its explicit tag does not allow
-            self._note(spot, f"{path_text(path) or 'the file'} has a tag that is not used here: {quoted(tag)}")
-            return text
-        if isinstance(value, bool | str) or value is None:
-            return value
-        if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 2**53:
-            self._note(spot, f"{path_text(path) or 'the file'} is {quoted(text)}; no such value can be used here")
+        except Exception:  # a value that its explicit tag does not allow, or a number of thousands of digits
+            value = math.nan
+        if isinstance(value, int | float) and not -(2**53) <= value <= 2**53:  # also catches nan
+            self._note(spot, f"{name} is {quoted(text)}; no such number can be used here", "Write a smaller one.")
             return 0
         return value
 
     def _note(self, spot: Spot, message: str, hint: str = "", code: str = "spec.yaml") -> None:
         self.tree.flaws.append(self.tree.flaw(spot, message, hint, code))
-
-
-def _within(path: Path) -> str:
-    return f"of {path_text(path)} " if path else ""

@@ -108,6 +108,12 @@ def want(error: Any) -> str:
     return ""
 
 
+def either(wants: Iterable[str]) -> str:
+    """Alternatives in a sentence: `true, false or a list`."""
+    words = [word for wanted in wants for word in wanted.split(" or ")]
+    return " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+
+
 def sentence(error: Any) -> tuple[str, str]:
     """What is wrong by a pydantic error, in words that never name pydantic, and a hint or "".
 
