@@ -1,5 +1,6 @@
 """Events in a person's words: one sentence per event, and the newest incident as one line."""
 
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,34 +9,38 @@ from everup.model.events import Event
 
 SENTENCES: Mapping[str, str] = {
     "spec.applied": "a new spec took effect",
-    "control.started": "a control plane started (pid {pid}); it found {adopted} running nodes",
-    "node.started": "{node} was started: {because}",
-    "node.ready": "{node} is ready after {after_s}",
-    "node.exited": "{node} {ending}, noticed in {noticed_ms}",
-    "node.stopped": "{node} was stopped: {because}",
-    "node.suspect": "{node} gives no good answer: {because}",
-    "node.recovered": "{node} answers again after {after_s}",
+    "control.started": "a control plane started (pid {pid})[; it found {adopted} running nodes]",
+    "node.started": "{node} was started[: {because}]",
+    "node.ready": "{node} is ready[ after {after_s}]",
+    "node.exited": "{node} {ending}[, noticed in {noticed_ms}]",
+    "node.stopped": "{node} was stopped[: {because}]",
+    "node.suspect": "{node} gives no good answer[: {because}]",
+    "node.recovered": "{node} answers again[ after {after_s}]",
     "node.hung": "{node} has been silent for {silent_s}",
-    "node.fenced": "{node} was ended by force: {because}",
-    "node.failed": "{node} could not be started: {because}",
-    "operation.started": "{operation} of {service} began: {because}",
-    "operation.ended": "{operation} of {service} {outcome} in {took_ms}: {because}",
-    "failover.voted": "the Sentinels of {service} voted for a failover (epoch {epoch}, {votes} votes)",
+    "node.fenced": "{node} was ended by force[: {because}]",
+    "node.failed": "{node} could not be started[: {because}]",
+    "operation.started": "{service}: {operation}[ of {subject}] began[: {because}]",
+    "operation.ended": "{service}: {operation} {outcome}[ in {took_ms}][: {because}]",
+    "failover.voted": "the Sentinels of {service} voted for a failover [ (epoch {epoch}, {votes} votes)]",
     "failover.promoted": "{primary} was made primary",
     "failover.published": "the Sentinels of {service} know the new primary {primary}",
     "failover.pointed": "the endpoint of {service} leads to {primary}",
-    "primary.changed": "{primary} is the primary of {service} (generation {generation}): {because}",
-    "service.healthy": "{service} is healthy after {after_s}",
-    "service.degraded": "{service} is degraded: {because}",
-    "service.down": "{service} is down: {because}",
-    "service.held": "{service} waits: {because}",
+    "primary.changed": "{primary} is the primary of {service} (generation {generation})[: {because}]",
+    "service.healthy": "{service} is healthy[ after {after_s}]",
+    "service.degraded": "{service} is degraded[: {because}]",
+    "service.down": "{service} is down[: {because}]",
+    "service.held": "{service} waits[: {because}]",
     "scale.changed": "{service} runs {after} instances instead of {before}",
     "limit.changed": "{service} may run {after} instances instead of {before}",
     "restart.requested": "somebody asked to restart {service}",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }
-"""Event name -> sentence; a placeholder is a field of the event, its node or its service."""
+"""Event name -> sentence.
+
+A placeholder is a field of the event, its node or its service; what stands in brackets is left out when the event does
+not carry it.
+"""
 
 
 class _Words(dict[str, str]):
@@ -47,15 +52,17 @@ class _Words(dict[str, str]):
 
 def sentence(event: Event) -> str:
     """The event in one sentence, with units; never raises, whatever the fields hold."""
-    template = SENTENCES.get(event.name, event.name)
-    text = template.format_map(_words(event))
-    return text.removesuffix(": ?").replace(", noticed in ?", "").replace(" after ?", "").replace(" in ?:", ":")
+    words = _words(event)
+
+    def optional(part: re.Match[str]) -> str:
+        return part[1] if all(name in words for name in re.findall(r"{(\w+)}", part[1])) else ""
+
+    return re.sub(r"\[([^]]*)\]", optional, SENTENCES.get(event.name, event.name)).format_map(words)
 
 
 def _words(event: Event) -> _Words:
     words = _Words(service=event.service or "?", node=event.node or "?")
-    for name, value in event.fields.items():
-        words[name] = _measure(name, value)
+    words.update({name: _measure(name, value) for name, value in event.fields.items() if value not in (None, "")})
     if event.name == "node.exited":
         words["ending"] = ending(event.fields.get("exit_code"))
     if event.name == "operation.ended":
@@ -82,8 +89,6 @@ def _signal_name(number: int) -> str:
 
 
 def _measure(name: str, value: object) -> str:
-    if value is None or value == "":
-        return "?"
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name.endswith("_s"):
             return duration(float(value))

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from everup.cli.client import Client, Gone, Mute
+from everup.cli.client import Client, Gone
 from everup.cli.session import Session
 from everup.model.errors import EverupError, NotFound, Refused
 from everup.runtime.home import Home
@@ -15,8 +15,8 @@ from everup.runtime.home import Home
 START_S = 10.0
 """Seconds that a control plane may take until it answers."""
 
-LOST_RACE_S = 3.0
-"""Seconds to go on waiting after ours ended: another command may have started one at the same moment."""
+SECOND = "refused.second_control_plane"
+"""What a control plane says that found another one in its home."""
 
 LOG_LIMIT_BYTES = 4_000_000
 
@@ -69,58 +69,71 @@ def answering(home: Home) -> Client | None:
 
 
 def end(client: Client) -> bool:
-    """Ask the control plane to end; it refuses while an environment runs. Returns whether it ends."""
+    """Ask the control plane to end and wait until it has. Returns False when it refuses, because an environment runs."""
     try:
-        client.post("control/stop")
+        pid = client.post("control/stop")["pid"]
     except Refused:
         return False
     except Gone:
         return True
     deadline_s = time.monotonic() + START_S
-    while time.monotonic() < deadline_s:
-        try:
-            client.get("control")
-        except (Gone, Mute):
-            return True
-        time.sleep(0.02)
+    while _lives(pid) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return True
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)  # ours: it would stay a zombie
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
     return True
 
 
 def _start(home: Home) -> Client:
-    """Start a control plane in a session of its own, so that it outlives this command and its terminal."""
+    """Start a control plane and wait until one answers: ours, or that of another command at the same moment."""
     home.prepare()
     _shorten_log(home)
-    environ = {**os.environ, "EVERUP_HOME": str(home.path)}
-    with home.log.open("ab") as log:
-        os.chmod(home.log, 0o600)  # noqa: PTH101 - the same file, whatever the path means by now
-        begin = log.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "everup.serve"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environ,
-            cwd="/",
-            start_new_session=True,
-        )
-    started_s = time.monotonic()
-    give_up_s = started_s + START_S
+    give_up_s = time.monotonic() + START_S
+    begin = home.log.stat().st_size if home.log.exists() else 0
+    process = _spawn(home)
     while time.monotonic() < give_up_s:
         if client := answering(home):
             return client
         if process.poll() is not None:
-            give_up_s = min(give_up_s, time.monotonic() + LOST_RACE_S)
+            if SECOND not in _said(home, begin):
+                break
+            time.sleep(0.05)  # the other one comes up, or is just ending
+            begin = home.log.stat().st_size
+            process = _spawn(home)
         time.sleep(0.01)
-    raise _stillborn(home, process.poll(), begin)
+    code = process.poll()
+    what = f"did not answer within {START_S:.0f} s" if code is None else f"ended with exit code {code}"
+    lines = "".join(f"\n    {line}" for line in _said(home, begin).splitlines()[-8:])
+    raise EverupError(f"the control plane {what}{lines}", f"Its log: {home.log}", code="control.failed")
 
 
-def _stillborn(home: Home, exit_code: int | None, begin: int) -> EverupError:
+def _spawn(home: Home) -> "subprocess.Popen[bytes]":
+    """A control plane in a session of its own, so that it outlives this command and its terminal."""
+    with home.log.open("ab") as log:
+        home.log.chmod(0o600)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "everup.serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "EVERUP_HOME": str(home.path)},
+            cwd="/",
+            start_new_session=True,
+        )
+
+
+def _said(home: Home, begin: int) -> str:
     with home.log.open("rb") as log:
         log.seek(begin)
-        lines = log.read().decode(errors="replace").splitlines()[-8:]
-    what = f"did not answer within {START_S:.0f} s" if exit_code is None else f"ended with exit code {exit_code}"
-    said = "".join(f"\n    {line}" for line in lines)
-    return EverupError(f"the control plane {what}{said}", f"Its log: {home.log}", code="control.failed")
+        return log.read().decode(errors="replace")
 
 
 def _shorten_log(home: Home) -> None:

@@ -21,6 +21,10 @@ HOPELESS_S = 6.0
 """Seconds after which a start is given up when everything that lacks has failed again and again."""
 
 
+UNTOLD = {"operation.started", "control.started", "node.suspect"}
+"""Events that the line-by-line progress leaves out; `everup events` has them all."""
+
+
 class NotReady(EverupError):
     """A change was taken up, and is not done in time."""
 
@@ -53,7 +57,7 @@ class Screen:
     def show(self, body: Json | None, events: list[Json]) -> None:
         """Draw the newest state."""
         if not self._is_live:
-            for event in events:
+            for event in (one for one in events if one["name"] not in UNTOLD):
                 self._console.print(render.event_line(event))
             return
         self._newest = events[-1] if events else self._newest
