@@ -69,7 +69,7 @@ def answering(home: Home) -> Client | None:
 
 
 def end(client: Client) -> bool:
-    """Ask the control plane to end and wait until it has. Returns False when it refuses, because an environment runs."""
+    """Ask the control plane to end and wait until it has; False when it refuses, because an environment runs."""
     try:
         pid = client.post("control/stop")["pid"]
     except Refused:
