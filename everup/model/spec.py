@@ -1,13 +1,14 @@
 """The user's words: an environment and its services, as declared in `everup.yaml`."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 LABEL_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
 
+_LONGEST_S = 86_400.0
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -27,16 +28,22 @@ def parse_duration(value: Any) -> Any:
     return value
 
 
+def _within_a_day(value: float) -> float:
+    if not 0 < value <= _LONGEST_S:
+        raise ValueError("must be more than 0 and at most 24h")
+    return value
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    Field(gt=0, le=86_400, allow_inf_nan=False),
+    AfterValidator(_within_a_day),
     WithJsonSchema(
         {
             "type": ["string", "number"],
             "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$",
             "exclusiveMinimum": 0,
-            "maximum": 86_400,
+            "maximum": _LONGEST_S,
             "examples": ["500ms", "2s"],
         }
     ),
@@ -51,7 +58,12 @@ class Frozen(BaseModel):
 
 
 class Service(Frozen):
-    """What every service may say; each kind adds its own keys (see `everup/kinds/`)."""
+    """What every service may say; each kind adds its own keys (see `everup/kinds/`).
+
+    `settled` names the keys that cannot change while the service exists.
+    """
+
+    settled: ClassVar[frozenset[str]] = frozenset({"kind"})
 
     kind: str = Field(description="What runs: one of the kinds that `everup schema` lists.")
     needs: Annotated[tuple[Label, ...], Field(strict=False)] = Field(

@@ -117,9 +117,9 @@ def _flaws(model: type[BaseModel], value: Mapping[str, Any], errors: list[Any], 
     places: dict[Path, list[Any]] = {}
     for error in errors:
         places.setdefault(_path_of(error, value), []).append(error)
-    unknown = [path for path, here in places.items() if any(e["type"] == "extra_forbidden" for e in here)]
+    unknown = {path for path, here in places.items() if any(e["type"] == "extra_forbidden" for e in here)}
+    around = {path[:length] for path in places for length in range(len(path))}
     for path, here in places.items():
-        deeper = any(len(other) > len(path) and other[: len(path)] == path for other in places)
         about_type = [error for error in here if wording.is_about_type(error["type"])]
         others = [error for error in here if not wording.is_about_type(error["type"])]
         if path in unknown:
@@ -130,7 +130,7 @@ def _flaws(model: type[BaseModel], value: Mapping[str, Any], errors: list[Any], 
         elif others:
             for text, hint in dict.fromkeys(wording.sentence(error) for error in others):
                 yield _wrong_value(path, value, text, hint or _describe(model, path), setting)
-        elif not deeper:
+        elif path not in around:  # a wrong type, unless another member of the union read further
             yield _wrong_type(model, path, _at(value, path), about_type, setting)
 
 

@@ -92,19 +92,7 @@ def _bad_label(tree: Tree, path: Path, label: str, *, key: bool) -> Flaw:
 
 def _services(tree: Tree, kinds: Mapping[str, Kind], flaws: list[Flaw]) -> dict[str, Service]:
     """The services that have no flaw of their own; adds what is wrong with any, or between them, to `flaws`."""
-    raw = tree.value.get("services")
-    spot = tree.value_spot(("services",))
-    if raw is None and not any(nearest(key, ["services"]) for key in tree.value if key != "services"):
-        what = "empty" if "services" in tree.value else "missing"
-        hint = "Write services: and one entry for each, or services: {} for none."
-        flaws.append(tree.flaw(spot, f"services is {what}: it says what runs", hint, "spec.missing"))
-    elif raw is not None and not isinstance(raw, dict):
-        message = f"services is {shown(raw)}: must be a mapping of labels"
-        flaws.append(tree.flaw(spot, message, "Write LABEL: {kind: ...} for each service."))
-    elif raw is not None and len(raw) > MAX_SERVICES:
-        flaws.append(tree.flaw(spot, f"services holds {len(raw)} services: at most {MAX_SERVICES} are possible"))
-    if not isinstance(raw, dict) or len(raw) > MAX_SERVICES:
-        return {}
+    raw = _raw_services(tree, flaws)
     known: dict[str, Kind] = {}
     valid: dict[str, Service] = {}
     for label, value in raw.items():
@@ -128,6 +116,24 @@ def _services(tree: Tree, kinds: Mapping[str, Kind], flaws: list[Flaw]) -> dict[
     return valid
 
 
+def _raw_services(tree: Tree, flaws: list[Flaw]) -> dict[str, Any]:
+    """What stands below `services`, by label; nothing, and a flaw, where that is no mapping."""
+    raw = tree.value.get("services")
+    spot = tree.value_spot(("services",))
+    if raw is None and not any(nearest(key, ["services"]) for key in tree.value if key != "services"):
+        what = "empty" if "services" in tree.value else "missing"
+        hint = "Write services: and one entry for each, or services: {} for none."
+        flaws.append(tree.flaw(spot, f"services is {what}: it says what runs", hint, "spec.missing"))
+    elif not isinstance(raw, dict | None):
+        message = f"services is {shown(raw)}: must be a mapping of labels"
+        flaws.append(tree.flaw(spot, message, "Write LABEL: {kind: ...} for each service."))
+    elif raw and len(raw) > MAX_SERVICES:
+        flaws.append(tree.flaw(spot, f"services holds {len(raw)} services: at most {MAX_SERVICES} are possible"))
+    else:
+        return raw or {}
+    return {}
+
+
 def _tame(value: dict[str, Any]) -> dict[str, Any]:
     """The value with needs that are labels at least in form: those that are not are reported as unknown labels."""
     needs = value.get("needs")
@@ -143,7 +149,7 @@ def _kind(tree: Tree, path: Path, value: Any, kinds: Mapping[str, Kind]) -> Kind
     listed = f"Kinds: {', '.join(accepted)}."
     if not isinstance(value, dict):
         message = f"{here} is {shown(value)}: must be a mapping with a kind"
-        hint = f"Write {path[-1]}: {{kind: ...}}. {listed}"
+        hint = f"Write {path_text(path[-1:])}: {{kind: ...}}. {listed}"
         return tree.flaw(tree.value_spot(path), message, hint, "spec.invalid", *accepted)
     if "kind" not in value:
         typo = next((key for key in value if key != "kind" and nearest(key, ["kind"])), None)

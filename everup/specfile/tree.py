@@ -10,11 +10,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from everup.model.errors import Flaw
-from everup.specfile.wording import Path, path_text, quoted
+from everup.specfile.wording import Path, path_text, printable, quoted
 
 MAX_CHARACTERS = 256 * 1024
 MAX_DEPTH = 32
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
 """Limits of a spec file; far above any real one, so that no file can exhaust memory or the stack."""
 
 _YAML_HINTS = {
@@ -68,8 +68,8 @@ class Tree:
         return self.values.get(path) or self.key_spot(path)
 
     def flaw(self, spot: Spot, message: str, hint: str = "", code: str = "spec.invalid", *near: str) -> Flaw:
-        """A flaw at `spot`; `near` are the accepted values."""
-        return Flaw(message, spot.line, spot.column, hint, code, near)
+        """A flaw at `spot`, safe to print; `near` are the accepted values."""
+        return Flaw(printable(message), spot.line, spot.column, printable(hint), code, near)
 
 
 def read_tree(text: str) -> Tree:
@@ -94,7 +94,7 @@ def _syntax_flaw(problem: Exception, text: str) -> Flaw:
     """Where and why the text is not YAML."""
     spot = _spot_of_problem(problem, text)
     message, hint = _syntax_words(problem, text, spot)
-    return Flaw(message, spot.line, spot.column, hint, "spec.yaml")
+    return Flaw(printable(message), spot.line, spot.column, hint, "spec.yaml")
 
 
 def _syntax_words(problem: Exception, text: str, spot: Spot) -> tuple[str, str]:

@@ -53,8 +53,12 @@ def path_text(path: Path) -> str:
 def quoted(text: str) -> str:
     """Text in double quotes, shortened, with nothing in it that a terminal would act on."""
     short = text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
-    escaped = json.dumps(short, ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    return printable(json.dumps(short, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Text in one line, with every character that a terminal would act on written as an escape."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def shown(value: Any) -> str:

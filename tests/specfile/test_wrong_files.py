@@ -93,6 +93,9 @@ def test_a_variable_of_another_service_is_not_taken_over():
 
 
 def test_control_characters_of_the_file_do_not_reach_the_terminal():
-    flaws = flaws_of('environment: "\\e[31m"\nservices: {"\\e[2J": {kind: "\\x9b1m"}}\n')
-    assert len(flaws) == 2
-    assert all((flaw.message + flaw.hint).isprintable() for flaw in flaws)
+    flaws = flaws_of(
+        'environment: "\\e[31m"\n"\\x9b1m": 1\nservices:\n'
+        '  "\\e[2J": {kind: "\\x9b1m"}\n  "\\u202e": 3\n  a: {kind: redis, needs: ["\\e]0;x\\a"], auth: "\\e"}\n'
+    )
+    assert [flaw.line for flaw in flaws] == [1, 2, 4, 5, 6, 6]
+    assert all(flaw.message.isprintable() and flaw.hint.isprintable() for flaw in flaws)
