@@ -1,6 +1,7 @@
 """What `model.contracts.Engine` promises, held against every engine."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ async def test_changed_files_restart_a_node_and_are_rewritten(world: World) -> N
 
 
 async def test_a_node_that_can_reload_keeps_its_process_when_files_change(world: World) -> None:
-    ready = {
+    ready: dict[str, Any] = {
         "script": "trap : HUP; : > dump.rdb; while :; do sleep 0.01; done",
         "keeps": ("dump.rdb",),
         "reload_signal": "SIGHUP",

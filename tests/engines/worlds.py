@@ -15,7 +15,7 @@ from everup.model.desired import Node, Part, Probe, Protocol, Stop
 from everup.model.observed import NodeState, Reading
 
 MISSING = "everup-no-such-program"
-SPEAKER = "while :; do if [ -f say ]; then cat say; rm say; fi; sleep 0.01; done"
+SPEAKER = "while :; do if mv say said 2>/dev/null; then cat said; fi; sleep 0.01; done"
 """A script that prints what the test puts into its file `say`."""
 
 
@@ -75,6 +75,8 @@ class World:
 class LocalWorld(World):
     """Real processes in `home`."""
 
+    engine: LocalEngine
+
     def __init__(self, home: Path) -> None:
         self.home = home
         self.engine = LocalEngine(home, Programs({}, os.environ))
@@ -106,9 +108,11 @@ class LocalWorld(World):
 class MemoryWorld(World):
     """Bookkeeping, on a clock that stands still until it is moved."""
 
+    engine: MemoryEngine
+
     def __init__(self) -> None:
         self.now_s = 100.0
-        self.engine: MemoryEngine = MemoryEngine(lambda: self.now_s, missing={MISSING})
+        self.engine = MemoryEngine(lambda: self.now_s, missing={MISSING})
 
     async def kill(self, node_id: str) -> None:
         self.engine.kill(node_id)

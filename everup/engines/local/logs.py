@@ -55,20 +55,22 @@ class Journal:
 
     def tail(self, lines: int) -> tuple[list[str], int]:
         """The newest `lines` whole lines, and the position after the last of them."""
-        first, end = self.span()
-        start, text = end, b""
-        while start > first and text.count(b"\n") <= lines:
-            step = max(first, start - _CHUNK)
-            text = self.read(step, start - step) + text
-            start = step
-        whole, newline, rest = text.rpartition(b"\n")
+        with self._lock:
+            first, end = self.span()
+            start, pieces, ends = end, list[bytes](), 0
+            while start > first and ends <= lines:
+                step = max(first, start - _CHUNK)
+                pieces.append(self._between(step, start))
+                ends += pieces[-1].count(b"\n")
+                start = step
+        whole, newline, rest = b"".join(reversed(pieces)).rpartition(b"\n")
         found = whole.split(b"\n") if newline else []
-        return [_decode(line) for line in found[len(found) - lines :]] if lines > 0 else [], end - len(rest)
+        return [_decode(line) for line in found[max(0, len(found) - lines) :]], end - len(rest)
 
     def last_line(self) -> str:
         """The newest line that says something, finished or not; at most 300 characters."""
         first, end = self.span()
-        text = self.read(max(first, end - 4096), 4096)
+        text = self._between(max(first, end - 4096), end)
         lines = [line for line in _decode(text).splitlines() if line.strip()]
         return lines[-1].strip()[:300] if lines else ""
 
@@ -117,6 +119,12 @@ class Journal:
             self._base = base + cut
             self._shelve(fresh, budget)
             return True
+
+    def _between(self, start: int, end: int) -> bytes:
+        found = b""
+        while start + len(found) < end and (piece := self.read(start + len(found), end - start - len(found))):
+            found += piece
+        return found
 
     def _shelve(self, fresh: Path, budget: int) -> None:
         archives = self._archives()
