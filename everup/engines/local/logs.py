@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from everup.engines.local.rotation import take_head
+from everup.engines.local.rotation import copy_head, cut_head
 
 LIVE = "out.log"
 LIMIT_BYTES = 10_000_000
@@ -28,6 +28,7 @@ class Journal:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._lock = threading.RLock()
+        self._turn = threading.Lock()  # one rotation at a time
         self._base: int | None = None  # position in the stream of the first byte of out.log
 
     @property
@@ -107,17 +108,18 @@ class Journal:
         Raises:
             OSError: the archive cannot be written; `out.log` is as it was.
         """
-        with self._lock:
+        with self._turn:
             if _size(self.live) <= limit_bytes:
                 return False
-            base = self._find_base()
-            budget = limit_bytes * max(1, keep - 1)
-            fresh = self._home / _FRESH
-            cut = take_head(self.live, fresh, newest=budget)
-            if not cut:
+            with self._lock:
+                base = self._find_base()
+            budget, fresh = limit_bytes * max(1, keep - 1), self._home / _FRESH
+            head = copy_head(self.live, fresh, newest=budget)  # the long part; readers go on meanwhile
+            if not head:
                 return False
-            self._base = base + cut
-            self._shelve(fresh, budget)
+            with self._lock:
+                self._base = base + cut_head(self.live, fresh, head, newest=budget)
+                self._shelve(fresh, budget)
             return True
 
     def _between(self, start: int, end: int) -> bytes:

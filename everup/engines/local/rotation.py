@@ -15,23 +15,35 @@ _CHUNK = 1 << 20
 _REFUSED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 
 
-def take_head(source: Path, target: Path, *, newest: int) -> int:
-    """Move the head of `source`, all but its last block, to `target`; of it, only the `newest` bytes are kept. Blocks.
+def copy_head(source: Path, target: Path, *, newest: int) -> int:
+    """Copy the head of `source`, all but its last block, to `target`; of it, only the `newest` bytes. Blocks.
 
-    Returns how many bytes `source` lost at its head, 0 when it is too small. Where the file system cannot cut,
-    everything is copied and `source` truncated: lines written in between are lost.
+    Returns the length of the head in bytes, 0 when `source` is too small to have one.
+
+    Raises:
+        OSError: `target` cannot be written.
+    """
+    with source.open("rb") as file:
+        handle = file.fileno()
+        block = max(_BLOCK, os.fstatvfs(handle).f_bsize)
+        head = (os.fstat(handle).st_size - 1) // block * block  # what is cut off may not reach the end of the file
+        if head <= 0:
+            return 0
+        _copy(handle, target, max(0, head - newest), head)
+    return head
+
+
+def cut_head(source: Path, target: Path, head: int, *, newest: int) -> int:
+    """Take the first `head` bytes out of `source`, which `target` has a copy of; say how many it lost.
+
+    Where the file system cannot cut, all of `source` is copied anew and it is truncated: lines written between these
+    two steps are lost.
 
     Raises:
         OSError: `target` cannot be written; `source` is as it was.
     """
     with source.open("r+b") as file:
         handle = file.fileno()
-        block = max(_BLOCK, os.fstatvfs(handle).f_bsize)
-        size = os.fstat(handle).st_size
-        head = (size - 1) // block * block  # the range may not reach the end of the file
-        if head <= 0:
-            return 0
-        _copy(handle, target, max(0, head - newest), head)
         if _collapse(handle, head):
             return head
         size = os.fstat(handle).st_size
