@@ -16,6 +16,11 @@ from everup.model.observed import Health, Role, View
 LEADERLESS_S = 3.0
 """How long a group may be without any primary, all nodes alive, before Everup asks for a vote itself."""
 
+VACANT_S = 1.0
+"""How long nobody listens at a dead primary's address after a failover. The npm client redis-sentinel asks for the
+primary the moment its connection breaks, and connects 0.26 s later: it must be refused there, and ask again; a replica
+would take its connection and refuse its writes for ever."""
+
 FLAG_STUCK_S = 10.0
 """How long the primary must have been well before a Sentinel that still notes it as down is restarted."""
 
@@ -107,9 +112,17 @@ def start_replicas(blueprint: Blueprint, view: View) -> Iterator[Action]:
             continue
         if leader is None or not scene.status(leader).ready:
             yield Hold(blueprint.label, "it starts as a replica once there is a primary", node.id)
+        elif _just_deposed(scene):
+            yield Hold(blueprint.label, "the primary changed a moment ago; clients must first look elsewhere", node.id)
         else:
             to = port_of(leader)
             yield _start(scene, node, f"it joins {leader.id} as a replica", "--replicaof", to.host, str(to.port))
+
+
+def _just_deposed(scene: Scene) -> bool:
+    """Whether a failover ended only a moment ago: a dead node may be the old primary, whose address stays empty."""
+    change = scene.view.attempts.get("failover")
+    return change is not None and change.done and scene.view.now_s < change.at_s + VACANT_S
 
 
 def keep_roles(blueprint: Blueprint, view: View) -> Iterator[Action]:
