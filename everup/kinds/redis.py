@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -40,6 +40,8 @@ class Ha(Frozen):
 
 class RedisService(Service):
     """`kind: redis` in the spec."""
+
+    settled: ClassVar[frozenset[str]] = frozenset({"kind", "auth"})
 
     kind: Literal["redis"]
     ha: bool | Ha = Field(

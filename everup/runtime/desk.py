@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from everup.core.bindings import given_to, order_by_needs, variables
 from everup.core.incident import latest
 from everup.core.plan import preview
-from everup.model.contracts import Engine, Fault, FaultInjector, Grant, Kind
+from everup.model.contracts import Engine, Fault, FaultInjector, Kind
 from everup.model.desired import Blueprint
-from everup.model.errors import NotFound, Refused
+from everup.model.errors import EverupError, NotFound, Refused
 from everup.model.events import Event
 from everup.model.observed import Observed
 from everup.model.picture import Change, Picture
-from everup.model.spec import Environment, Service, Source
+from everup.model.spec import Environment, Source
 from everup.runtime.controller import Controller
-from everup.runtime.grants import AddressBook, issue
+from everup.runtime.grants import AddressBook
 from everup.runtime.journal import Journal
+from everup.runtime.layout import Layout, overridden, refuse_unsettling
 from everup.runtime.store import Saved, Store
 
 Parse = Callable[[Source], Environment]
@@ -46,7 +46,7 @@ class Desk:
     ) -> None:
         self._store = store
         self._kinds = kinds
-        self._book = book
+        self._layout = Layout(kinds, book)
         self._parse = parse
         self._engine_for = engine_for
         self._running: dict[str, Running] = {}
@@ -56,8 +56,14 @@ class Desk:
     async def open(self) -> None:
         """Adopt what an earlier control plane left behind, running or half-way."""
         for name, saved in self._store.environments().items():
-            environment = _overridden(self._parse(saved.source), saved.overrides)
-            blueprints, _ = self._lay_out(environment, saved)
+            try:
+                environment = overridden(self._parse(saved.source), saved.overrides)
+                blueprints, _ = self._layout.draw(environment, saved, self._store.grants(name))
+            except EverupError as error:
+                print(
+                    f"environment {name} is left alone, its stored spec is not understood: {error.message}", flush=True
+                )
+                continue
             self._take_up(name, environment, saved, blueprints)
 
     async def close(self) -> None:
@@ -81,8 +87,10 @@ class Desk:
             environment = self._parse(source)
             name = environment.environment
             before = self._store.environments().get(name)
+            if name in self._running:
+                refuse_unsettling(self._running[name].environment, environment)
             saved = Saved(source, {}, before.revisions if before else {}, stopped=False)
-            blueprints, granted = self._lay_out(environment, saved)
+            blueprints, granted = self._layout.draw(environment, saved, self._store.grants(name))
             changes = preview(blueprints, self._observed(name))
             if before is None or before != saved or granted != self._store.grants(name):
                 await self._store.save_grants(name, granted)
@@ -99,7 +107,10 @@ class Desk:
         """What `apply` would change; issues nothing and changes nothing."""
         environment = self._parse(source)
         before = self._store.environments().get(environment.environment)
-        blueprints, _ = self._lay_out(environment, Saved(source, {}, before.revisions if before else {}, stopped=False))
+        if environment.environment in self._running:
+            refuse_unsettling(self._running[environment.environment].environment, environment)
+        saved = Saved(source, {}, before.revisions if before else {}, stopped=False)
+        blueprints, _ = self._layout.draw(environment, saved, self._store.grants(environment.environment))
         return preview(blueprints, self._observed(environment.environment))
 
     def picture(self, environment: str) -> Picture:
@@ -121,7 +132,7 @@ class Desk:
     def variables(self, environment: str) -> dict[str, dict[str, str]]:
         """Label -> variables: a provider's own, and for those that need others what they are given."""
         running = self._get(environment)
-        return self._variables(running.environment, running.controller.blueprints)
+        return self._layout.variables(running.environment, running.controller.blueprints)
 
     def connect(self, environment: str, label: str, language: str) -> str:
         """A snippet in `language` that connects to the service, with live values."""
@@ -179,7 +190,7 @@ class Desk:
             revisions = {**running.saved.revisions, label: running.saved.revisions.get(label, 0) + 1}
             saved = replace(running.saved, revisions=revisions)
             await self._store.save_environment(environment, saved)
-            blueprints, _ = self._lay_out(running.environment, saved)
+            blueprints, _ = self._layout.draw(running.environment, saved, self._store.grants(environment))
             running.controller.journal.say("restart.requested", label)
             self._change(running, running.environment, saved, blueprints)
 
@@ -254,57 +265,11 @@ class Desk:
         async with self._changing:
             overrides = {**running.saved.overrides, label: {**running.saved.overrides.get(label, {}), **values}}
             saved = replace(running.saved, overrides=overrides)
-            environment = _overridden(self._parse(saved.source), overrides)
-            blueprints, granted = self._lay_out(environment, saved)
+            environment = overridden(self._parse(saved.source), overrides)
+            blueprints, granted = self._layout.draw(environment, saved, self._store.grants(environment.environment))
             await self._store.save_grants(environment.environment, granted)
             await self._store.save_environment(environment.environment, saved)
             self._change(running, environment, saved, blueprints)
-
-    def _lay_out(self, environment: Environment, saved: Saved) -> tuple[tuple[Blueprint, ...], dict[str, Any]]:
-        """Blueprints in file order, and all that is granted for them; nothing is stored."""
-        name, services = environment.environment, environment.services
-        claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
-        granted = issue(name, claims, self._store.grants(name), self._book)
-        made: dict[str, Blueprint] = {}
-        for label in order_by_needs(services):
-            offered = self._offered(services, made)
-            made[label] = self._blueprint_of(
-                label, services[label], given_to(services[label].needs, offered), granted, saved
-            )
-        blueprints = tuple(made[label] for label in services)
-        _refuse_twins(blueprints)
-        return blueprints, granted
-
-    def _blueprint_of(
-        self, label: str, service: Service, given: Mapping[str, str], granted: Mapping[str, Any], saved: Saved
-    ) -> Blueprint:
-        own = {key.removeprefix(f"{label}/"): value for key, value in granted.items() if key.startswith(f"{label}/")}
-        grant = Grant(
-            label=label,
-            listeners={key: value for key, value in own.items() if not isinstance(value, str)},
-            secrets={key: value for key, value in own.items() if isinstance(value, str)},
-            variables=given,
-            directory=saved.source.directory,
-            path=saved.source.path,
-            revision=saved.revisions.get(label, 0),
-        )
-        return self._kinds[service.kind].blueprint(service, grant)
-
-    def _offered(self, services: Mapping[str, Service], made: Mapping[str, Blueprint]) -> dict[str, dict[str, str]]:
-        """Variables of the services laid out so far; who is first of its kind goes by file order, laid out or not."""
-        prefixes = {name: kind.prefix for name, kind in self._kinds.items()}
-        first = {service.kind: label for label, service in reversed(list(services.items()))}
-        offered: dict[str, dict[str, str]] = {}
-        for label, blueprint in made.items():
-            prefix = prefixes if first[blueprint.kind] == label else {}
-            offered |= variables([blueprint], prefix)
-        return offered
-
-    def _variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
-        offered = self._offered(environment.services, {one.label: one for one in blueprints})
-        return {
-            one.label: {**given_to(one.needs, offered), **offered[one.label], **one.environment} for one in blueprints
-        }
 
     def _observed(self, name: str) -> Observed:
         return self._running[name].controller.observed() if name in self._running else Observed(0.0)
@@ -343,28 +308,6 @@ class Desk:
         await self._store.forget_environment(environment)
         del self._running[environment]
         running.task.cancel()
-
-
-def _overridden(environment: Environment, overrides: Mapping[str, Mapping[str, int]]) -> Environment:
-    """The environment with what `scale` and `limit` set since it was applied."""
-    services = {
-        label: service.model_copy(update=dict(overrides.get(label, {})))
-        for label, service in environment.services.items()
-    }
-    return environment.model_copy(update={"services": services})
-
-
-def _refuse_twins(blueprints: tuple[Blueprint, ...]) -> None:
-    owners: dict[str, str] = {}
-    for blueprint in blueprints:
-        for node in blueprint.nodes:
-            if owners.setdefault(node.id, blueprint.label) != blueprint.label:
-                raise Refused(
-                    f"{owners[node.id]} and {blueprint.label} would both have a node {node.id}",
-                    f"Give {blueprint.label} another label.",
-                    code="refused.label",
-                    label=blueprint.label,
-                )
 
 
 async def _merge(engine: Engine, ids: list[str], lines: int, follow: bool) -> AsyncIterator[tuple[str, str]]:

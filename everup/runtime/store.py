@@ -71,7 +71,7 @@ class Store:
         except sqlite3.Error as error:
             raise EverupError(
                 f"the store {path} cannot be used: {error}",
-                "Running services are not touched. Restore the file from a backup, or move it away to start with an empty one.",
+                "Running services are not touched. Restore the file from a backup, or move it away to start afresh.",
                 code="store.unusable",
             ) from error
 
@@ -116,12 +116,13 @@ class Store:
         )
 
     async def forget_environment(self, name: str) -> None:
-        """Drop all that is known of an environment, but not its events."""
+        """Drop all that is known of an environment."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM environments WHERE name = ?", (name,))
             db.execute("DELETE FROM grants WHERE environment = ?", (name,))
             db.execute("DELETE FROM groups WHERE environment = ?", (name,))
+            db.execute("DELETE FROM events WHERE environment = ?", (name,))
 
         await self._write(work)
 
@@ -173,7 +174,7 @@ class Store:
         await self._write(work)
 
     def events(self, environment: str, after: int, limit: int = 1000) -> list[Event]:
-        """Stored events with a higher number than `after`, oldest first; a negative `after` means the newest `-after`."""
+        """Stored events numbered above `after`, oldest first; a negative `after` means the newest `-after`."""
         columns = "seq, at_utc, name, service, node, fields"
         if after < 0:
             sql = f"SELECT {columns} FROM events WHERE environment = ? ORDER BY seq DESC LIMIT ?"

@@ -1,0 +1,110 @@
+"""From an environment's spec to its blueprints: grants are issued, needs are followed, and clashes refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from everup.core.bindings import given_to, order_by_needs, variables
+from everup.model.contracts import Grant, Kind
+from everup.model.desired import Blueprint
+from everup.model.errors import Refused
+from everup.model.spec import Environment, Service
+from everup.runtime.grants import AddressBook, issue
+from everup.runtime.store import Saved
+
+
+class Layout:
+    """Draws blueprints with the kinds there are. Stores nothing: the same input gives the same blueprints."""
+
+    def __init__(self, kinds: Mapping[str, Kind], book: AddressBook) -> None:
+        self._kinds = kinds
+        self._book = book
+
+    def draw(
+        self, environment: Environment, saved: Saved, granted: Mapping[str, Any]
+    ) -> tuple[tuple[Blueprint, ...], dict[str, Any]]:
+        """Blueprints in file order, and `granted` completed by what they need.
+
+        Raises:
+            Refused: two services would have a node of the same name.
+        """
+        services = environment.services
+        claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
+        complete = issue(environment.environment, claims, granted, self._book)
+        made: dict[str, Blueprint] = {}
+        for label in order_by_needs(services):
+            given = given_to(services[label].needs, self._offered(services, made))
+            made[label] = self._draw_one(label, services[label], given, complete, saved)
+        blueprints = tuple(made[label] for label in services)
+        _refuse_twins(blueprints)
+        return blueprints, complete
+
+    def _draw_one(
+        self, label: str, service: Service, given: Mapping[str, str], granted: Mapping[str, Any], saved: Saved
+    ) -> Blueprint:
+        own = {key.removeprefix(f"{label}/"): value for key, value in granted.items() if key.startswith(f"{label}/")}
+        grant = Grant(
+            label=label,
+            listeners={key: value for key, value in own.items() if not isinstance(value, str)},
+            secrets={key: value for key, value in own.items() if isinstance(value, str)},
+            variables=given,
+            directory=saved.source.directory,
+            path=saved.source.path,
+            revision=saved.revisions.get(label, 0),
+        )
+        return self._kinds[service.kind].blueprint(service, grant)
+
+    def variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
+        """Label -> variables: what it is given by those it needs, what it offers, and its own environment."""
+        offered = self._offered(environment.services, {one.label: one for one in blueprints})
+        return {
+            one.label: {**given_to(one.needs, offered), **offered[one.label], **one.environment} for one in blueprints
+        }
+
+    def _offered(self, services: Mapping[str, Service], made: Mapping[str, Blueprint]) -> dict[str, dict[str, str]]:
+        """Variables of the services in `made`; who is first of its kind goes by file order, drawn already or not."""
+        prefixes = {name: kind.prefix for name, kind in self._kinds.items()}
+        first = {service.kind: label for label, service in reversed(list(services.items()))}
+        offered: dict[str, dict[str, str]] = {}
+        for label, blueprint in made.items():
+            offered |= variables([blueprint], prefixes if first[blueprint.kind] == label else {})
+        return offered
+
+
+def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, int]]) -> Environment:
+    """The environment with what `scale` and `limit` set since it was applied."""
+    services = {
+        label: service.model_copy(update=dict(overrides.get(label, {})))
+        for label, service in environment.services.items()
+    }
+    return environment.model_copy(update={"services": services})
+
+
+def refuse_unsettling(before: Environment, after: Environment) -> None:
+    """Refuse a change of what cannot change while a service exists.
+
+    Raises:
+        Refused: says what, and how to do it all the same.
+    """
+    for label, service in after.services.items():
+        old = before.services.get(label)
+        for key in sorted(service.settled) if old else ():
+            if getattr(old, key, None) != getattr(service, key):
+                raise Refused(
+                    f"{key} of {label} cannot change from {getattr(old, key, None)} to {getattr(service, key)} in place",
+                    f"Declare it under another label, or delete it first: everup down --destroy -e {before.environment}",
+                    code="refused.settled",
+                    label=label,
+                )
+
+
+def _refuse_twins(blueprints: tuple[Blueprint, ...]) -> None:
+    owners: dict[str, str] = {}
+    for blueprint in blueprints:
+        for node in blueprint.nodes:
+            if owners.setdefault(node.id, blueprint.label) != blueprint.label:
+                raise Refused(
+                    f"{owners[node.id]} and {blueprint.label} would both have a node {node.id}",
+                    f"Give {blueprint.label} another label.",
+                    code="refused.label",
+                    label=blueprint.label,
+                )
