@@ -116,6 +116,11 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
         works = works and primary is not None and view.status(primary).ready
     else:
         works = works and (not workers or any(view.status(node.id).ready for node in workers))
+    behind = [
+        node.id for node in blueprint.of(Part.DATA) if view.status(node.id).state.generation != view.group.generation
+    ]
+    if not lacking and works and behind:
+        return "degraded", f"{', '.join(behind)} has not saved its copy of the newest data yet"
     if not lacking and works:
         leaving = [node_id for node_id in strays if view.status(node_id).state.running]
         return (

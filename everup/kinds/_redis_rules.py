@@ -263,6 +263,8 @@ def mark_generation(blueprint: Blueprint, view: View) -> Iterator[Action]:
         in_sync = facts.link_up and not facts.syncing and facts.settled and facts.follows == str(port_of(primary))
         if node.id == primary.id or (in_sync and not facts.loading):
             yield Mark(node.id, blueprint.label, view.group.generation)
+        elif scene.status(node).ready:
+            yield Hold(blueprint.label, "it is still saving its copy of the newest data", node.id)
 
 
 def replace_members(blueprint: Blueprint, view: View) -> Iterator[Action]:

@@ -254,12 +254,14 @@ class Controller:
             self.journal.say(f"service.{health}", label, because=because)
 
     def _say_holds(self, now_s: float) -> None:
-        """Say what is waited for, once, when it has been waited for longer than a moment."""
+        """Look again at what is waited for, and say so, once, when it takes longer than a moment."""
         held: dict[tuple[str, str | None, str], float] = {}
         for action in self.actions:
             if isinstance(action, Hold):
                 key = (action.service, action.node_id, re.sub(r"[\d.]+ s", "", action.because))
                 held[key] = self._held.get(key, now_s)
+                if action.node_id:
+                    self._prober.nudge(action.node_id)  # what is waited for is looked at again soon
                 if 0 <= held[key] <= now_s - SPEAK_AFTER_S:
                     self.journal.say("service.held", action.service, action.node_id, because=action.because)
                     held[key] = -1.0
