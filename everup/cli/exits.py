@@ -39,7 +39,10 @@ def report(error: EverupError, *, as_json: bool) -> None:
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for message, code, where, hint in _told(error):
-        console.print(Text.assemble(("error: ", "bold red"), message, (f" [{code}]", "dim")))
+        first, *more = message.splitlines() or [""]
+        console.print(Text.assemble(("error: ", "bold red"), first, (f" [{code}]", "dim")))
+        for line in more:
+            console.print(Text(line))
         if where:
             console.print(Text(f"  {where}", "cyan"))
         if hint:

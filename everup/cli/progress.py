@@ -24,6 +24,9 @@ HOPELESS_S = 6.0
 UNTOLD = {"operation.started", "control.started", "node.suspect"}
 """Events that the line-by-line progress leaves out; `everup events` has them all."""
 
+TOLD_ONCE = {"node.failed", "service.held"}
+"""Events that come again with every attempt; the first of a node or service says it all."""
+
 
 class NotReady(EverupError):
     """A change was taken up, and is not done in time."""
@@ -44,6 +47,7 @@ class Screen:
         self._live = Live(console=self._console, transient=True, auto_refresh=True, refresh_per_second=12)
         self._is_live = self._console.is_terminal and not quiet
         self._newest: Json | None = None
+        self._told: set[tuple[Any, ...]] = set()
 
     def __enter__(self) -> "Screen":
         if self._is_live:
@@ -57,15 +61,34 @@ class Screen:
     def show(self, body: Json | None, events: list[Json]) -> None:
         """Draw the newest state."""
         if not self._is_live:
-            for event in (one for one in events if one["name"] not in UNTOLD):
-                self._console.print(render.event_line(event))
+            for event in events:
+                if self._is_news(event):
+                    self._console.print(render.event_line(event))
             return
         self._newest = events[-1] if events else self._newest
-        rows = [render.service_row(one) for one in body["services"]] if body else []
+        rows = [render.service_row(_under_way(one)) for one in body["services"]] if body else []
         parts: list[RenderableType] = [Spinner("dots", Text(self._title), style="cyan"), Text(), render.grid(rows)]
         if self._newest:
             parts += [Text(), Text.assemble("  ", render.event_line(self._newest))]
         self._live.update(Group(*parts))
+
+    def _is_news(self, event: Json) -> bool:
+        if event["name"] not in TOLD_ONCE:
+            return event["name"] not in UNTOLD
+        key = (event["name"], event["service"], event["node"])
+        known = key in self._told
+        self._told.add(key)
+        return not known
+
+
+def _under_way(service: Json) -> Json:
+    """A service as shown while it is on its way: how many nodes are ready, or the first that cannot start."""
+    if service["health"] == "healthy":
+        return service
+    failed = next((f"{node['id']}: {node['failure']}" for node in service["nodes"] if node["failure"]), "")
+    ready = sum(node["health"] == "ready" for node in service["nodes"])
+    health = service["health"] if failed or service["health"] != "down" else "starting"
+    return {**service, "health": health, "because": failed or f"{ready} of {len(service['nodes'])} nodes ready"}
 
 
 class Follower:
@@ -149,7 +172,7 @@ def settled(body: Json, label: str | None = None) -> bool:
 def hopeless(body: Json, label: str | None = None) -> bool:
     """Does everything that lacks, and waits for nothing else, fail to start?"""
     waiting = {one["node"] for one in body["waiting"]}
-    nodes = [node for node in _lacking(body, label) if node["id"] not in waiting]
+    nodes = [node for node in _lacking(body, label) if node["failure"] or node["id"] not in waiting]
     return bool(nodes) and all(node["failure"] for node in nodes)
 
 
