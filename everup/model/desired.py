@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -119,12 +120,12 @@ class Node:
     stop: Stop = Stop()
     reload_signal: str | None = None
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Changes exactly when a restart is due; hexadecimal, 16 characters."""
         return self._hash(None if self.reload_signal else dict(self.files))
 
-    @property
+    @cached_property
     def files_digest(self) -> str:
         """Changes when `files` do; matters to nodes that reload instead of restarting."""
         return self._hash(dict(self.files))
