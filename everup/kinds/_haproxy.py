@@ -76,6 +76,7 @@ def http_node(label: str, listen: Tcp, servers: Mapping[NodeId, Tcp], health: st
         "  timeout connect 300ms",
         "  timeout client 60s",
         "  timeout http-request 10s",
+        "  timeout http-keep-alive 60s",
         "  timeout tunnel 1h",
         f"  timeout server {_milliseconds(timeout_s)}",
         # Longer than an overloaded app takes to answer: when every instance is marked down, every request fails.

@@ -1,0 +1,51 @@
+"""Workers: equal programs that listen nowhere, such as consumers of a queue. One is well while it runs."""
+
+from typing import Any, Literal
+
+from everup.kinds._process import ProcessService, instance, read_running
+from everup.kinds._rolling import replace_stale
+from everup.model.contracts import Claim, Grant
+from everup.model.desired import Blueprint, Probe, Protocol
+from everup.model.spec import Service
+
+
+class WorkerService(ProcessService):
+    """`kind: worker` in the spec."""
+
+    kind: Literal["worker"]
+
+
+class Worker:
+    """The kind `worker`."""
+
+    name = "worker"
+    prefix: str | None = None
+    service: type[Service] = WorkerService
+    connect: dict[str, str] = {}  # noqa: RUF012 - the protocol's attribute, never changed
+
+    def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
+        """Nothing: a worker listens nowhere."""
+        return ()
+
+    def blueprint(self, service: Any, grant: Grant) -> Blueprint:
+        """`scale` instances.
+
+        Raises:
+            ValueError: `run` names a variable that it is not given.
+        """
+        probe = Probe(Protocol.NONE, None, read_running)
+        nodes = [instance(service, grant, number, probe) for number in range(1, service.scale + 1)]
+        return Blueprint(
+            label=grant.label,
+            kind=self.name,
+            ha=service.scale > 1,
+            nodes=tuple(nodes),
+            needs=service.needs,
+            environment=dict(service.env),
+            rules=(replace_stale,),
+            scale=service.scale,
+            limit=service.limit,
+        )
+
+
+KIND = Worker()
