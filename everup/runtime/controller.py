@@ -42,7 +42,7 @@ class Controller:
         self._groups: dict[str, Group] = store.groups(name)
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._engine_answers = True
-        self._looked = False
+        self.looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._healths: dict[str, tuple[str, float]] = {}
         self._held: dict[tuple[str, str | None, str], float] = {}
@@ -73,7 +73,7 @@ class Controller:
     @property
     def settled(self) -> bool:
         """Looked at least once; nothing is under way."""
-        return self._looked and not self._executor.busy()
+        return self.looked.is_set() and not self._executor.busy()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -110,10 +110,10 @@ class Controller:
         now_s = time.monotonic()
         for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.nodes)}:
             self._take(node_id, states.get(node_id, NodeState(running=False)), now_s)
-        if not self._looked:
+        if not self.looked.is_set():
             running = [node_id for node_id, state in states.items() if state.running]
             await self._first_readings(running)
-            self._looked = True
+            self.looked.set()
 
     async def _first_readings(self, running: list[NodeId]) -> None:
         """Before the first plan, let every adopted node answer once, or show that it does not."""
@@ -143,7 +143,7 @@ class Controller:
 
     def _decide_now(self) -> None:
         """Plan from what is known already: a death need not wait for the next look at the engine."""
-        if self._looked:
+        if self.looked.is_set():
             try:
                 self._decide()
             except Exception as error:

@@ -25,6 +25,9 @@ from everup.runtime.store import Saved, Store
 Parse = Callable[[Source], Environment]
 EngineFor = Callable[[str, Environment], Engine]
 
+ADOPT_S = 3.0
+"""How long a starting control plane takes, at most, to look at what runs before it answers questions about it."""
+
 
 @dataclass
 class Running:
@@ -65,6 +68,9 @@ class Desk:
                 )
                 continue
             self._take_up(name, environment, saved, blueprints)
+        looks = [asyncio.create_task(running.controller.looked.wait()) for running in self._running.values()]
+        if looks:
+            await asyncio.wait(looks, timeout=ADOPT_S)
 
     async def close(self) -> None:
         """Let go of everything; what runs goes on running."""

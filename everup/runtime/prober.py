@@ -15,14 +15,14 @@ Hear = Callable[[NodeId, Reading | None, float], Health]
 EAGER_S = 0.004
 EAGER_GROWTH = 1.15
 EAGER_LIMIT_S = 0.25
-"""A starting node is asked after 4 ms, then ever less often: it counts as ready within about 15 % of its start."""
+"""A starting node is asked after 4 ms, then ever less often: it is noticed within about 15 % of its start."""
 
 DOUBT_S = 0.1
 LATE_S = 0.25
 """A time-out that fires this much too late says that this process was starved, and nothing about the node."""
 
 FRESH_EVERY = 10
-"""Every tenth probe uses a new connection: a kept one does not prove that the node still accepts (apps.md section 4)."""
+"""Every tenth probe uses a new connection: a kept one proves nothing of accepting (apps.md section 4)."""
 
 
 class Prober:
