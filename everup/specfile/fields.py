@@ -162,7 +162,7 @@ def _wrong_type(model: type[BaseModel], path: Path, value: Any, errors: list[Any
 def _wrong_value(path: Path, value: Any, text: str, hint: str, setting: _Setting) -> Flaw:
     found = _at(value, path)
     if isinstance(found, dict):  # a validator of the whole mapping: point at the first key that its sentence names
-        named = next((word for word in re.findall(r"[a-z_]+", text) if word in found), None)
+        named = next((word for word in re.findall(r"\w+", text) if word in found), None)
         if named:
             path, found = (*path, named), found[named]
     if isinstance(found, dict | list):

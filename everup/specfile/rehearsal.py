@@ -57,7 +57,7 @@ def _refused(label: str, refusal: Exception, tree: Tree) -> Flaw:
         message, hint = [*[str(arg) for arg in refusal.args], "", ""][:2]
     path: Path = ("services", label)
     value = tree.value["services"][label]
-    key = next((word for word in re.findall(r"[a-z_]+", message) if word in value and word != "kind"), None)
+    key = next((word for word in re.findall(r"\w+", message) if word in value and word != "kind"), None)
     if key is None:
         return tree.flaw(tree.key_spot(path), f"{path_text(path)}: {message}", hint)
     path = (*path, key)

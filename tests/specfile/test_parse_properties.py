@@ -3,10 +3,12 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from everup.kinds import load_kinds
 from everup.model.errors import SpecError
 from everup.model.spec import Environment
 from everup.specfile.parse import parse
-from tests.specfile.sample_kinds import KINDS
+
+KINDS = load_kinds()
 
 SHOP = """\
 environment: shop
@@ -88,6 +90,15 @@ def test_random_values(value: object):
 def test_random_services(services: dict[str, object], kind: str):
     kinded = {label: {"kind": kind, **entry} if isinstance(entry, dict) else entry for label, entry in services.items()}
     check(written({"environment": "shop", "services": kinded}))
+
+
+@settings(bounded, max_examples=300)
+@given(st.fixed_dictionaries({key: st.text(max_size=12) for key in ("run", "health", "cwd", "A", "stop_grace")}))
+def test_random_text_in_every_key(texts: dict[str, str]):
+    env = {"env": {"A": texts.pop("A")}}
+    for key, text in [*texts.items(), ("env", env["env"])]:
+        check(written({"environment": "shop", "services": {"web": {"kind": "app", "run": "serve", key: text}}}))
+    check(written({"environment": "shop", "services": {"web": {"kind": "app", **texts, **env}}}))
 
 
 @st.composite

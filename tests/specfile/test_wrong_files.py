@@ -1,10 +1,13 @@
 """Every file in `wrong/` against its `.expected`: one line per flaw, `line:column the words that must be in it`."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from everup.kinds import load_kinds
+from everup.model.contracts import Kind
 from everup.model.errors import Flaw, SpecError
 from everup.specfile.parse import parse
 from tests.specfile.sample_kinds import KINDS
@@ -13,9 +16,9 @@ WRONG = sorted((Path(__file__).parent / "wrong").glob("*.yaml"))
 JARGON = re.compile(r"pydantic|Input should|Value error|\b(dictionary|dict|str|int|float|bool|NoneType|tuple)\b")
 
 
-def flaws_of(text: str) -> tuple[Flaw, ...]:
+def flaws_of(text: str, kinds: Mapping[str, Kind] = KINDS) -> tuple[Flaw, ...]:
     with pytest.raises(SpecError) as caught:
-        parse(text, "everup.yaml", KINDS)
+        parse(text, "everup.yaml", kinds)
     return caught.value.flaws
 
 
@@ -24,9 +27,10 @@ def test_there_are_enough_wrong_files():
     assert {path.stem for path in WRONG} == {path.stem for path in WRONG[0].parent.glob("*.expected")}
 
 
+@pytest.mark.parametrize("kinds", [KINDS, load_kinds()], ids=["sample", "real"])
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
-def test_each_error_of_a_wrong_file_gives_exactly_one_flaw_at_its_place(path: Path):
-    found = [(f"{flaw.line}:{flaw.column}", flaw.message) for flaw in flaws_of(path.read_text())]
+def test_each_error_of_a_wrong_file_gives_exactly_one_flaw_at_its_place(path: Path, kinds: Mapping[str, Kind]):
+    found = [(f"{flaw.line}:{flaw.column}", flaw.message) for flaw in flaws_of(path.read_text(), kinds)]
     expected = [line.split(" ", 1) for line in path.with_suffix(".expected").read_text().splitlines()]
     assert [place for place, _ in found] == [place for place, _ in expected]
     assert [words for (_, words), (_, message) in zip(expected, found, strict=True) if words not in message] == []
@@ -34,7 +38,7 @@ def test_each_error_of_a_wrong_file_gives_exactly_one_flaw_at_its_place(path: Pa
 
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
 def test_flaws_are_told_in_the_words_of_users(path: Path):
-    for flaw in flaws_of(path.read_text()):
+    for flaw in (*flaws_of(path.read_text()), *flaws_of(path.read_text(), load_kinds())):
         words = f"{flaw.message} {flaw.hint}"
         assert not JARGON.search(words)
         assert "\n" not in words
