@@ -43,10 +43,10 @@ def fields_at(model: type[BaseModel], path: Path) -> dict[str, FieldInfo]:
     """The keys that a model accepts at `path` within it, in order; empty where it accepts any."""
     candidates: list[type[BaseModel]] = [model]
     for part in path:
-        fields = {name: info for candidate in candidates for name, info in candidate.model_fields.items()}
-        info = fields.get(str(part))
-        candidates = list(_models_in(info.annotation)) if info else []
-    return {info.alias or name: info for candidate in candidates for name, info in candidate.model_fields.items()}
+        fields = {name: field for candidate in candidates for name, field in candidate.model_fields.items()}
+        field = fields.get(str(part))
+        candidates = list(_models_in(field.annotation)) if field else []
+    return {field.alias or name: field for candidate in candidates for name, field in candidate.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -173,5 +173,5 @@ def _wrong_value(path: Path, value: Any, text: str, hint: str, setting: _Setting
 def _describe(model: type[BaseModel], path: Path) -> str:
     """What the field at `path` is for, from its description."""
     names = [part for part in path if isinstance(part, str)]
-    info = fields_at(model, tuple(names[:-1])).get(names[-1]) if names else None
-    return info.description or "" if info else ""
+    field = fields_at(model, tuple(names[:-1])).get(names[-1]) if names else None
+    return field.description or "" if field else ""
