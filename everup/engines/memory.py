@@ -14,14 +14,14 @@ _KILLED = -9
 
 @dataclass
 class Pretence:
-    """A node that is pretended: `files` are those in its home, `data` that it has written what `keeps` names."""
+    """A node that is pretended: `files` are those in its home, `written` that it has made what `keeps` names."""
 
     node: Node
     state: NodeState
     extra_args: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
-    data: bool = False
+    written: bool = False
     generation: int | None = None
     hung: bool = False
     lost_until_s: float = 0.0
@@ -77,8 +77,8 @@ class MemoryEngine:
         return {
             node_id: replace(
                 one.state,
-                has_data=one.data or not one.node.keeps,
-                generation=one.generation if one.data or not one.node.keeps else None,
+                has_data=one.written or not one.node.keeps,
+                generation=one.generation if one.written or not one.node.keeps else None,
                 retry_at_s=one.lost_until_s,
             )
             for node_id, one in self._nodes.items()
@@ -137,7 +137,7 @@ class MemoryEngine:
         before = self._nodes.get(node.id)
         one = before or Pretence(node, NodeState(running=False, restarts=-1))
         self._pids += 1
-        one.node, one.extra_args, one.hung, one.data = node, extra_args, False, True
+        one.node, one.extra_args, one.hung, one.written = node, extra_args, False, True
         one.files.update(node.files)
         one.files.update({name: text for name, text in node.seeds.items() if name not in one.files})
         one.state = NodeState(

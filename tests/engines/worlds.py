@@ -124,7 +124,7 @@ class MemoryWorld(World):
         self.engine.node(node_id).files[name] = text
 
     def forget(self, node_id: str) -> None:
-        self.engine.node(node_id).data = False
+        self.engine.node(node_id).written = False
 
     def say(self, node_id: str, lines: str) -> None:
         self.engine.node(node_id).lines.extend(lines.split("\n"))

@@ -82,7 +82,6 @@ class LocalEngine:
 
     async def watch(self) -> AsyncIterator[NodeEvent]:
         """Ends that nobody asked for, the moment they are confirmed; none is lost while nobody iterates."""
-        await self._adopted()
         while True:
             yield await self._events.get()
 
@@ -134,7 +133,7 @@ class LocalEngine:
         """Rotate the output of all nodes every few seconds, for ever; run it as a task."""
         while True:
             for node_id in list(self._nodes):
-                with contextlib.suppress(OSError):  # a full disk: tried again
+                with contextlib.suppress(OSError, EngineError):  # a full disk, or the like: tried again
                     await self.rotate(node_id)
             await asyncio.sleep(_TEND_EVERY_S)
 

@@ -16,6 +16,7 @@ MARKER = "EVERUP_NODE"
 
 _LINUX = sys.platform == "linux"
 _PS_S = 5.0
+_CHUNK = 65_536
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,18 @@ def _bears(seen: Seen, mine: bytes, since: str) -> bool:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # gone meanwhile, or another user's
         return b""
+    try:
+        found = os.read(handle, _CHUNK)
+        while found and len(found) % _CHUNK == 0 and (more := os.read(handle, _CHUNK)):
+            found += more
+        return found
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
 
 
 def _ps(which: list[str]) -> Iterator[Seen]:
