@@ -1,12 +1,13 @@
 """How a command ends: one table of exit codes, and errors told to people and to programs."""
 
+import functools
 import json
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from everup.model.errors import EverupError, NotPermitted, SpecError
 
@@ -20,6 +21,33 @@ class Usage(EverupError):
     """The command was called in a way that makes no sense."""
 
     default_code = "usage"
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C, and the command had nothing of its own to say about it."""
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has gone."""
+
+
+P = ParamSpec("P")
+
+
+def told_apart(command: Callable[P, None]) -> Callable[P, None]:
+    """A command whose interruption and lost reader reach the entry point: the argument parser swallows both."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+    return wrapped
 
 
 def code_of(error: EverupError) -> int:

@@ -12,7 +12,19 @@ import typer
 from everup import __version__
 from everup.cli import apply, change, look, machine, use
 from everup.cli.arguments import hoist
-from everup.cli.exits import DONE, FAILED, INTERRUPTED, USAGE, Usage, code_of, report, unexpected
+from everup.cli.exits import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    Interrupted,
+    ReaderGone,
+    Usage,
+    code_of,
+    report,
+    told_apart,
+    unexpected,
+)
 from everup.cli.session import Session, session_of
 from everup.model.errors import EverupError
 
@@ -39,7 +51,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
 
 for _heading, _commands in COMMANDS.items():
     for _command in _commands:
-        app.command(_command.__name__, rich_help_panel=_heading, epilog=EPILOG)(_command)
+        app.command(_command.__name__, rich_help_panel=_heading, epilog=EPILOG)(told_apart(_command))
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,13 +89,12 @@ def run() -> None:
     code = DONE
     try:
         code = _invoke(words, session)
-        sys.stdout.flush()
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         _silence()
     except EverupError as error:
         code = code_of(error)
         _report(error, session)
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         code = INTERRUPTED
         print("\ninterrupted; whatever runs goes on running", file=sys.stderr)
     except Exception as error:

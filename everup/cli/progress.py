@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -98,6 +99,7 @@ class Follower:
         self._client = client
         self._path = f"environments/{environment}"
         self._seq = 0
+        self._begun_utc = datetime.now(UTC).isoformat()
         with contextlib.suppress(NotFound):
             for event in client.lines(f"{self._path}/events", after=0, follow=False):
                 self._seq = event["seq"]
@@ -122,7 +124,7 @@ class Follower:
             return None, []
         if events:
             self._seq = events[-1]["seq"]
-        return body, events
+        return body, [one for one in events if _later(one["at"], self._begun_utc)]
 
     def last_lines(self, node: str, count: int) -> list[str]:
         """The newest lines that a node printed; empty when there are none to be had."""
@@ -130,6 +132,11 @@ class Follower:
             return [one["line"] for one in self._client.lines(f"{self._path}/logs/{node}", lines=count, follow=False)]
         except EverupError:
             return []
+
+
+def _later(at: str, moment: str) -> bool:
+    """Did it happen after `moment`, to the second? An environment may carry the events of an earlier life."""
+    return datetime.fromisoformat(at).replace(microsecond=0) >= datetime.fromisoformat(moment).replace(microsecond=0)
 
 
 def settle(follower: Follower, screen: Screen, *, timeout_s: float, label: str | None = None) -> Json:

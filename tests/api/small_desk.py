@@ -48,6 +48,7 @@ def ready(one: Node, role: Role | None = None) -> NodeStatus:
         files_digest=one.files_digest,
         pid=4711,
         since_utc="2026-11-22T14:00:00Z",
+        generation=1 if one.part == Part.DATA else None,
     )
     return NodeStatus(Health.READY, state, Reading(ready=True, role=role, lag_bytes=0 if role else None))
 
