@@ -76,9 +76,8 @@ def wait_for_needs(
     observed: Observed,
 ) -> list[Action]:
     """Hold the first start of a service's instances until what it needs has once been able to serve."""
-    if not blueprint.needs or any(
-        status.state.dead or status.state.running for status in view.nodes.values() if status.good_s
-    ):
+    instances = blueprint.of(Part.INSTANCE)
+    if not blueprint.needs or any(view.status(node.id).good_s for node in instances):
         return actions
     waits = [label for label in blueprint.needs if label in by_label and not _serves(by_label[label], observed)]
     if not waits:

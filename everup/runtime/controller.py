@@ -52,6 +52,8 @@ class Controller:
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
         self.blueprints = blueprints
+        if self.stopping:  # from here on everything starts for the first time, in order of needs
+            self._statuses = {node_id: replace(status, good_s=0.0) for node_id, status in self._statuses.items()}
         self.stopping = False
         self.wake()
 

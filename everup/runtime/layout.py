@@ -88,10 +88,11 @@ def refuse_unsettling(before: Environment, after: Environment) -> None:
     for label, service in after.services.items():
         old = before.services.get(label)
         for key in sorted(service.settled) if old else ():
-            if getattr(old, key, None) != getattr(service, key):
+            had, wants = getattr(old, key, None), getattr(service, key)
+            if had != wants:
                 raise Refused(
-                    f"{key} of {label} cannot change from {getattr(old, key, None)} to {getattr(service, key)} in place",
-                    f"Declare it under another label, or delete it first: everup down --destroy -e {before.environment}",
+                    f"{key} of {label} cannot change from {had} to {wants} in place",
+                    f"Declare it under another label, or delete all first: everup down --destroy -e {after.environment}",
                     code="refused.settled",
                     label=label,
                 )
