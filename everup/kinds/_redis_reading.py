@@ -82,28 +82,28 @@ def _number(text: object) -> int:
 
 def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
     """Read the answers to `DATA_QUESTION`; None when they are not INFO at all."""
-    info: dict[str, str] = {}
+    said: dict[str, str] = {}
     for reply in replies:
-        info |= parse_info(reply)
-    if info.get("role") not in ("master", "slave"):
+        said |= parse_info(reply)
+    if said.get("role") not in ("master", "slave"):
         return None
-    loading = info.get("loading", "0") != "0" or info.get("async_loading", "0") != "0"
-    rewriting = info.get("aof_rewrite_in_progress") != "0" or info.get("aof_rewrite_scheduled") != "0"
-    settled = info.get("aof_enabled") == "1" and not rewriting and info.get("aof_last_bgrewrite_status") == "ok"
-    if info["role"] == "master":
+    loading = said.get("loading", "0") != "0" or said.get("async_loading", "0") != "0"
+    rewriting = said.get("aof_rewrite_in_progress") != "0" or said.get("aof_rewrite_scheduled") != "0"
+    settled = said.get("aof_enabled") == "1" and not rewriting and said.get("aof_last_bgrewrite_status") == "ok"
+    if said["role"] == "master":
         replicas = {}
-        for key, value in info.items():
+        for key, value in said.items():
             if key.startswith("slave") and key[5:].isdigit():
                 fields = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
                 replicas[f"{fields.get('ip')}:{fields.get('port')}"] = _number(fields.get("offset"))
-        offset = _number(info.get("master_repl_offset"))
+        offset = _number(said.get("master_repl_offset"))
         return RedisFacts(Role.PRIMARY, offset, loading=loading, settled=settled, replicas=replicas)
     return RedisFacts(
         Role.REPLICA,
-        _number(info.get("slave_repl_offset")),
-        follows=f"{info.get('master_host')}:{info.get('master_port')}",
-        link_up=info.get("master_link_status") == "up",
-        syncing=info.get("master_sync_in_progress", "0") != "0",
+        _number(said.get("slave_repl_offset")),
+        follows=f"{said.get('master_host')}:{said.get('master_port')}",
+        link_up=said.get("master_link_status") == "up",
+        syncing=said.get("master_sync_in_progress", "0") != "0",
         loading=loading,
         settled=settled,
     )

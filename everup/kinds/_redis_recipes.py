@@ -42,6 +42,8 @@ DRAIN_ROUNDS = 20
 DRAIN_PAUSE_S = 0.005
 """A replica reads what the dead primary had still sent: at most 20 x 5 ms, redis.md section 2 step 3."""
 
+PAUSE = ("CLIENT", "PAUSE", "3000", "WRITE")
+
 
 def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     """Make the best replica primary after the confirmed death of `subject`; finishes what an earlier Everup began."""
@@ -54,7 +56,7 @@ def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     chosen_already = next((node for node in leading if str(port_of(node)) in named), None)
     if chosen_already:
         return Outcome(False, f"the Sentinels have already chosen {chosen_already.id}")
-    heirs = {node.id for node in scene.heirs(None)}
+    heirs = {node.id for node in scene.heirs(blueprint.node(subject or ""))}
     if not leading and not any(node.id in facts and node.id in heirs for node in alive):
         return Outcome(False, "no replica with the newest data answers")
     epoch = yield from _collect_votes(scene, opinions)
@@ -187,12 +189,11 @@ def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     epoch = (yield from _collect_votes(scene, opinions)) if scene.voters else 0
     if epoch is None:
         return Outcome(False, f"fewer than {scene.majority} Sentinels granted their vote")
-    yield Together((scene.ask(old, ("CLIENT", "PAUSE", "3000", "WRITE")),))
     heir = yield from _wait_equal(scene, old, heirs)
     facts = (yield from _make_primary(scene, heir)) if heir else None
     if heir is None or facts is None:
         yield Together((scene.ask(old, ("CLIENT", "UNPAUSE")),))
-        return Outcome(False, "no replica caught up within 1 s; nothing was changed")
+        return Outcome(False, "no replica caught up while writes were paused; nothing was changed")
     yield Milestone("failover.promoted", {"primary": heir.id, "offset": facts.offset})
     yield from _publish(scene, opinions, heir, epoch, [node for node in alive if node.id != old.id])
     yield Together((scene.ask(old, *_demote(port_of(heir))),))
@@ -201,11 +202,15 @@ def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
 
 
 def _wait_equal(scene: Scene, old: Node, heirs: Sequence[Node]) -> Generator[Step, Any, Node | None]:
-    """Wait, at most 1 s, until one of `heirs` has every byte the paused primary has."""
-    for _ in range(200):
-        replies = yield Together(
-            tuple(scene.ask(node, DATA_QUESTION[0], timeout_s=VOTE_TIMEOUT_S) for node in (old, *heirs))
-        )
+    """Pause writes until one of `heirs` has every byte the primary has, about 1 s at most.
+
+    Each round renews the pause, so that it cannot run out between the last look and the promotion.
+    """
+    for _ in range(100):
+        asks = [scene.ask(node, DATA_QUESTION[0], timeout_s=VOTE_TIMEOUT_S) for node in heirs]
+        replies = yield Together((scene.ask(old, PAUSE, DATA_QUESTION[0], timeout_s=VOTE_TIMEOUT_S), *asks))
+        if isinstance(replies[0], Silence) or isinstance(replies[0][0], ReplyError):
+            return None
         read = [None if isinstance(reply, Silence) else redis_facts(reply) for reply in replies]
         for node, facts in zip(heirs, read[1:], strict=False):
             if read[0] and facts and facts.link_up and facts.offset >= read[0].offset:

@@ -21,6 +21,9 @@ VACANT_S = 1.0
 primary the moment its connection breaks, and connects 0.26 s later: it must be refused there, and ask again; a replica
 would take its connection and refuse its writes for ever."""
 
+RETRY_S = 15.0
+"""After a failover that was refused, the Sentinels get a turn of their own (10 s) before Everup asks again."""
+
 FLAG_STUCK_S = 10.0
 """How long the primary must have been well before a Sentinel that still notes it as down is restarted."""
 
@@ -56,13 +59,15 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """The primary is confirmed dead: fail over to a replica that was in sync, or else start it again with its data."""
     scene = Scene(blueprint, view)
     primary = scene.primary
-    if primary is None or scene.status(primary).health != Health.DOWN:
+    if primary is None or scene.status(primary).state.running:
         return
-    state = scene.status(primary).state
-    dead_s = state.dead.at_s if state.dead else None
+    if scene.status(primary).health != Health.DOWN:
+        yield Hold(blueprint.label, "it was not looked at yet", primary.id)
+        return
+    dead = scene.status(primary).state.dead
     last = view.attempts.get("failover")
-    refused = last is not None and not last.done and last.at_s > (dead_s or 0.0)
-    heirs = scene.heirs(dead_s)
+    refused = last is not None and not last.done and last.at_s > max(dead.at_s if dead else 0.0, view.now_s - RETRY_S)
+    heirs = scene.heirs(primary)
     if scene.voters and (heirs or scene.leaders) and scene.answering() >= scene.majority and not refused:
         best = scene.leaders[0].id if scene.leaders else heirs[0].id
         done = "was already promoted" if scene.leaders else "was in sync"
@@ -76,6 +81,9 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         yield Hold(
             blueprint.label, "nothing starts as primary before the Sentinels say who was primary last", primary.id
         )
+    elif unheard := scene.unheard():
+        names = ", ".join(node.id for node in unheard)
+        yield Hold(blueprint.label, f"somebody may lead already: {names} must be asked again", primary.id)
     else:
         yield from _restart_in_place(scene, primary, last.because if refused and last else "")
 
@@ -89,7 +97,7 @@ def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Act
         yield _start(scene, primary, f"restarted in place: {why}, and its data is there")
     else:
         spare = next((node for node in scene.members if node != primary and scene.in_generation(node)), None)
-        if spare and not scene.status(spare).state.running:
+        if spare and not (scene.voters and scene.status(spare).state.running):
             yield Accept(scene.label, spare.id, f"{primary.id} has lost its newest data, {spare.id} still has it")
         because = f"{primary.id} has lost its newest data and no node that has it can lead yet; it is not started empty"
         yield Hold(scene.label, because, primary.id)
@@ -143,7 +151,7 @@ def keep_roles(blueprint: Blueprint, view: View) -> Iterator[Action]:
                 yield Hold(blueprint.label, f"{node.id} leads too; waits for the Sentinels to name one", node.id)
             else:
                 yield Operate(blueprint.label, "follow", f"it leads beside {primary.id}", node.id)
-        elif facts.follows != str(port_of(primary)):
+        elif facts.follows != str(port_of(primary)) and scene.named in (None, primary):
             yield Operate(blueprint.label, "follow", f"it follows {facts.follows}, not {primary.id}", node.id)
 
 
@@ -223,7 +231,11 @@ def _lacks(scene: Scene, opinion: SentinelFacts) -> str | None:
 def _clear_memory(scene: Scene, primary: Node) -> Iterator[Action]:
     """One Sentinel at a time, and only while the primary is well and the other Sentinels know everybody."""
     expected = {str(port_of(node)) for node in (*scene.members, *scene.voters)}
-    complete = [voter for voter in scene.voters if (view := scene.opinion(voter)) and not _missing(scene, voter, view)]
+    complete = [
+        voter
+        for voter in scene.voters
+        if scene.status(voter).ready and (view := scene.opinion(voter)) and not _missing(scene, voter, view)
+    ]
     for voter in scene.voters:
         opinion = scene.opinion(voter)
         others = [other for other in scene.voters if other != voter]
@@ -258,7 +270,9 @@ def mark_generation(blueprint: Blueprint, view: View) -> Iterator[Action]:
         return
     for node in scene.running(scene.members):
         state, facts = scene.status(node).state, scene.facts(node)
-        if facts is None or not state.has_data or state.generation == view.group.generation or not scene.fresh(node):
+        if facts is None or not state.has_data or not scene.fresh(node):
+            continue
+        if state.generation == view.group.generation and (node != primary or view.group.marked == state.generation):
             continue
         in_sync = facts.link_up and not facts.syncing and facts.settled and facts.follows == str(port_of(primary))
         if node.id == primary.id or (in_sync and not facts.loading):
@@ -272,10 +286,13 @@ def replace_members(blueprint: Blueprint, view: View) -> Iterator[Action]:
     scene = Scene(blueprint, view)
     primary = scene.primary
     due = [node for node in scene.running(scene.members) if scene.status(node).state.digest != node.digest]
+    if primary is None:
+        why = "it is due for replacement, once the primary is known"
+        yield from (Hold(blueprint.label, why, node.id) for node in due)
     if not due or primary is None:
         return
-    unready = [node.id for node in blueprint.nodes if not scene.status(node).ready and node not in due[:1]]
     due.sort(key=lambda node: node.id == primary.id)
+    unready = [node.id for node in blueprint.nodes if not scene.status(node).ready and node.id != due[0].id]
     for node in due:
         if unready:
             yield Hold(blueprint.label, f"it is due for replacement, but waits for {', '.join(unready)}", node.id)
@@ -285,6 +302,8 @@ def replace_members(blueprint: Blueprint, view: View) -> Iterator[Action]:
         elif scene.voters and scene.heirs(None):
             yield Operate(blueprint.label, "switchover", f"{node.id} is to be restarted, and hands over first")
             yield Hold(blueprint.label, "it hands over before it is restarted", node.id)
+        elif len(scene.members) > 1:
+            yield Hold(blueprint.label, "it is due for replacement, but no replica has the newest data yet", node.id)
         else:
             yield StartNode(node, "its declaration changed; it is the only node, so writes wait until it is back")
         unready = unready or [node.id]

@@ -15,6 +15,9 @@ SETTINGS = {"down-after-milliseconds": "5000", "failover-timeout": "5000", "para
 KNOBS = {"publish-period": "500", "min-link-reconnect-period": "300", "election-timeout": "2000"}
 """`SENTINEL DEBUG` values, measured; a Sentinel forgets them when it restarts."""
 
+HEARING_S = 5.0
+"""How long a silent node may delay what must not happen beside a primary that is not known of."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -93,6 +96,15 @@ class Scene:
         """It was asked after the last change of roles."""
         return self.status(node).read_s > self.settled_s
 
+    def unheard(self) -> list[Node]:
+        """Running data nodes and Sentinels that have yet to say how they see the newest roles; each has 5 s for it."""
+        return [
+            node
+            for node in self.running((*self.everyone, *self.voters))
+            if (self.status(node).reading is None or not self.fresh(node))
+            and self.view.now_s - max(self.settled_s, self.status(node).since_s) < HEARING_S
+        ]
+
     @cached_property
     def named(self) -> Node | None:
         """The node that the newest (highest-epoch) up-to-date Sentinel view calls primary."""
@@ -110,26 +122,30 @@ class Scene:
         return tuple(node for node in self.everyone if self.leads(node) and self.fresh(node))
 
     def in_generation(self, node: Node) -> bool:
-        """Its data is there and belongs to the group's newest generation."""
-        state = self.status(node).state
-        return state.has_data and state.generation == self.view.group.generation
+        """Its data is there and as new as any that was ever marked.
+
+        A generation that has only begun, with nobody marked yet, makes no data old: its primary may die at once.
+        """
+        state, group = self.status(node).state, self.view.group
+        return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
 
     def answering(self) -> int:
         """How many Sentinels answered their last probe and watch the group."""
         return sum(1 for voter in self.voters if self.status(voter).ready)
 
-    def heirs(self, dead_s: float | None) -> list[Node]:
-        """Replicas fit to take over from a primary that died at `dead_s`, most advanced first.
+    def heirs(self, after: Node | None) -> list[Node]:
+        """Replicas fit to take over, most advanced first; `after` is the dead primary, if it is dead.
 
         Fit: running, holding the newest generation, and in sync within 5 s of the death. A replica that has not been
         seen in sync since Everup started is taken at the word of its generation mark.
         """
+        dead = self.status(after).state.dead if after else None
         fit = []
         for node in self.members:
             facts, status = self.facts(node), self.status(node)
             if facts is None or facts.role != Role.REPLICA or facts.loading or facts.syncing:
                 continue
-            stale = bool(status.good_s) and dead_s is not None and status.good_s < dead_s - 5.0
+            stale = bool(status.good_s) and dead is not None and status.good_s < dead.at_s - 5.0
             if self.in_generation(node) and not stale:
                 fit.append((facts.offset, node))
         return [node for _, node in sorted(fit, key=lambda pair: -pair[0])]

@@ -194,9 +194,9 @@ class Redis:
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """Data nodes, Sentinels with a front each when there are several, and the endpoint."""
         grant = grant if service.auth else _without_password(grant)
-        data, spare_data = _split(grant, "data-", service.replicas + 1)
+        members, spare_members = _split(grant, "data-", service.replicas + 1)
         voters, spare_voters = _split(grant, "sentinel-", service.sentinels)
-        nodes = [data_node(grant, service, index) for index in data]
+        nodes = [data_node(grant, service, index) for index in members]
         nodes += [voter_node(grant, index) for index in voters]
         nodes += [front_node(grant, index) for index in voters]
         listen, password = grant.listeners["endpoint"]["redis"], grant.secrets.get("password", "")
@@ -210,7 +210,7 @@ class Redis:
             bindings["SENTINEL_URL"] = f"redis-sentinel://{secret}{sentinels[0]}"
             bindings["SENTINEL_LIST"] = ",".join(sentinels)
             bindings["SENTINEL_MASTER"] = grant.label
-        retiring = [data_node(grant, service, index) for index in spare_data]
+        retiring = [data_node(grant, service, index) for index in spare_members]
         retiring += [voter_node(grant, index) for index in spare_voters]
         return Blueprint(
             label=grant.label,
