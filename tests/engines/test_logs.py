@@ -160,9 +160,9 @@ async def test_output_goes_on_across_restarts_and_is_tended(local: LocalWorld) -
     node = a_node(script="head -c 11000000 /dev/zero | tr '\\0' 'x'; echo; echo end; exec sleep 600")
     await local.engine.ensure(node)
     await eventually(lambda: ended(local), within_s=20)
-    tending = asyncio.create_task(local.engine.tend())
+    watching = asyncio.create_task(watch(local))  # whoever watches has the output rotated, too
     await eventually(lambda: archived(local))
-    tending.cancel()
+    watching.cancel()
     assert [line async for line in local.engine.logs("web-1", lines=1, follow=False)] == ["end"]
     assert (local.home / "nodes" / "web-1" / "out.log").stat().st_size <= 4096
 
@@ -173,3 +173,8 @@ async def ended(local: LocalWorld) -> bool:
 
 async def archived(local: LocalWorld) -> bool:
     return (local.home / "nodes" / "web-1" / "out.log.1").exists()
+
+
+async def watch(local: LocalWorld) -> None:
+    async for _ in local.engine.watch():
+        pass

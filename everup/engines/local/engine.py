@@ -81,9 +81,16 @@ class LocalEngine:
         return {node_id: state for node_id, state in states.items() if state.home or state.failure}
 
     async def watch(self) -> AsyncIterator[NodeEvent]:
-        """Ends that nobody asked for, the moment they are confirmed; none is lost while nobody iterates."""
-        while True:
-            yield await self._events.get()
+        """Ends that nobody asked for, the moment they are confirmed; none is lost while nobody iterates.
+
+        While somebody does, the nodes' output is rotated as well (`tend`).
+        """
+        tending = asyncio.create_task(self.tend())
+        try:
+            while True:
+                yield await self._events.get()
+        finally:
+            tending.cancel()
 
     async def fence(self, node_id: NodeId) -> Confirmed:
         """Kill everything of a node, stopped or not; return only when nothing of it can run any more.
@@ -130,7 +137,7 @@ class LocalEngine:
         return await asyncio.to_thread(self._node(node_id).journal.rotate, limit_bytes, keep)
 
     async def tend(self) -> None:
-        """Rotate the output of all nodes every few seconds, for ever; run it as a task."""
+        """Rotate the output of all nodes every few seconds, for ever."""
         while True:
             for node_id in list(self._nodes):
                 with contextlib.suppress(OSError, EngineError):  # a full disk, or the like: tried again
