@@ -31,8 +31,12 @@ async def pids_in(local: LocalWorld, name: str, count: int) -> list[int]:
     return [int(word) for word in place.read_text().split()]
 
 
-def alive(pids: list[int]) -> list[int]:
-    return [pid for pid in pids if kernel.look(pid)]
+def survivors(pids: list[int]) -> list[int]:
+    """Those that live, which they do for no longer than this."""
+    found = [pid for pid in pids if kernel.look(pid)]
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return found
 
 
 @contextmanager
@@ -54,7 +58,7 @@ async def test_a_fence_kills_children_that_made_a_session_of_their_own(local: Lo
     pids = await pids_in(local, "pids", 3)
     assert len({os.getsid(pid) for pid in pids}) == 2
     await local.engine.fence("web-1")
-    assert alive(pids) == []
+    assert survivors(pids) == []
 
 
 async def test_a_fence_kills_children_that_hide_their_environment(local: LocalWorld) -> None:
@@ -62,7 +66,7 @@ async def test_a_fence_kills_children_that_hide_their_environment(local: LocalWo
     pids = await pids_in(local, "pids", 2)
     await eventually(lambda: hidden(pids[0]))
     await local.engine.fence("web-1")
-    assert alive(pids) == []
+    assert survivors(pids) == []
 
 
 async def hidden(pid: int) -> bool:
@@ -75,7 +79,7 @@ async def test_the_death_of_the_main_process_ends_its_children_before_it_is_told
     await local.kill("web-1")
     async with asyncio.timeout(5):
         await anext(aiter(local.engine.watch()))
-    assert alive(pids) == []
+    assert survivors(pids) == []
 
 
 async def test_a_stopped_node_is_fenced(local: LocalWorld) -> None:
@@ -84,7 +88,7 @@ async def test_a_stopped_node_is_fenced(local: LocalWorld) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     await local.engine.fence("web-1")
-    assert alive(pids) == []
+    assert survivors(pids) == []
 
 
 async def test_a_node_that_ignores_its_stop_signal_is_killed_after_its_grace(local: LocalWorld) -> None:
@@ -94,7 +98,7 @@ async def test_a_node_that_ignores_its_stop_signal_is_killed_after_its_grace(loc
     begun_s = time.monotonic()
     await local.engine.remove("web-1", keep_data=True)
     assert 0.2 <= time.monotonic() - begun_s < 2
-    assert alive(pids) == []
+    assert survivors(pids) == []
 
 
 async def test_a_fence_does_not_wait_for_a_stop_that_is_under_way(local: LocalWorld) -> None:
