@@ -61,7 +61,12 @@ class Patience:
 
 
 def witness(before: NodeStatus, state: NodeState, now_s: float) -> NodeStatus:
-    """Take in what the engine says of the node; a new process forgets what the old one answered."""
+    """Take in what the engine says of the node; a new process forgets what the old one answered.
+
+    A process that was confirmed dead stays dead, whatever an older observation, still under way then, says of it.
+    """
+    if state.running and before.state.dead and state.pid is not None and state.pid == before.state.pid:
+        return before
     if state.running and (not before.state.running or state.pid != before.state.pid):
         fresh = replace(before, reading=None, misses=0, silent_since_s=None, good_s=0.0, state=state)
         return _turn(fresh, Answer.STARTED, "", now_s)
@@ -81,7 +86,7 @@ def judge(before: NodeStatus, reading: Reading | None, now_s: float, sent_s: flo
         after = replace(before, misses=misses, silent_since_s=silent_since_s)
         return _turn(after, Answer.MUTE if mute else Answer.SILENT, "", now_s)
     good_s = now_s if reading.ready else before.good_s
-    after = replace(before, reading=reading, read_s=now_s, good_s=good_s, misses=0, silent_since_s=None)
+    after = replace(before, reading=reading, read_s=sent_s, good_s=good_s, misses=0, silent_since_s=None)
     return _turn(after, Answer.GOOD if reading.ready else Answer.BAD, reading.because, now_s)
 
 

@@ -44,6 +44,7 @@ class Controller:
         self._engine_answers = True
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
+        self._recording = asyncio.Lock()
         self._healths: dict[str, tuple[str, float]] = {}
         self._held: dict[tuple[str, str | None, str], float] = {}
         self._prober = Prober(self._home, self._hear)
@@ -205,13 +206,16 @@ class Controller:
         return self._statuses.get(node_id, NodeStatus()).state.home
 
     async def crown(self, service: str, node_id: NodeId, because: str) -> None:
-        """Record a new primary, durably; the generation grows by one."""
-        before = self._groups.get(service, Group())
-        if before.primary == node_id:
-            return
-        after = replace(before, primary=node_id, generation=before.generation + 1)
-        await self._store.save_group(self.name, service, after)
-        self._groups[service] = after
+        """Record a new primary, durably; the generation becomes newer than any on record or on disk."""
+        async with self._recording:
+            before = self._groups.get(service, Group())
+            if before.primary == node_id:
+                return
+            states = [status.state for status in self._statuses.values() if status.state.service == service]
+            newest = max([before.generation, *(state.generation or 0 for state in states)])
+            after = replace(before, primary=node_id, generation=newest + 1)
+            await self._store.save_group(self.name, service, after)
+            self._groups[service] = after
         self.journal.say(
             "primary.changed", service, node_id, primary=node_id, generation=after.generation, because=because
         )
@@ -219,10 +223,11 @@ class Controller:
 
     async def marked(self, service: str, generation: int) -> None:
         """Record that some node's data was marked with `generation`."""
-        before = self._groups.get(service, Group())
-        if generation > before.marked:
-            self._groups[service] = replace(before, marked=generation)
-            await self._store.save_group(self.name, service, self._groups[service])
+        async with self._recording:
+            before = self._groups.get(service, Group())
+            if generation > before.marked:
+                self._groups[service] = replace(before, marked=generation)
+                await self._store.save_group(self.name, service, self._groups[service])
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         """Remember how an operation ended, ask every node of the service again, and plan anew."""

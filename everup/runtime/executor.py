@@ -17,7 +17,9 @@ from everup.runtime.talk import Homes, ask
 
 COOL_S = 0.1
 COOL_LIMIT_S = 10.0
-"""After a failed action the same one waits 100 ms, doubling to 10 s."""
+"""After a failed action the same one waits 100 ms, doubling to 10 s; one that was calm for 10 s begins anew."""
+
+NOW = (0.0, 0.0)
 
 FAILPOINT = "EVERUP_FAILPOINT"
 """Names a milestone (`failover.voted`): the control plane kills itself there, so that tests can prove the recovery."""
@@ -59,16 +61,17 @@ class Executor:
         for action in actions:
             if isinstance(action, Hold):
                 continue
-            key = _key(action)
-            if key in self._running or time.monotonic() < self._cooling.get(key, (0.0, 0.0))[0]:
+            keys = _keys(action)
+            if any(key in self._running for key in keys) or time.monotonic() < self._cooling.get(_name(action), NOW)[0]:
                 continue
-            work: Callable[[], Coroutine[Any, Any, None]]
+            work: Callable[[], Coroutine[Any, Any, bool]]
             if isinstance(action, Operate):
                 recipe = desired[action.service].operations[action.operation]
                 work = self._operation(action, recipe, desired[action.service], views[action.service])
             else:
                 work = self._simple(action)
-            self._running[key] = asyncio.create_task(self._guarded(key, action, work), name=key)
+            task = asyncio.create_task(self._guarded(action, work), name=_name(action))
+            self._running |= dict.fromkeys(keys, task)
 
     def busy(self) -> bool:
         """Something is being performed."""
@@ -81,28 +84,34 @@ class Executor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _guarded(self, key: str, action: Action, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _guarded(self, action: Action, work: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+        name = _name(action)
         try:
-            await work()
-            self._cooling.pop(key, None)
+            if await work():
+                self._cooling.pop(name, None)
+            else:
+                self._cool(name)
         except EverupError as error:
-            self._cool(key)
+            self._cool(name)
             self._journal.say("node.failed", _service(action), _subject(action), because=error.message, hint=error.hint)
         except Exception as error:
-            self._cool(key)
+            self._cool(name)
             self._journal.say(
                 "internal.error", _service(action), error=f"{type(error).__name__}: {error} in {action!r}"[:2000]
             )
         finally:
-            del self._running[key]
+            for key in _keys(action):
+                del self._running[key]
             self._world.wake()
 
-    def _cool(self, key: str) -> None:
-        wait_s = min(max(self._cooling.get(key, (0.0, 0.0))[1] * 2, COOL_S), COOL_LIMIT_S)
-        self._cooling[key] = (time.monotonic() + wait_s, wait_s)
+    def _cool(self, name: str) -> None:
+        now_s = time.monotonic()
+        until_s, before_s = self._cooling.get(name, NOW)
+        wait_s = min(before_s * 2, COOL_LIMIT_S) if now_s < until_s + COOL_LIMIT_S and before_s else COOL_S
+        self._cooling[name] = (now_s + wait_s, wait_s)
 
-    def _simple(self, action: Action) -> Callable[[], Coroutine[Any, Any, None]]:
-        async def perform() -> None:
+    def _simple(self, action: Action) -> Callable[[], Coroutine[Any, Any, bool]]:
+        async def perform() -> bool:
             match action:
                 case StartNode(node=node, because=because, extra_args=extra_args):
                     await self._engine.ensure(node, extra_args)
@@ -120,13 +129,14 @@ class Executor:
                     await self._world.crown(service, node_id, because)
                 case _:
                     raise EngineError(f"nobody knows how to perform {action!r}")
+            return True
 
         return perform
 
     def _operation(
         self, action: Operate, recipe: Recipe, blueprint: Blueprint, view: View
-    ) -> Callable[[], Coroutine[Any, Any, None]]:
-        async def perform() -> None:
+    ) -> Callable[[], Coroutine[Any, Any, bool]]:
+        async def perform() -> bool:
             began_s = time.monotonic()
             self._journal.say(
                 "operation.started", action.service, action.subject, operation=action.operation, because=action.because
@@ -146,6 +156,7 @@ class Executor:
                 self._world.attempted(
                     action.service, action.operation, Attempt(time.monotonic(), outcome.done, outcome.because)
                 )
+            return outcome.done
 
         return perform
 
@@ -178,20 +189,27 @@ class Executor:
         return tuple(await asyncio.gather(*(ask(one, self._homes) for one in asks)))
 
 
-def _key(action: Action) -> str:
+def _keys(action: Action) -> tuple[str, ...]:
+    """What the action has for itself while it is performed: an operation, its service and the node it is about."""
     match action:
-        case Operate(service=service):
-            return f"{service}/operation"
+        case Operate(service=service, subject=subject):
+            return (f"{service}/operation", subject) if subject else (f"{service}/operation",)
         case Accept(service=service):
-            return f"{service}/accept"
+            return (f"{service}/accept",)
         case Mark(node_id=node_id):
-            return f"{node_id} mark"
+            return (f"{node_id}/mark",)
         case StartNode(node=node):
-            return node.id
+            return (node.id,)
         case StopNode(node_id=node_id) | Fence(node_id=node_id):
-            return node_id
-        case Hold(service=service):
-            return f"{service}/hold"
+            return (node_id,)
+        case Hold():
+            return ()
+
+
+def _name(action: Action) -> str:
+    """What waits after a failure: this action, and no other of the same service or node."""
+    operation = action.operation if isinstance(action, Operate) else type(action).__name__
+    return f"{_service(action)}/{operation}/{_subject(action)}"
 
 
 def _service(action: Action) -> str:

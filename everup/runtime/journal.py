@@ -48,7 +48,7 @@ class Journal:
             return
         with suppress(EverupError):
             await self._store.append(batch)
-            del self._unsaved[: len(batch)]
+            self._unsaved = [event for event in self._unsaved if event.seq > batch[-1].seq]
         del self._unsaved[:-RECENT]
 
     def recent(self) -> list[Event]:
@@ -58,10 +58,13 @@ class Journal:
     async def follow(self, after: int, *, forever: bool) -> AsyncIterator[Event]:
         """Events numbered above `after` (negative: the newest `-after`), then, with `forever`, each as it is said."""
         await self.flush()
-        if after < 0 or not self._recent or after < self._recent[0].seq - 1:
-            for event in self._store.events(self.environment, after):
+        while after < 0 or not self._recent or after < self._recent[0].seq - 1:
+            page = self._store.events(self.environment, after)
+            for event in page:
                 after = event.seq
                 yield event
+            if not page or after < 0:
+                break
         after = max(after, 0)
         while True:
             news = self._news

@@ -168,7 +168,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR REPLACE INTO events VALUES (?,?,?,?,?,?,?)", rows)
-            if events and events[-1].seq % 1000 == 0:
+            if events and events[0].seq // 1000 != (events[-1].seq + 1) // 1000:
                 db.execute("DELETE FROM events WHERE seq <= ?", (events[-1].seq - KEPT_EVENTS,))
 
         await self._write(work)

@@ -159,9 +159,17 @@ async def _put_haproxy(to: Address, command: str, homes: Homes) -> str:
     try:
         writer.write(command.encode() + b"\n")
         await writer.drain()
-        return (await reader.read(MAX_ANSWER_BYTES)).decode(errors="replace") if command else ""
+        return (await _read_all(reader, MAX_ANSWER_BYTES)).decode(errors="replace")
     finally:
         writer.close()
+
+
+async def _read_all(reader: asyncio.StreamReader, limit_bytes: int) -> bytes:
+    """What comes until the other side closes, cut at the limit."""
+    answer = b""
+    while len(answer) < limit_bytes and (piece := await reader.read(limit_bytes - len(answer))):
+        answer += piece
+    return answer
 
 
 async def _open_unix(home: Path, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -186,7 +194,7 @@ async def _get(to: Tcp, path: str) -> tuple[int, str]:
             raise ValueError("not an HTTP answer")
         body = b""
         with suppress(ConnectionError):
-            body = await reader.read(1 << 16)
+            body = await _read_all(reader, 1 << 16)
         return int(line[1]), body.decode("utf-8", "replace")
     finally:
         writer.close()
