@@ -1,8 +1,8 @@
 """Writes docs/reference from the code: the spec's reference file, the commands' own help, the catalogue of events."""
 
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from everup.cli.main import app
@@ -20,12 +20,12 @@ def spec_page() -> str:
     return f"# The spec file, `everup.yaml`\n\n{NOTE}{intro}```yaml\n{text.rstrip()}\n```\n"
 
 
-def options(command: click.Command) -> list[str]:
+def options(command: Any) -> list[str]:
     """A line of Markdown for each argument and option of a command."""
     lines = []
     for parameter in command.params:
         name = ", ".join(f"`{word}`" for word in (*parameter.opts, *parameter.secondary_opts))
-        if isinstance(parameter, click.Argument):
+        if parameter.param_type_name == "argument":
             name = f"`{(parameter.name or '').upper()}`"
         text = getattr(parameter, "help", None) or ""
         if not getattr(parameter, "hidden", False):
@@ -33,17 +33,17 @@ def options(command: click.Command) -> list[str]:
     return lines
 
 
-def section(name: str, command: click.Command) -> str:
+def section(name: str, command: Any) -> str:
     """One command: what it does, and its parameters."""
-    text = (command.help or "").replace("\b\n", "").replace("\f", "").strip()
-    parts = [f"## everup {name}", text, "\n".join(options(command))]
+    text, _, examples = (command.help or "").replace("\b\n", "").replace("\f", "").partition("Examples:")
+    code = "\n".join(line.strip() for line in examples.splitlines() if line.strip())
+    parts = [f"## everup {name}", text.strip(), f"```sh\n{code}\n```" if code else "", "\n".join(options(command))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def commands_page() -> str:
     """Every command from its own help."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    group: Any = typer.main.get_command(app)
     sections = [section(name, command) for name, command in sorted(group.commands.items()) if not command.hidden]
     codes = (
         "Exit codes: 0 done; 1 it failed; 2 usage or an invalid spec; 3 asked about health and the answer is\n"

@@ -63,7 +63,7 @@ def test_redis_ha_fails_over_and_becomes_whole_again():
             client.set("farewell", "bye")
             assert client.mget("greeting", "farewell") == ["hello", "bye"]
         everup.wait_healthy()
-        assert everup.primary("redis01")["id"] != before["id"]
+        assert everup.primary("redis01")["id"] != before["id"], everup("events").stdout[-3000:]
         assert everup.nodes("redis01")[before["id"]]["role"] == "replica"
 
 
