@@ -117,7 +117,7 @@ def down(
     from everup.model.errors import NotFound
 
     if not session.home.store.exists() and answering(session.home) is None:
-        raise NotFound("no environment runs here, so there is nothing to stop", code="environment.none")
+        raise NotFound("no environment runs here, so there is nothing to stop", code="nothing_runs")
     with control(session) as client:
         name = session.name(client)
         body = client.get(f"environments/{name}")

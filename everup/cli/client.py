@@ -24,13 +24,13 @@ _CLASSES: Mapping[int, type[EverupError]] = {403: NotPermitted, 404: NotFound, 4
 class Gone(EverupError):
     """Nobody listens on the socket, or whoever did went away."""
 
-    default_code = "control.gone"
+    default_code = "unreachable"
 
 
 class Mute(EverupError):
     """A control plane is there, and does not answer in time."""
 
-    default_code = "control.mute"
+    default_code = "unanswered"
 
 
 class Client:

@@ -48,7 +48,7 @@ def reach(home: Home, *, start: bool) -> tuple[Client, bool]:
     if client := answering(home):
         return client, False
     if not start and not home.store.exists():
-        raise NotFound("no environment runs here", "Start one: everup up", code="environment.none")
+        raise NotFound("no environment runs here", "Start one: everup up", code="nothing_runs")
     return _start(home), True
 
 
@@ -70,6 +70,8 @@ def answering(home: Home) -> Client | None:
 
 def end(client: Client) -> bool:
     """Ask the control plane to end and wait until it has; False when it refuses, because an environment runs."""
+    from everup.engines.local.kernel import look
+
     try:
         pid = client.post("control/stop")["pid"]
     except Refused:
@@ -77,18 +79,8 @@ def end(client: Client) -> bool:
     except Gone:
         return True
     deadline_s = time.monotonic() + START_S
-    while _lives(pid) and time.monotonic() < deadline_s:
+    while look(pid) and time.monotonic() < deadline_s:
         time.sleep(0.01)
-    return True
-
-
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)  # ours: it would stay a zombie
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
     return True
 
 
@@ -112,7 +104,7 @@ def _start(home: Home) -> Client:
     code = process.poll()
     what = f"did not answer within {START_S:.0f} s" if code is None else f"ended with exit code {code}"
     lines = "".join(f"\n    {line}" for line in _said(home, begin).splitlines()[-8:])
-    raise EverupError(f"the control plane {what}{lines}", f"Its log: {home.log}", code="control.failed")
+    raise EverupError(f"the control plane {what}{lines}", f"Its log: {home.log}", code="start_failed")
 
 
 def _spawn(home: Home) -> "subprocess.Popen[bytes]":

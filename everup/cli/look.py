@@ -19,7 +19,7 @@ WATCH_S = 0.5
 _COLOURS = (36, 35, 33, 32, 34, 96, 95, 93)
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[LABEL]", help="Only this service, with its nodes.", autocompletion=labels)
+    str | None, typer.Argument(metavar="LABEL", help="Only this service, with its nodes.", autocompletion=labels)
 ]
 
 

@@ -67,7 +67,7 @@ class Screen:
                     self._console.print(render.event_line(event))
             return
         self._newest = events[-1] if events else self._newest
-        rows = [render.service_row(_under_way(one)) for one in body["services"]] if body else []
+        rows = [render.service_row(_under_way(one, body)) for one in body["services"]] if body else []
         parts: list[RenderableType] = [Spinner("dots", Text(self._title), style="cyan"), Text(), render.grid(rows)]
         if self._newest:
             parts += [Text(), Text.assemble("  ", render.event_line(self._newest))]
@@ -82,8 +82,11 @@ class Screen:
         return not known
 
 
-def _under_way(service: Json) -> Json:
+def _under_way(service: Json, body: Json) -> Json:
     """A service as shown while it is on its way: how many nodes are ready, or the first that cannot start."""
+    if body["stopped"]:
+        left = sum(node["pid"] is not None for node in service["nodes"])
+        return {**service, "health": "stopping" if left else "stopped", "because": f"{left} nodes left" if left else ""}
     if service["health"] == "healthy":
         return service
     failed = next((f"{node['id']}: {node['failure']}" for node in service["nodes"] if node["failure"]), "")

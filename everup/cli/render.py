@@ -17,11 +17,13 @@ SIGNS = {
     "degraded": ("◐", "yellow"),
     "suspect": ("◐", "yellow"),
     "starting": ("◌", "cyan"),
+    "stopping": ("◌", "yellow"),
+    "stopped": ("○", "dim"),
     "down": ("○", "red"),
     "hung": ("◒", "red"),
     "unknown": ("·", "dim"),
 }
-"""Health of a service or node -> shape and colour."""
+"""Health of a service or node, or what is being done to it -> shape and colour."""
 
 CHANGE_SIGNS = {"start": ("+", "green"), "stop": ("-", "red"), "replace": ("~", "yellow"), "reload": ("~", "cyan")}
 
@@ -90,7 +92,7 @@ def heading(body: Json) -> Text:
 
 def service_row(service: Json) -> list[Text]:
     """Label, kind, health, endpoint, remark."""
-    kind = service["kind"] + (" HA" if service["ha"] else "")
+    kind = service["kind"] + (" HA" if service["ha"] and service["limit"] is None else "")
     if service["limit"] is not None:
         kind += f" ×{service['scale']}"
     return [

@@ -90,12 +90,12 @@ class Session:
             return named
         names = client.get("control")["environments"]
         if not names:
-            raise NotFound("no environment runs here", "Start one: everup up", code="environment.none")
+            raise NotFound("no environment runs here", "Start one: everup up", code="nothing_runs")
         if len(names) > 1:
             raise EverupError(
                 f"several environments run here: {', '.join(names)}",
                 f"Say which: -e {names[0]}",
-                code="environment.ambiguous",
+                code="ambiguous",
             )
         return str(names[0])
 

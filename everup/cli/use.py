@@ -20,7 +20,7 @@ NO_SUCH_COMMAND, NOT_EXECUTABLE = 127, 126
 """Exit codes of `run` when the command itself cannot be run, as shells have them."""
 
 OptionalLabel = Annotated[
-    str | None, typer.Argument(metavar="[LABEL]", help="Only this service's variables.", autocompletion=labels)
+    str | None, typer.Argument(metavar="LABEL", help="Only this service's variables.", autocompletion=labels)
 ]
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="The service.", autocompletion=labels)]
 

@@ -90,6 +90,13 @@ def test_a_sentence_survives_missing_and_strange_fields():
             assert text and "{" not in text.replace("{'a': 1}", "")
 
 
+def test_what_an_event_does_not_carry_is_left_out_of_its_sentence():
+    bare = Event("node.exited", "shop", "2026-11-22T14:00:00Z", "web", "web-1", {"exit_code": 3})
+    assert sentence(bare) == "web-1 ended with exit code 3"
+    told = Event("node.exited", "shop", "2026-11-22T14:00:00Z", "web", "web-1", {"exit_code": 3, "noticed_ms": 2.4})
+    assert sentence(told) == "web-1 ended with exit code 3, noticed in 2 ms"
+
+
 def test_exits_are_told_apart():
     assert ending(-9) == "was killed"
     assert ending(-11) == "was ended by SIGSEGV"
