@@ -19,6 +19,7 @@ from everup.model.desired import Tcp
 from everup.model.errors import EverupError, Refused
 from everup.model.spec import Environment, Source
 from everup.runtime.desk import Desk
+from everup.runtime.environments import Environments
 from everup.runtime.home import Home
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
@@ -29,8 +30,8 @@ except ImportError:
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 
-def compose(home: Home) -> Desk:
-    """A desk over the store of `home`, the kinds there are, and the local engine."""
+def compose(home: Home) -> Environments:
+    """The environments in the store of `home`, with the kinds there are and the local engine."""
     kinds, store = load_kinds(), Store(home.store)
 
     def parse_source(source: Source) -> Environment:
@@ -42,7 +43,7 @@ def compose(home: Home) -> Desk:
     def elsewhere(environment: str) -> Iterable[Tcp]:
         return (to for name in store.environments() if name != environment for to in _addresses(store, name))
 
-    return Desk(store, kinds, LocalAddresses(home.path, elsewhere), parse_source, engine_for)
+    return Environments(store, kinds, LocalAddresses(home.path, elsewhere), parse_source, engine_for)
 
 
 def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
@@ -78,13 +79,13 @@ async def serve(home: Home) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    desk = compose(home)
-    await desk.open()
+    environments = compose(home)
+    await environments.open()
     try:
         gc.freeze()
-        await serve_api(create_app(desk), home.socket, stop)
+        await serve_api(create_app(Desk(environments)), home.socket, stop)
     finally:
-        await desk.close()
+        await environments.close()
 
 
 def main(home: Home | None = None) -> int:

@@ -29,7 +29,7 @@ CATALOGUE: Mapping[str, str] = {
     "scale.changed": "The number of instances changed. fields: before, after",
     "limit.changed": "The limit changed. fields: before, after",
     "restart.requested": "Somebody asked for a rolling restart.",
-    "environment.stopped": "All nodes were stopped on request. fields: destroyed",
+    "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }
 

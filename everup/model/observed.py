@@ -95,8 +95,8 @@ class NodeStatus:
     """The verdict on one node: engine state and probe history combined.
 
     `reading` is the newest answer, kept when the node falls silent. Monotonic seconds: `read_s` when that answer
-    was asked for, `good_s` when the newest ready one came, `since_s` of `health`. `misses` counts unanswered probes in a row;
-    `silent_since_s` is when the first of them was sent.
+    was asked for, `good_s` when the newest ready one came, `since_s` of `health`. `misses` counts unanswered probes
+    in a row; `silent_since_s` is when the first of them was sent.
     """
 
     health: Health = Health.UNKNOWN

@@ -1,7 +1,6 @@
 """The loop of one environment: observe, judge, plan, perform, and say what happened. Level-triggered throughout."""
 
 import asyncio
-import re
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -16,15 +15,13 @@ from everup.model.events import Event
 from everup.model.observed import Attempt, Group, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
 from everup.runtime.executor import Executor
 from everup.runtime.journal import Journal
+from everup.runtime.narrator import Narrator
 from everup.runtime.prober import Prober
 from everup.runtime.store import Store
 
 CALM_S = 1.0
 BUSY_S = 0.1
 """How often to look again when nothing woke the loop: calmly while all is well, often while something is not."""
-
-SPEAK_AFTER_S = 1.0
-"""A wait shorter than this is not worth an event."""
 
 
 class Controller:
@@ -45,8 +42,7 @@ class Controller:
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._recording = asyncio.Lock()
-        self._healths: dict[str, tuple[str, float]] = {}
-        self._held: dict[tuple[str, str | None, str], float] = {}
+        self._narrator = Narrator(journal)
         self._prober = Prober(self._home, self._hear)
         self._executor = Executor(engine, journal, self, self._home)
 
@@ -158,11 +154,17 @@ class Controller:
         views = {label: view_of(blueprint, observed) for label, blueprint in by_label.items()}
         self._watch_nodes()
         self.actions = (wind_down if self.stopping else plan)(self.blueprints, observed)
-        self._say_holds(observed.now_s)
+        holds = [action for action in self.actions if isinstance(action, Hold)]
+        self._narrator.holds(holds, observed.now_s)
+        for held in holds:
+            self._prober.nudge(held.node_id or "")  # what is waited for is looked at again soon
         self._executor.dispatch(self.actions, by_label, views)
-        if not self.stopping:
+        if self.stopping:
+            if self.settled and not any(status.state.running for status in self._statuses.values()):
+                self._narrator.stopped()
+        else:
             for label, blueprint in by_label.items():
-                self._say_health(label, *service_health(blueprint, views[label]), observed.now_s)
+                self._narrator.health(label, *service_health(blueprint, views[label]), observed.now_s)
 
     def _take(self, node_id: NodeId, state: NodeState, now_s: float) -> None:
         before = self._statuses.get(node_id, NodeStatus())
@@ -179,7 +181,7 @@ class Controller:
         after = judge(before, reading, now_s, sent_s, Patience(node.probe.hang_s))
         self._statuses[node_id] = after
         if after.health != before.health:
-            self._say_turn(node, before, after, now_s)
+            self._narrator.turn(node, before, after, now_s)
         if after.health != before.health or after.role != before.role or before.reading is None:
             self._look_again(node)
             self.wake()
@@ -236,43 +238,6 @@ class Controller:
             if status.state.service == service:
                 self._prober.nudge(node_id)
         self.wake()
-
-    def _say_turn(self, node: Node, before: NodeStatus, after: NodeStatus, now_s: float) -> None:
-        seconds = round(now_s - before.since_s, 3)
-        match (before.health, after.health):
-            case (Health.STARTING, Health.READY):
-                self.journal.say("node.ready", node.service, node.id, after_s=seconds)
-            case (_, Health.READY):
-                self.journal.say("node.recovered", node.service, node.id, after_s=seconds)
-            case (_, Health.SUSPECT):
-                self.journal.say("node.suspect", node.service, node.id, because=after.because)
-            case (_, Health.HUNG):
-                silent_s = round(now_s - (after.silent_since_s or now_s), 1)
-                self.journal.say("node.hung", node.service, node.id, silent_s=silent_s)
-
-    def _say_health(self, label: str, health: str, because: str, now_s: float) -> None:
-        before, since_s = self._healths.get(label, ("", now_s))
-        if health == before:
-            return
-        self._healths[label] = (health, now_s)
-        if health == "healthy":
-            self.journal.say("service.healthy", label, after_s=round(now_s - since_s, 3))
-        elif health in ("degraded", "down") and before:
-            self.journal.say(f"service.{health}", label, because=because)
-
-    def _say_holds(self, now_s: float) -> None:
-        """Look again at what is waited for, and say so, once, when it takes longer than a moment."""
-        held: dict[tuple[str, str | None, str], float] = {}
-        for action in self.actions:
-            if isinstance(action, Hold):
-                key = (action.service, action.node_id, re.sub(r"[\d.]+ s", "", action.because))
-                held[key] = self._held.get(key, now_s)
-                if action.node_id:
-                    self._prober.nudge(action.node_id)  # what is waited for is looked at again soon
-                if 0 <= held[key] <= now_s - SPEAK_AFTER_S:
-                    self.journal.say("service.held", action.service, action.node_id, because=action.because)
-                    held[key] = -1.0
-        self._held = held
 
     def events(self) -> list[Event]:
         """The newest events."""

@@ -1,6 +1,7 @@
 """From an environment's spec to its blueprints: grants are issued, needs are followed, and clashes refused."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from everup.core.bindings import given_to, order_by_needs, variables
@@ -34,7 +35,7 @@ class Layout:
         for label in order_by_needs(services):
             given = given_to(services[label].needs, self._offered(services, made))
             made[label] = self._draw_one(label, services[label], given, complete, saved)
-        blueprints = tuple(made[label] for label in services)
+        blueprints = tuple(_with_programs(made[label], environment.programs) for label in services)
         _refuse_twins(blueprints)
         return blueprints, complete
 
@@ -70,6 +71,15 @@ class Layout:
         return offered
 
 
+def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Blueprint:
+    """Let a node's digest know which program the spec sets for it, so that another one replaces it."""
+    nodes = tuple(
+        replace(node, env={**node.env, "EVERUP_PROGRAM": programs[node.program]}) if node.program in programs else node
+        for node in blueprint.nodes
+    )
+    return replace(blueprint, nodes=nodes)
+
+
 def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, int]]) -> Environment:
     """The environment with what `scale` and `limit` set since it was applied."""
     services = {
@@ -92,7 +102,7 @@ def refuse_unsettling(before: Environment, after: Environment) -> None:
             if had != wants:
                 raise Refused(
                     f"{key} of {label} cannot change from {had} to {wants} in place",
-                    f"Declare it under another label, or delete all first: everup down --destroy -e {after.environment}",
+                    "Declare it under another label, or delete all first: everup down --destroy",
                     code="refused.settled",
                     label=label,
                 )

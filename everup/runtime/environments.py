@@ -1,0 +1,156 @@
+"""The environments under control: each with its controller and engine, taken up when the control plane starts."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from everup.core.plan import preview
+from everup.model.contracts import Engine, Kind
+from everup.model.desired import Blueprint
+from everup.model.errors import EverupError, NotFound
+from everup.model.observed import Observed
+from everup.model.picture import Change
+from everup.model.spec import Environment, Source
+from everup.runtime.controller import Controller
+from everup.runtime.grants import AddressBook
+from everup.runtime.journal import Journal
+from everup.runtime.layout import Layout, overridden, refuse_unsettling
+from everup.runtime.store import Saved, Store
+
+Parse = Callable[[Source], Environment]
+EngineFor = Callable[[str, Environment], Engine]
+
+ADOPT_S = 3.0
+"""How long a starting control plane takes, at most, to look at what runs before it answers questions about it."""
+
+
+@dataclass
+class Running:
+    """One environment under control."""
+
+    environment: Environment
+    saved: Saved
+    controller: Controller
+    engine: Engine
+    task: asyncio.Task[None]
+    destroying: bool = False
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An environment worked out and not yet in force: its blueprints, all that is granted for it, what it changes."""
+
+    environment: Environment
+    saved: Saved
+    blueprints: tuple[Blueprint, ...]
+    granted: Mapping[str, Any]
+    changes: tuple[Change, ...]
+
+
+class Environments:
+    """What is under control, by name. `draft` works out, `enforce` makes it so; nothing else changes a declaration."""
+
+    def __init__(
+        self, store: Store, kinds: Mapping[str, Kind], book: AddressBook, parse: Parse, engine_for: EngineFor
+    ) -> None:
+        self.store = store
+        self.kinds = kinds
+        self.layout = Layout(kinds, book)
+        self._parse = parse
+        self._engine_for = engine_for
+        self._running: dict[str, Running] = {}
+
+    async def open(self) -> None:
+        """Adopt what an earlier control plane left behind, running or half-way."""
+        for name, saved in self.store.environments().items():
+            try:
+                draft = self.draft(saved)
+            except EverupError as error:
+                print(f"environment {name} is left alone, its spec is not understood: {error.message}", flush=True)
+                continue
+            self._take_up(name, draft)
+        looks = [asyncio.create_task(running.controller.looked.wait()) for running in self._running.values()]
+        if looks:
+            await asyncio.wait(looks, timeout=ADOPT_S)
+
+    async def close(self) -> None:
+        """Let go of everything; what runs goes on running."""
+        for name in self.names():
+            await self.let_go(name)
+        self.store.close()
+
+    def names(self) -> list[str]:
+        """The names of all environments that were applied here and not destroyed."""
+        return sorted(self._running)
+
+    def get(self, name: str) -> Running:
+        """The environment `name`; `NotFound` when there is none."""
+        if name not in self._running:
+            known = ", ".join(self.names()) or "none"
+            raise NotFound(f"there is no environment {name} here", f"Known: {known}.", environment=name)
+        return self._running[name]
+
+    def blueprint(self, running: Running, label: str) -> Blueprint:
+        """The service `label`; `NotFound` when it has none."""
+        for blueprint in running.controller.blueprints:
+            if blueprint.label == label:
+                return blueprint
+        name, known = running.environment.environment, ", ".join(running.environment.services)
+        raise NotFound(f"{name} has no service {label}", f"Its services: {known}.", label=label)
+
+    def draft_source(self, source: Source) -> Draft:
+        """Work out what `source` means here.
+
+        Raises:
+            SpecError: it is wrong.
+            Refused: it changes what cannot change in place.
+        """
+        environment = self._parse(source)
+        running = self._running.get(environment.environment)
+        if running:
+            refuse_unsettling(running.environment, environment)
+        before = self.store.environments().get(environment.environment)
+        return self.draft(Saved(source, {}, before.revisions if before else {}, stopped=False))
+
+    def draft(self, saved: Saved) -> Draft:
+        """Work out blueprints and grants; nothing is stored or changed."""
+        environment = overridden(self._parse(saved.source), saved.overrides)
+        name = environment.environment
+        blueprints, granted = self.layout.draw(environment, saved, self.store.grants(name))
+        observed = self._running[name].controller.observed() if name in self._running else Observed(0.0)
+        return Draft(environment, saved, blueprints, granted, preview(blueprints, observed))
+
+    async def enforce(self, draft: Draft) -> Running:
+        """Store the draft, then declare it; a change of programs looks for them afresh."""
+        name = draft.environment.environment
+        running = self._running.get(name)
+        if running is None or running.saved != draft.saved or draft.granted != self.store.grants(name):
+            await self.store.save_grants(name, draft.granted)
+            await self.store.save_environment(name, draft.saved)
+        if running and running.environment.programs != draft.environment.programs:
+            await self.let_go(name)
+            running = None
+        if running is None:
+            return self._take_up(name, draft)
+        running.environment, running.saved = draft.environment, draft.saved
+        running.controller.declare(draft.blueprints)
+        return running
+
+    async def let_go(self, name: str) -> None:
+        """Stop looking after an environment; what runs goes on running."""
+        running = self._running.pop(name)
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+    def _take_up(self, name: str, draft: Draft) -> Running:
+        engine = self._engine_for(name, draft.environment)
+        controller = Controller(name, engine, self.store, Journal(name, self.store))
+        controller.declare(draft.blueprints)
+        if draft.saved.stopped:
+            controller.wind_down()
+        task = asyncio.create_task(controller.run(), name=f"controller {name}")
+        self._running[name] = Running(draft.environment, draft.saved, controller, engine, task)
+        controller.journal.say("control.started", pid=os.getpid())
+        return self._running[name]
