@@ -52,6 +52,10 @@ TABLE: Mapping[tuple[Health, Answer], tuple[Health, str]] = {
 """Every transition: (before, learnt) -> (after, because). What is not here cannot happen and changes nothing."""
 
 
+OVERLAP_S = 1.0
+"""An observation takes less than this, so none that began before a death is still under way this much later."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a node may be silent before it counts as hung: seconds, and probes in a row."""
@@ -63,9 +67,10 @@ class Patience:
 def witness(before: NodeStatus, state: NodeState, now_s: float) -> NodeStatus:
     """Take in what the engine says of the node; a new process forgets what the old one answered.
 
-    A process that was confirmed dead stays dead, whatever an older observation, still under way then, says of it.
+    A process that was confirmed dead stays dead, whatever an observation that was under way then says of it.
     """
-    if state.running and before.state.dead and state.pid is not None and state.pid == before.state.pid:
+    dead = before.state.dead
+    if state.running and dead and state.pid == before.state.pid and now_s < dead.at_s + OVERLAP_S:
         return before
     if state.running and (not before.state.running or state.pid != before.state.pid):
         fresh = replace(before, reading=None, misses=0, silent_since_s=None, good_s=0.0, state=state)

@@ -1,0 +1,138 @@
+"""What must outlive the control plane."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from everup.model.desired import Tcp
+from everup.model.errors import EverupError
+from everup.model.events import Event
+from everup.model.observed import Group
+from everup.model.spec import Source
+from everup.runtime.store import KEPT_EVENTS, Saved, Store
+
+SOURCE = Source(file="/srv/everup.yaml", text="environment: shop\n", directory="/srv", path="/bin")
+SAVED = Saved(SOURCE, {"web": {"scale": 3}}, {"web": 2}, stopped=True)
+GRANTS = {"redis01/data-1": {"redis": Tcp("127.64.0.2", 6379)}, "redis01/password": "hunter2"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+def event(number: int, environment: str = "shop") -> Event:
+    return Event("node.ready", environment, "2026-01-01T00:00:00Z", "web", "web-1", {"after_s": 0.5}, number)
+
+
+async def test_everything_survives_a_reopening(path: Path):
+    with closing(Store(path)) as store:
+        await store.save_environment("shop", SAVED)
+        await store.save_grants("shop", GRANTS)
+        await store.save_group("shop", "redis01", Group("redis01-2", 4, 3))
+        await store.append([event(store.number()), event(store.number())])
+    with closing(Store(path)) as store:
+        assert store.environments() == {"shop": SAVED}
+        assert store.grants("shop") == GRANTS
+        assert store.groups("shop") == {"redis01": Group("redis01-2", 4, 3)}
+        assert store.events("shop", 0) == [event(1), event(2)]
+        assert store.number() == 3
+
+
+async def test_what_was_recorded_survives_a_process_that_never_closes(path: Path):
+    store = Store(path)
+    await store.save_group("shop", "redis01", Group("redis01-2", 4, 3))
+    with closing(Store(path)) as other:
+        assert other.groups("shop") == {"redis01": Group("redis01-2", 4, 3)}
+    store.close()
+
+
+async def test_the_newest_record_counts(path: Path):
+    with closing(Store(path)) as store:
+        await store.save_group("shop", "redis01", Group("redis01-1", 1, 0))
+        await store.save_group("shop", "redis01", Group("redis01-2", 2, 1))
+        assert store.groups("shop") == {"redis01": Group("redis01-2", 2, 1)}
+        assert store.groups("other") == {}
+
+
+async def test_only_its_owner_may_read_it(path: Path):
+    with closing(Store(path)):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", [b"not a database at all" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])
+def test_a_damaged_file_is_a_clear_error(path: Path, damage: bytes):
+    path.write_bytes(damage)
+    with pytest.raises(EverupError) as caught:
+        Store(path)
+    assert caught.value.code == "store.unusable"
+    assert str(path) in caught.value.message
+    assert "Running services are not touched" in caught.value.hint
+    assert path.read_bytes() == damage
+
+
+async def test_a_file_with_a_hole_in_it_is_a_clear_error(path: Path):
+    with closing(Store(path)) as store:
+        await store.append([event(number) for number in range(1, 2000)])
+        await store.save_environment("shop", SAVED)
+    text = bytearray(path.read_bytes())
+    text[4096 : len(text) - 4096] = b"\x5a" * (len(text) - 8192)
+    path.write_bytes(text)
+    with pytest.raises(EverupError) as caught:
+        Store(path)
+    assert caught.value.code == "store.unusable"
+
+
+def test_a_place_that_does_not_exist_is_a_clear_error(tmp_path: Path):
+    with pytest.raises(EverupError) as caught:
+        Store(tmp_path / "nowhere" / "store.db")
+    assert caught.value.code == "store.unusable"
+
+
+async def test_a_write_that_is_refused_is_an_error_in_the_users_words(path: Path):
+    with closing(Store(path)) as store, closing(sqlite3.connect(path)) as other:
+        other.execute("DROP TABLE groups")
+        other.commit()
+        with pytest.raises(EverupError) as caught:
+            await store.save_group("shop", "redis01", Group())
+        assert caught.value.code == "store.refused"
+        await store.save_grants("shop", GRANTS)
+
+
+async def test_a_forgotten_environment_leaves_nothing(path: Path):
+    with closing(Store(path)) as store:
+        await store.save_environment("shop", SAVED)
+        await store.save_grants("shop", GRANTS)
+        await store.save_grants("other", GRANTS)
+        await store.save_group("shop", "redis01", Group("redis01-1", 1, 1))
+        await store.append([event(1)])
+        await store.forget_environment("shop")
+        assert (store.environments(), store.grants("shop"), store.groups("shop")) == ({}, {}, {})
+        assert store.events("shop", 0) == []
+        assert store.grants("other") == GRANTS
+
+
+async def test_hosts_of_every_environment_count_as_taken(path: Path):
+    with closing(Store(path)) as store:
+        await store.save_grants("shop", GRANTS)
+        await store.save_grants("other", {"web/endpoint": {"http": Tcp("127.64.1.2", 8080)}})
+        assert store.taken_blocks() == {"127.64.0.2", "127.64.1.2"}
+
+
+async def test_events_are_paged_oldest_first(path: Path):
+    with closing(Store(path)) as store:
+        await store.append([event(number, "shop" if number % 2 else "other") for number in range(1, 11)])
+        assert [one.seq for one in store.events("shop", 3)] == [5, 7, 9]
+        assert [one.seq for one in store.events("shop", 0, limit=2)] == [1, 3]
+        assert [one.seq for one in store.events("shop", -2)] == [7, 9]
+
+
+async def test_the_oldest_events_are_dropped_in_the_end(path: Path):
+    with closing(Store(path)) as store:
+        for start in range(1, KEPT_EVENTS + 3000, 770):
+            await store.append([event(number) for number in range(start, start + 770)])
+        oldest = store.events("shop", 0, limit=1)[0].seq
+        newest = store.events("shop", -1)[0].seq
+        assert KEPT_EVENTS <= newest - oldest + 1 <= KEPT_EVENTS + 2000
