@@ -73,11 +73,15 @@ def end(client: Client) -> bool:
     from everup.engines.local.kernel import look
 
     try:
-        pid = client.post("control/stop")["pid"]
+        pid = client.get("control")["pid"]
+    except Gone:
+        return True
+    try:
+        client.post("control/stop")
     except Refused:
         return False
     except Gone:
-        return True
+        pass  # it was about to end anyway
     deadline_s = time.monotonic() + START_S
     while look(pid) and time.monotonic() < deadline_s:
         time.sleep(0.01)
