@@ -127,7 +127,7 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
         ports={"redis": address},
         env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
         keeps=("data/appendonlydir/*.manifest", "data/appendonlydir/*.base.*"),
-        stop=Stop("SIGTERM", 30.0),
+        stop=Stop("SIGTERM", 30.0, repeat_s=0.5),  # "Writing initial AOF, can't exit": asked then, it goes on running
     )
 
 
@@ -153,13 +153,15 @@ def voter_node(grant: Grant, index: int) -> Node:
 def front_node(grant: Grant, index: int) -> Node:
     """What clients reach as the `index`-th Sentinel: passes all on, and answers QUIT (Sentinel >= 7 refuses it)."""
     listen, voter = grant.listeners[f"sentinel-{index}"]["sentinel"], grant.listeners[f"sentinel-{index}"]["voter"]
+    # It answers QUIT itself, a second later where its Sentinel hangs, and hangs up where there is none.
+    probe = Probe(Protocol.CONNECT, listen, _haproxy.read_connected, (("QUIT",),), interval_s=2.0, timeout_s=2.0)
     return Node(
         id=f"{grant.label}-front-{index}",
         service=grant.label,
         part=Part.FRONT,
         program="python",
         args=("-IS", "sentinel_front.py", str(listen), str(voter)),
-        probe=Probe(Protocol.CONNECT, listen, _haproxy.read_connected, interval_s=2.0),
+        probe=probe,
         files={"sentinel_front.py": FRONT_SOURCE},
         ports={"sentinel": listen},
         stop=Stop("SIGTERM", 2.0),

@@ -53,7 +53,7 @@ class Protocol(StrEnum):
 
     RESP = "resp"  # Redis: `request` is a sequence of commands, the answer a list of replies
     HTTP = "http"  # one GET per connection; the answer is (status, body)
-    CONNECT = "connect"  # a TCP connection that succeeds is the answer
+    CONNECT = "connect"  # a TCP connection that succeeds; with a command, that a word or an end comes back for it
     HAPROXY = "haproxy"  # runtime commands on the stats socket; the answer is a list of texts
     NONE = "none"  # no question: a running process counts as ready
 
@@ -82,10 +82,14 @@ class Probe:
 
 @dataclass(frozen=True)
 class Stop:
-    """How a node is asked to end: `signal` first, SIGKILL to its whole session after `grace_s` seconds."""
+    """How a node is asked to end: `signal` first, SIGKILL to its whole session after `grace_s` seconds.
+
+    `repeat_s` is for programs that refuse to stop at times, and forget that they were asked: they are asked again.
+    """
 
     signal: str = "SIGTERM"
     grace_s: float = 10.0
+    repeat_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,15 @@ async def test_a_node_that_ignores_its_stop_signal_is_killed_after_its_grace(loc
     assert survivors(pids) == []
 
 
+async def test_a_node_that_forgets_that_it_was_asked_to_stop_is_asked_again(local: LocalWorld) -> None:
+    script = "asked=; trap 'test -n \"$asked\" && exit 0; asked=1' TERM; echo $$ >> pids; while :; do sleep 0.01; done"
+    await local.engine.ensure(a_node(script=script, stop=Stop("SIGTERM", 20.0, repeat_s=0.05)))
+    await pids_in(local, "pids", 1)
+    began_s = time.monotonic()
+    await local.engine.remove("web-1", keep_data=True)
+    assert time.monotonic() - began_s < 10.0
+
+
 async def test_a_fence_does_not_wait_for_a_stop_that_is_under_way(local: LocalWorld) -> None:
     script = "trap '' TERM; echo $$ >> pids; while :; do sleep 0.01; done"
     await local.engine.ensure(a_node(script=script, stop=Stop(grace_s=60)))

@@ -47,15 +47,20 @@ class Home:
 
     def generation(self, keeps: Iterable[str]) -> int | None:
         """The generation its data was marked with; None when it never was, or when the data is gone."""
+        keeps = tuple(keeps)
         try:
-            marked = int((self.path / _GENERATION).read_text())
+            marked = int((self._beside(keeps) / _GENERATION).read_text())
         except (OSError, ValueError):
             return None
         return marked if self.has(keeps) else None
 
-    def mark(self, generation: int) -> None:
-        """Note the generation, durably."""
-        replace_text(self.path / _GENERATION, f"{generation}\n")
+    def mark(self, generation: int, keeps: Iterable[str]) -> None:
+        """Note the generation, durably, among the data itself: a copy of the data that comes back brings its own."""
+        replace_text(self._beside(tuple(keeps)) / _GENERATION, f"{generation}\n")
+
+    def _beside(self, keeps: tuple[str, ...]) -> Path:
+        """The directory of what it keeps."""
+        return (self.path / keeps[0]).parent if keeps else self.path
 
     def discard(self, trash: Path) -> None:
         """Delete it: out of sight at once, then piece by piece. Blocks; leftovers in `trash` may go later."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from everup.engines.local import fencing, kernel, launch, statefile
 from everup.engines.local.gate import NOT_EXECUTABLE, NOT_FOUND, Gate
@@ -91,12 +92,19 @@ class LocalNode:
 
     async def end(self) -> None:
         """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
-        if self._life and self.record and not self._life.over:
-            self._life.ask(_number(self.record.stop_signal))
-            if not await self._life.wait(self.record.stop_grace_s):
-                await self._sweep()
+        if self._life and self.record and not await self._persuade(self._life, self.record):
+            await self._sweep()
         await self._runs()
         self._pace.reset()
+
+    async def _persuade(self, life: Life, record: Record) -> bool:
+        """Ask it to end, as often as it wants to be asked; say whether it did within its grace."""
+        until_s = self._around.clock() + record.stop_grace_s
+        while not life.over and (left_s := until_s - self._around.clock()) > 0:
+            life.ask(_number(record.stop_signal))
+            if await life.wait(min(left_s, record.stop_repeat_s or left_s)):
+                return True
+        return life.over
 
     def strike(self) -> None:
         """Kill its main process at once, on request."""
@@ -140,7 +148,7 @@ class LocalNode:
         """
         if not self.home.path.is_dir():
             raise EngineError(f"{self.id} has no home to mark", code="engine.no_such_node", node=self.id)
-        self.home.mark(generation)
+        self.home.mark(generation, self.record.keeps if self.record else ())
 
     def state(self) -> NodeState:
         """What it is right now. It counts as running until its death is confirmed."""
@@ -205,14 +213,11 @@ class LocalNode:
     def _renew(self, node: Node) -> None:
         """Bring the running node up to what needs no restart: reloaded files, and how it is to be stopped."""
         assert self.record is not None and self._life is not None
-        stop = (node.stop.signal, node.stop.grace_s, node.keeps, node.service)
-        record = self.record
+        record = replace(self.record, keeps=node.keeps, service=node.service, **_stop(node))
         if record.files_digest != node.files_digest and node.reload_signal:
             self.home.furnish(node)
             self._life.process.signal(_number(node.reload_signal))
             record = replace(record, files_digest=node.files_digest)
-        if (record.stop_signal, record.stop_grace_s, record.keeps, record.service) != stop:
-            record = replace(record, stop_signal=stop[0], stop_grace_s=stop[1], keeps=stop[2], service=stop[3])
         if record != self.record:
             statefile.save(self.home.path, record)
             self.record = record
@@ -259,9 +264,8 @@ class LocalNode:
             files_digest=node.files_digest,
             started_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
             starts=self.record.starts + 1 if self.record else 1,
-            stop_signal=node.stop.signal,
-            stop_grace_s=node.stop.grace_s,
             keeps=node.keeps,
+            **_stop(node),
         )
 
     def _begin(self, process: Process) -> None:
@@ -285,3 +289,12 @@ def _number(name: str) -> int:
         return signal.Signals[name]
     except KeyError:
         raise EngineError(f"{name} is not a signal of this machine", code="engine.no_such_signal") from None
+
+
+def _stop(node: Node) -> dict[str, Any]:
+    """How it is to be stopped, as its record keeps it."""
+    return {
+        "stop_signal": node.stop.signal,
+        "stop_grace_s": node.stop.grace_s,
+        "stop_repeat_s": node.stop.repeat_s,
+    }

@@ -37,6 +37,7 @@ class Record:
     starts: int
     stop_signal: str
     stop_grace_s: float
+    stop_repeat_s: float | None = None
     keeps: tuple[str, ...] = ()
     ended: bool = False
     exit_code: int | None = None
