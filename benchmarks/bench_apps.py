@@ -48,7 +48,7 @@ def accepts(host: str, port: int) -> bool:
 
 def accepted_after_ms(node: dict[str, object], everup: Everup) -> float:
     """Kill an instance; milliseconds until its address accepts connections again, its own start-up included."""
-    host, port = str(node["host"]), int(str(node["port"]))
+    host, port = str(node["address"]), int(str(node["port"]))
     killed_s = everup.kill(node)
     while accepts(host, port):  # until the kernel has ended it
         time.sleep(0.0005)
