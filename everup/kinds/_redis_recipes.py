@@ -70,7 +70,7 @@ def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
         return Outcome(False, "no replica could be promoted")
     yield from _publish(scene, opinions, heir, epoch, alive)
     yield Crown(heir.id)
-    return Outcome(True, f"{heir.id} took over from {subject}")
+    return Outcome(True, f"{heir.id} took over from {subject}" if subject else f"{heir.id} leads")
 
 
 def _look(

@@ -40,7 +40,7 @@ def accept_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         old = scene.status(scene.primary)
         if named in scene.leaders:
             yield Accept(blueprint.label, named.id, "the Sentinels chose it")
-        elif not old.state.running and not old.good_s and scene.status(named).state.has_data:
+        elif not old.state.running and not old.good_s and scene.in_generation(named):
             yield Accept(blueprint.label, named.id, "the Sentinels chose it while Everup was away")
 
 
@@ -96,7 +96,8 @@ def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Act
         why = refused or ("no replica was in sync" if len(scene.members) > 1 else "it is the only node")
         yield _start(scene, primary, f"restarted in place: {why}, and its data is there")
     else:
-        spare = next((node for node in scene.members if node != primary and scene.in_generation(node)), None)
+        spares = [node for node in scene.members if node != primary and scene.in_generation(node)]
+        spare = max(spares, key=lambda node: scene.status(node).good_s, default=None)  # in sync until last
         if spare and not (scene.voters and scene.status(spare).state.running):
             yield Accept(scene.label, spare.id, f"{primary.id} has lost its newest data, {spare.id} still has it")
         because = f"{primary.id} has lost its newest data and no node that has it can lead yet; it is not started empty"
@@ -153,6 +154,18 @@ def keep_roles(blueprint: Blueprint, view: View) -> Iterator[Action]:
                 yield Operate(blueprint.label, "follow", f"it leads beside {primary.id}", node.id)
         elif facts.follows != str(port_of(primary)) and scene.named in (None, primary):
             yield Operate(blueprint.label, "follow", f"it follows {facts.follows}, not {primary.id}", node.id)
+    yield from _proclaim(scene, primary)
+
+
+def _proclaim(scene: Scene, primary: Node) -> Iterator[Action]:
+    """Sentinels that name a node which follows the primary, or is dead, are told of the primary, with their votes."""
+    named, last = scene.named, scene.view.attempts.get("failover")
+    if named is None or named == primary or scene.answering() < scene.majority:
+        return
+    facts = scene.facts(named)
+    astray = facts.follows == str(port_of(primary)) if facts else scene.status(named).health == Health.DOWN
+    if astray and not (last and scene.view.now_s < last.at_s + LEADERLESS_S):
+        yield Operate(scene.label, "failover", f"{primary.id} leads, and the Sentinels still name {named.id}")
 
 
 def _leaderless(scene: Scene, primary: Node) -> Iterator[Action]:

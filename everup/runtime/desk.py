@@ -136,9 +136,6 @@ class Desk(Inquiry):
                 busy = not running.controller.settled or any(status.state.running for status in nodes.values())
                 if busy or not running.saved.stopped:
                     continue
-                for node_id in nodes:
-                    await running.engine.remove(node_id, keep_data=False)
-                await self._environments.let_go(environment)
-                await self._environments.store.forget_environment(environment)
+                await self._environments.erase(environment)
                 return
         running.destroying = False

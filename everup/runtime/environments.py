@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from everup.core.plan import preview
@@ -74,6 +74,8 @@ class Environments:
         looks = [asyncio.create_task(running.controller.looked.wait()) for running in self._running.values()]
         if looks:
             await asyncio.wait(looks, timeout=ADOPT_S)
+        for name in [name for name, running in self._running.items() if running.saved.doomed]:
+            await self.erase(name)
 
     async def close(self) -> None:
         """Let go of everything; what runs goes on running."""
@@ -137,6 +139,17 @@ class Environments:
         running.environment, running.saved = draft.environment, draft.saved
         running.controller.declare(draft.blueprints)
         return running
+
+    async def erase(self, name: str) -> None:
+        """Delete what is left of an environment of which nothing runs. A control plane that dies here is not the end:
+        the next one deletes the rest, so that nobody ever applies half of what there was."""
+        running = self._running[name]
+        running.saved = replace(running.saved, stopped=True, doomed=True)
+        await self.store.save_environment(name, running.saved)
+        for node_id in await running.engine.observe():
+            await running.engine.remove(node_id, keep_data=False)
+        await self.let_go(name)
+        await self.store.forget_environment(name)
 
     async def let_go(self, name: str) -> None:
         """Stop looking after an environment; what runs goes on running."""

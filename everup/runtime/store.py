@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 KEPT_EVENTS = 50_000
 
+_DOOMED = 2
+"""In the column `stopped`: 0 runs, 1 is stopped, 2 is being deleted."""
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS environments (
     name TEXT PRIMARY KEY, file TEXT NOT NULL, text TEXT NOT NULL, directory TEXT NOT NULL, path TEXT NOT NULL,
@@ -40,12 +43,16 @@ CREATE INDEX IF NOT EXISTS events_by_environment ON events (environment, seq);
 
 @dataclass(frozen=True)
 class Saved:
-    """One environment as it was last applied. `overrides` is label -> key -> value set by `scale` and `limit` since."""
+    """One environment as it was last applied. `overrides` is label -> key -> value set by `scale` and `limit` since.
+
+    `doomed`: some of its data may be deleted already, so the rest must follow before it can be applied again.
+    """
 
     source: Source
     overrides: Mapping[str, Mapping[str, int]]
     revisions: Mapping[str, int]
     stopped: bool
+    doomed: bool = False
 
 
 class Store:
@@ -101,7 +108,8 @@ class Store:
                 Source(file=file, text=text, directory=directory, path=path),
                 json.loads(overrides),
                 json.loads(revisions),
-                bool(stopped),
+                stopped > 0,
+                stopped == _DOOMED,
             )
             for name, file, text, directory, path, overrides, revisions, stopped in rows
         }
@@ -110,7 +118,11 @@ class Store:
         """Keep an environment as it is wanted from now on."""
         source = saved.source
         row = (name, source.file, source.text, source.directory, source.path)
-        state = (json.dumps(saved.overrides), json.dumps(saved.revisions), int(saved.stopped))
+        state = (
+            json.dumps(saved.overrides),
+            json.dumps(saved.revisions),
+            _DOOMED if saved.doomed else int(saved.stopped),
+        )
         await self._write(
             lambda db: db.execute("INSERT OR REPLACE INTO environments VALUES (?,?,?,?,?,?,?,?)", row + state)
         )

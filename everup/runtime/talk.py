@@ -120,9 +120,20 @@ async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any,
         raise ValueError(f"{question.protocol} needs a TCP address")
     if question.protocol == Protocol.HTTP:
         return (await _get(question.to, question.commands[0][0]),)
-    _, writer = await asyncio.open_connection(question.to.host, question.to.port)
-    writer.close()
+    await _knock(question.to, question.commands)
     return ()
+
+
+async def _knock(to: Tcp, commands: tuple[Command, ...]) -> None:
+    """Connect and say `commands`; the kernel connects for a stopped process too, only a live one answers or hangs up."""
+    reader, writer = await asyncio.open_connection(to.host, to.port)
+    try:
+        if commands:
+            writer.write(b"".join(" ".join(command).encode() + b"\r\n" for command in commands))
+            with suppress(ConnectionError):
+                await reader.read(1)
+    finally:
+        writer.close()
 
 
 async def _put_resp(question: Ask, link: RespLink | None) -> tuple[Any, ...]:
