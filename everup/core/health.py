@@ -11,6 +11,7 @@ from everup.model.observed import Health, NodeState, NodeStatus, Reading, Role, 
 class Answer(StrEnum):
     """What was learnt of a node since the last verdict."""
 
+    FOUND = "found"  # the engine runs a process for it, and nobody here saw it start
     STARTED = "started"  # the engine runs a process for it that was not there before
     GONE = "gone"  # the engine confirms that nothing of it runs
     GOOD = "good"  # it answered, and is ready
@@ -20,7 +21,7 @@ class Answer(StrEnum):
 
 
 TABLE: Mapping[tuple[Health, Answer], tuple[Health, str]] = {
-    (Health.UNKNOWN, Answer.STARTED): (Health.STARTING, "its process runs"),
+    (Health.UNKNOWN, Answer.FOUND): (Health.SUSPECT, "it was found running"),
     (Health.UNKNOWN, Answer.GONE): (Health.DOWN, "nothing of it runs"),
     (Health.STARTING, Answer.STARTED): (Health.STARTING, "its process was started again"),
     (Health.STARTING, Answer.GONE): (Health.DOWN, "it ended before it was ready"),
@@ -67,6 +68,8 @@ class Patience:
 def witness(before: NodeStatus, state: NodeState, now_s: float) -> NodeStatus:
     """Take in what the engine says of the node; a new process forgets what the old one answered.
 
+    One that was found running is doubted, not waited for without limit: it may have hung while nobody looked.
+
     A process that was confirmed dead stays dead, whatever an observation that was under way then says of it.
     """
     dead = before.state.dead
@@ -74,7 +77,7 @@ def witness(before: NodeStatus, state: NodeState, now_s: float) -> NodeStatus:
         return before
     if state.running and (not before.state.running or state.pid != before.state.pid):
         fresh = replace(before, reading=None, misses=0, silent_since_s=None, good_s=0.0, state=state)
-        return _turn(fresh, Answer.STARTED, "", now_s)
+        return _turn(fresh, Answer.FOUND if before.health == Health.UNKNOWN else Answer.STARTED, "", now_s)
     if not state.running and before.health != Health.DOWN:
         return _turn(replace(before, state=state, misses=0, silent_since_s=None), Answer.GONE, "", now_s)
     return replace(before, state=state)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from everup.core.rules import proposals
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, NodeId, Part
-from everup.model.observed import Group, NodeStatus, Observed, View
+from everup.model.observed import Group, Health, NodeStatus, Observed, View
 from everup.model.picture import Change
 
 
@@ -36,10 +36,17 @@ def plan(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]
     actions: list[Action] = []
     for blueprint in desired:
         view = view_of(blueprint, observed)
-        allowed = guard(proposals(blueprint, view))
+        allowed = [_unless_unseen(action, view) for action in guard(proposals(blueprint, view))]
         actions.extend(wait_for_needs(blueprint, view, allowed, by_label, observed))
     actions.extend(_orphans(set(by_label), observed))
     return tuple(actions)
+
+
+def _unless_unseen(action: Action, view: View) -> Action:
+    """Nothing is started before the engine was asked what runs: the node may be there already."""
+    if isinstance(action, StartNode) and view.status(action.node.id).health == Health.UNKNOWN:
+        return Hold(action.node.service, "it was not looked at yet", action.node.id)
+    return action
 
 
 def guard(proposed: Iterable[Action]) -> list[Action]:

@@ -30,7 +30,7 @@ BEFORE = {
 def learn(before: NodeStatus, answer: Answer) -> NodeStatus:
     """Let the node, at second 10, give that answer in the way it comes about."""
     match answer:
-        case Answer.STARTED:
+        case Answer.FOUND | Answer.STARTED:
             return witness(before, replace(RUNS, pid=2), 10.0)
         case Answer.GONE:
             return witness(before, ENDED, 10.0)
@@ -115,6 +115,14 @@ def test_a_new_process_forgets_what_the_old_one_said():
     assert (status.health, status.since_s) == (Health.STARTING, 10.0)
 
 
+def test_a_process_that_was_found_running_is_doubted_until_it_answers():
+    found = witness(NodeStatus(), RUNS, 10.0)
+    assert found.health == Health.SUSPECT
+    assert judge(found, GOOD, 10.1, 10.0, PATIENCE).health == Health.READY
+    silent = judge(judge(found, None, 11.0, 10.0, PATIENCE), None, 13.0, 12.0, PATIENCE)
+    assert silent.health == Health.HUNG
+
+
 def test_the_same_process_changes_nothing():
     assert witness(BEFORE[Health.READY], RUNS, 10.0) == BEFORE[Health.READY]
     newer = replace(RUNS, restarts=1, generation=4)
@@ -146,7 +154,7 @@ def test_whatever_comes_the_verdict_fits_the_process(comes):
         if one == "started":
             pid += 1
             status = witness(status, replace(RUNS, pid=pid), now_s)
-            assert status.health == Health.STARTING
+            assert status.health in (Health.STARTING, Health.SUSPECT)
         elif one == "gone":
             status = witness(status, ENDED, now_s)
             assert status.health == Health.DOWN

@@ -30,6 +30,11 @@ def test_a_missing_node_is_started_and_nothing_else_is_touched():
     assert deeds(WEB, world(WEB, down={"web-2"})) == [("StartNode", "web-2")]
 
 
+def test_a_node_that_was_not_looked_at_is_not_started():
+    unseen = world(WEB, absent={"web-2"})
+    assert (deeds(WEB, unseen), held(WEB, unseen)) == ([], {"web-2": "it was not looked at yet"})
+
+
 def test_an_instance_that_keeps_ending_is_waited_for():
     observed = world(WEB, down={"web-2"})
     state = replace(observed.nodes["web-2"].state, retry_at_s=NOW_S + 1.5, failure="it ended with exit code 3")

@@ -283,6 +283,8 @@ def test_what_haproxy_objects_to_is_passed_on(web: Blueprint, operation: str):
 def advance(declared: Blueprint, world: World) -> bool:
     """Carry out what is planned, as an engine and HAProxy would; False when nothing was."""
     world.now_s += 1.0
+    for node in declared.nodes:
+        world.nodes.setdefault(node.id, NodeStatus(Health.DOWN))
     planned = plan([declared], world.observed())
     done = False
     for action in planned:

@@ -516,7 +516,8 @@ def test_ha_leaves_the_first_node_as_it_is():
 
 
 def test_ha_only_adds_nodes():
-    grown = world(GROUP, absent=EVERYTHING - {"redis01-1", "redis01-endpoint"})
+    new = EVERYTHING - {"redis01-1", "redis01-endpoint"}
+    grown = world(GROUP, down=new, cold=new)
     assert {deed[0] for deed in deeds(GROUP, grown)} == {"StartNode"}
     assert {deed[1] for deed in deeds(GROUP, grown)} == EVERYTHING - {"redis01-1", "redis01-endpoint"}
     assert ("StartNode", "redis01-2", *TO_FIRST) in deeds(GROUP, grown)
