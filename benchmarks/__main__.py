@@ -1,5 +1,6 @@
 """Run all benchmarks, or those that are named, one after another."""
 
+import signal
 import sys
 
 from benchmarks import bench_apps, bench_failover, bench_false_failover, bench_idle
@@ -14,6 +15,7 @@ PARTS = {
 
 def main() -> None:
     """`python -m benchmarks [PART] [OPTIONS]`; without a part, all of them, and only `--runs N` is understood."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is taken down
     argv = sys.argv[1:]
     if argv and not argv[0].startswith("-"):
         if argv[0] not in PARTS:

@@ -160,7 +160,9 @@ class Everup:
                 if (folder / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
                     continue
                 command = (folder / "cmdline").read_bytes()
-                if needle in (folder / "environ").read_bytes() or needle in command:
+                # Redis servers write their title over their environment, so their working directory has to tell.
+                told = (command, (folder / "environ").read_bytes(), bytes((folder / "cwd").readlink()))
+                if any(needle in text for text in told):
                     found[int(folder.name)] = command.replace(b"\0", b" ").decode(errors="replace").strip()
             except OSError:
                 continue  # it ended meanwhile, or is not ours to look at
@@ -185,3 +187,5 @@ class Everup:
                         pass
                 time.sleep(0.02)
             shutil.rmtree(self.home, ignore_errors=True)
+            sockets = Home(Path(self.environ["EVERUP_HOME"])).socket.parent
+            shutil.rmtree(sockets, ignore_errors=True)  # elsewhere when the home's path is too long for a socket

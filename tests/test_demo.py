@@ -39,11 +39,12 @@ def demo(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def left_behind(folder: Path) -> dict[int, str]:
-    """Live processes that have `folder` in their environment: pid -> command line."""
+    """Live processes with `folder` in their environment or as part of their working directory: pid -> command line."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str(folder).encode() in (process / "environ").read_bytes():
+            told = ((process / "environ").read_bytes(), bytes((process / "cwd").readlink()))
+            if any(str(folder).encode() in text for text in told):
                 found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
         except OSError:
             continue
