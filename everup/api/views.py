@@ -9,9 +9,9 @@ from everup.api.words import incident, sentence
 from everup.core.health import primary_of, service_health
 from everup.core.plan import preview, view_of
 from everup.model.actions import Hold
-from everup.model.desired import Blueprint, Node, Part
+from everup.model.desired import Blueprint, Node, Part, Tcp
 from everup.model.events import Event
-from everup.model.observed import NodeStatus, View
+from everup.model.observed import NodeStatus, Role, View
 from everup.model.picture import Change, Picture
 
 Json = dict[str, Any]
@@ -119,8 +119,17 @@ def _node(node: Node, view: View, host: str) -> Json:
         "part": node.part.value,
         "address": listens.host if listens else None,
         "port": listens.port if listens else None,
+        "lag_bytes": _lag(listens, view),
         "declared": True,
     }
+
+
+def _lag(listens: Tcp | None, view: View) -> int | None:
+    """How far the node that listens there is behind, in bytes; 0 for a primary, None for whoever follows nobody."""
+    primary = view.status(view.group.primary or "")
+    if primary.role != Role.PRIMARY or primary.reading is None:
+        return None
+    return primary.reading.lags_bytes.get(str(listens))
 
 
 def _stray(node_id: str, view: View, host: str) -> Json:
@@ -145,7 +154,7 @@ def _facts(node_id: str, status: NodeStatus, host: str) -> Json:
         "pid": status.state.pid if status.state.running else None,
         "restarts": status.state.restarts,
         "since": status.state.since_utc if status.state.running else None,
-        "lag_bytes": status.reading.lag_bytes if status.reading and status.state.running else None,
+        "lag_bytes": None,
         "failure": status.state.failure,
     }
 

@@ -115,16 +115,15 @@ def read_data(replies: tuple[Any, ...]) -> Reading:
     if facts is None:
         error = next((str(reply) for reply in replies if isinstance(reply, ReplyError)), "not a Redis answer")
         return Reading(ready=False, because=f"it answers {error}"[:200])
-    known = {"redis": facts}
+    because = ""
     if facts.loading:
-        return Reading(False, facts.role, because="it is loading its data", facts=known)
-    if facts.role == Role.PRIMARY:
-        return Reading(True, facts.role, lag_bytes=0, facts=known)
-    if facts.syncing:
-        return Reading(False, facts.role, because=f"it is copying everything from {facts.follows}", facts=known)
-    if not facts.link_up:
-        return Reading(False, facts.role, because=f"its link to {facts.follows} is down", facts=known)
-    return Reading(True, facts.role, facts=known)
+        because = "it is loading its data"
+    elif facts.role == Role.REPLICA and facts.syncing:
+        because = f"it is copying everything from {facts.follows}"
+    elif facts.role == Role.REPLICA and not facts.link_up:
+        because = f"its link to {facts.follows} is down"
+    lags = {address: max(0, facts.offset - offset) for address, offset in facts.replicas.items()}
+    return Reading(not because, facts.role, lags, because, {"redis": facts})
 
 
 def _pairs(reply: object) -> dict[str, str]:

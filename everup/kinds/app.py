@@ -69,10 +69,10 @@ class App:
     prefix: str | None = None
     service: type[Service] = AppService
     connect = {  # noqa: RUF012 - the protocol's attribute, never changed
-        "python": "import urllib.request\n\nprint(urllib.request.urlopen('{URL}/').read().decode())\n",
-        "node": "const answer = await fetch('{URL}/');\nconsole.log(await answer.text());\n",
-        "ruby": "require 'net/http'\n\nputs Net::HTTP.get(URI('{URL}/'))\n",
-        "shell": "curl --fail '{URL}/'\n",
+        "python": ("import urllib.request\n\nprint(urllib.request.urlopen('{URL}/').read().decode())\n",),
+        "node": ("const answer = await fetch('{URL}/');\nconsole.log(await answer.text());\n",),
+        "ruby": ("require 'net/http'\n\nputs Net::HTTP.get(URI('{URL}/'))\n",),
+        "shell": ("curl --fail '{URL}/'\n",),
     }
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:

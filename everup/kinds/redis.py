@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
+from everup.kinds._redis_connect import CONNECT
 from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel, sentinel_question
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
@@ -174,14 +175,7 @@ class Redis:
     name = "redis"
     prefix: str | None = "REDIS"
     service: type[Service] = RedisService
-    connect = {  # noqa: RUF012 - the protocol's attribute, never changed
-        "python": (
-            "from redis.sentinel import Sentinel\n\n"
-            "addresses = [address.rsplit(':', 1) for address in '{SENTINEL_LIST}'.split(',')]\n"
-            "sentinel = Sentinel([(host, int(port)) for host, port in addresses])\n"
-            "redis = sentinel.master_for('{SENTINEL_MASTER}')\n"
-        ),
-    }
+    connect = CONNECT
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """An address per data node and per Sentinel, one for the endpoint, and a password when asked for."""

@@ -21,7 +21,7 @@ class Worker:
     name = "worker"
     prefix: str | None = None
     service: type[Service] = WorkerService
-    connect: dict[str, str] = {}  # noqa: RUF012 - the protocol's attribute, never changed
+    connect: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 - the protocol's attribute, never changed
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """Nothing: a worker listens nowhere."""

@@ -49,13 +49,14 @@ class Kind(Protocol):
 
     `prefix` starts the unprefixed variables of the environment's first service of the kind (`REDIS`, `DATABASE`);
     None where there are none. `service` is the model that validates its part of the spec.
-    `connect` holds `{language: snippet}` with `{VARIABLE_SUFFIX}` placeholders such as `{URL}` and `{SENTINEL_LIST}`.
+    `connect` holds the snippets of `everup connect` by language, in forms with `{VARIABLE_SUFFIX}` placeholders such as
+    `{URL}` and `{SENTINEL_LIST}`, most capable first: the first form whose variables the service offers is shown.
     """
 
     name: str
     prefix: str | None
     service: type[Service]
-    connect: Mapping[str, str]
+    connect: Mapping[str, tuple[str, ...]]
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """The addresses and secrets this service needs; growing it only ever adds claims."""

@@ -81,11 +81,14 @@ class NodeEvent:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a probe's answer means: ready or not, the role, and facts that the kind's own rules understand."""
+    """What a probe's answer means: ready or not, the role, and facts that the kind's own rules understand.
+
+    `lags_bytes` is a primary's word on its replicas: by `"host:port"`, how much of its changes each has not confirmed.
+    """
 
     ready: bool
     role: Role | None = None
-    lag_bytes: int | None = None
+    lags_bytes: Mapping[str, int] = field(default_factory=dict)
     because: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 

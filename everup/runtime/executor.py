@@ -54,7 +54,8 @@ class Executor:
         self._world = world
         self._homes = homes
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._cooling: dict[str, tuple[float, float]] = {}  # key -> (not before, how long the last wait was)
+        self._cooling: dict[str, tuple[float, float]] = {}  # name -> (not before, how long the last wait was)
+        self._told: dict[str, str] = {}
 
     def dispatch(self, actions: Iterable[Action], desired: Mapping[str, Blueprint], views: Mapping[str, View]) -> None:
         """Begin every action that nothing under way forbids; the others come again with the next plan."""
@@ -89,11 +90,15 @@ class Executor:
         try:
             if await work():
                 self._cooling.pop(name, None)
+                self._told.pop(name, None)
             else:
                 self._cool(name)
         except EverupError as error:
             self._cool(name)
-            self._journal.say("node.failed", _service(action), _subject(action), because=error.message, hint=error.hint)
+            if self._told.get(name) != error.message:  # tried again and again, said once
+                self._told[name] = error.message
+                fields = {"because": error.message, "hint": error.hint}
+                self._journal.say("node.failed", _service(action), _subject(action), **fields)
         except Exception as error:
             self._cool(name)
             self._journal.say(

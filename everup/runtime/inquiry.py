@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -60,7 +61,9 @@ class Inquiry:
             raise NotFound(
                 f"there is no {language} snippet for {kind.name}", f"Languages: {known}.", code="connect.language"
             )
-        snippet = kind.connect[language]
+        forms = kind.connect[language]
+        missing = [set(re.findall(r"\{([A-Z_]+)\}", form)) - set(blueprint.bindings) for form in forms]
+        snippet = forms[missing.index(set())]  # every kind has a form for what every service of it offers
         for suffix, value in blueprint.bindings.items():
             snippet = snippet.replace("{" + suffix + "}", value)
         return snippet

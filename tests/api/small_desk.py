@@ -50,7 +50,11 @@ def ready(one: Node, role: Role | None = None) -> NodeStatus:
         since_utc="2026-11-22T14:00:00Z",
         generation=1 if one.part == Part.DATA else None,
     )
-    return NodeStatus(Health.READY, state, Reading(ready=True, role=role, lag_bytes=0 if role else None))
+    return NodeStatus(
+        Health.READY,
+        state,
+        Reading(ready=True, role=role, lags_bytes={"127.91.0.9:6380": 17} if role == Role.PRIMARY else {}),
+    )
 
 
 def world(*blueprints: Blueprint) -> Picture:

@@ -38,7 +38,8 @@ def test_a_healthy_world_is_settled_and_names_primary_roles_and_addresses():
         "voter",
         "endpoint",
     ]
-    assert (first["address"], first["port"], first["host"], first["lag_bytes"]) == ("127.91.0.9", 6379, "laptop", 0)
+    assert (first["address"], first["port"], first["host"], first["lag_bytes"]) == ("127.91.0.9", 6379, "laptop", None)
+    assert (second["lag_bytes"], sentinel["lag_bytes"]) == (17, None)
 
 
 def test_the_status_never_shows_a_password():

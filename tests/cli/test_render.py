@@ -40,7 +40,7 @@ def test_nodes_are_aligned_under_their_service():
     lines = drawn(render.status(views.status(world(redis()), "laptop"), labels=["redis01"], nodes=True))
     starts = [line.index("●") for line in lines[3:7]]
     assert len(set(starts)) == 1
-    assert "127.91.0.9:6380" in lines[4] and "lag 0 B" in lines[4]
+    assert "127.91.0.9:6380" in lines[4] and "lag 17 B" in lines[4]
 
 
 def test_a_narrow_window_cuts_only_the_last_column():

@@ -160,7 +160,7 @@ def test_a_status_below_400_is_ready(status: int, ready: bool):
 
 def test_snippets_hold_nothing_but_placeholders_that_the_bindings_fill():
     web = blueprint("app")
-    for snippet in KINDS["app"].connect.values():
+    for (snippet,) in KINDS["app"].connect.values():
         assert set(re.findall(r"\{([A-Z_]+)\}", snippet)) <= set(web.bindings)
 
 
