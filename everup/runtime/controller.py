@@ -127,7 +127,7 @@ class Controller:
     async def _watch(self) -> None:
         async for event in self._engine.watch():
             self._exited(event)
-            self._decide_now()
+            await self._decide_now()
 
     def _exited(self, event: NodeEvent) -> None:
         status = self._statuses.get(event.node_id)
@@ -140,10 +140,12 @@ class Controller:
         self._take(event.node_id, replace(status.state, running=False, dead=event.dead), time.monotonic())
         self.wake()
 
-    def _decide_now(self) -> None:
-        """Plan from what is known already: a death need not wait for the next look at the engine."""
+    async def _decide_now(self) -> None:
+        """Plan at once: a death need not wait for the loop's next turn. What was on the disk a second ago may be gone,
+        and a node without its data must not be started, so that is looked at again."""
         if self.looked.is_set():
             try:
+                await self._look()
                 self._decide()
             except Exception as error:
                 self.journal.say("internal.error", error=f"{type(error).__name__}: {error}"[:2000])

@@ -125,7 +125,7 @@ async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any,
 
 
 async def _knock(to: Tcp, commands: tuple[Command, ...]) -> None:
-    """Connect and say `commands`; the kernel connects for a stopped process too, only a live one answers or hangs up."""
+    """Connect and say `commands`: the kernel connects for a stopped process too; a live one answers, or hangs up."""
     reader, writer = await asyncio.open_connection(to.host, to.port)
     try:
         if commands:
