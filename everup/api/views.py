@@ -57,8 +57,11 @@ def service(blueprint: Blueprint, picture: Picture, host: str) -> Json:
     """One service with its nodes; those that run and are no longer declared come last."""
     view = view_of(blueprint, picture.observed)
     health, because = service_health(blueprint, view)
+    held = next((one for one in picture.actions if isinstance(one, Hold) and one.service == blueprint.label), None)
     if picture.stopped:
         health, because = "down", "it was stopped on request"
+    elif health == "down" and held:
+        because = held.because
     declared = {node.id for node in blueprint.nodes}
     strays = [node_id for node_id in sorted(view.nodes) if node_id not in declared and _runs(view, node_id)]
     primary = primary_of(blueprint, view)

@@ -242,7 +242,12 @@ def _lacks(scene: Scene, opinion: SentinelFacts) -> str | None:
 
 
 def _clear_memory(scene: Scene, primary: Node) -> Iterator[Action]:
-    """One Sentinel at a time, and only while the primary is well and the other Sentinels know everybody."""
+    """One Sentinel at a time, and only while the primary is well and the other Sentinels know everybody.
+
+    Nodes that are being removed and still run would be learnt anew at once: their end is waited for.
+    """
+    if scene.running(scene.blueprint.retiring):
+        return
     expected = {str(port_of(node)) for node in (*scene.members, *scene.voters)}
     complete = [
         voter

@@ -62,6 +62,7 @@ class LocalNode:
         here = record.boot == kernel.boot_id()
         process = Process.hold(record.pid, record.start) if here and not record.ended else None
         if process:
+            self._pace.started(self._around.clock() - _age_s(record))
             self._begin(process)
             return True
         if here and not record.ended:
@@ -289,6 +290,11 @@ def _number(name: str) -> int:
         return signal.Signals[name]
     except KeyError:
         raise EngineError(f"{name} is not a signal of this machine", code="engine.no_such_signal") from None
+
+
+def _age_s(record: Record) -> float:
+    """Seconds since it was started, by the wall clock; at least 0."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(record.started_utc)).total_seconds())
 
 
 def _stop(node: Node) -> dict[str, Any]:
