@@ -1,0 +1,165 @@
+"""Nodes that die, hang, or do both together: noticed, replaced, and the group whole again with every write."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.everup_cli import Everup, Json
+from tests.faults.steady import Steady
+from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+LAST_MOMENT = 3
+"""Acknowledged writes that asynchronous replication may lose per kill (docs/why)."""
+
+
+def primary(truth: Truth) -> Json:
+    body = status(truth.everup)
+    assert body
+    service = next(one for one in body["services"] if one["label"] == truth.label)
+    return next(node for node in service["nodes"] if node["id"] == service["primary"])
+
+
+def strike(nodes: list[Json], number: int) -> float:
+    """Send one signal to all of them at once; returns the moment."""
+    now_s = time.monotonic()
+    for node in nodes:
+        os.kill(node["pid"], number)
+    return now_s
+
+
+def everything_of(everup: Everup, node_id: str) -> list[int]:
+    return [one.pid for one in marked(everup) if one.node == node_id]
+
+
+def test_a_killed_primary_costs_milliseconds(group: Truth):
+    for turn in range(REPEAT):
+        group.whole()
+        key = f"crash-{turn}-{time.time_ns()}"
+        with Steady.by_sentinels(group, key) as writer, Steady.by_url(group, f"{key}-url") as plain:
+            writer.wait(50)
+            plain.wait(50)
+            killed_s = strike([primary(group)], signal.SIGKILL)
+            for one in (writer, plain):
+                one.wait(50, after_s=killed_s + 0.2)
+            note("crash: whole again", group.whole())
+        for one, name in ((writer, "Sentinels"), (plain, "REDIS_URL")):
+            gap_s = one.gap_s(killed_s)
+            note(f"crash: no write through {name}", gap_s)
+            note(f"crash: writes lost through {name} (count)", len(one.lost(group)))
+            assert gap_s < 5
+            assert len(one.lost(group)) <= LAST_MOMENT
+
+
+@pytest.mark.parametrize("part", ["data", "voter", "front", "endpoint"])
+def test_a_stopped_process_is_noticed_fenced_and_replaced(group: Truth, part: str):
+    """Of the data nodes a replica."""
+    first = group.part("data") if part == "data" else group.part(part)
+    victim = next(node for node in first if node["id"] != primary(group)["id"])
+    with Steady.by_sentinels(group, f"stop-{part}-{time.time_ns()}") as writer:
+        writer.wait(20)
+        stopped_s = time.monotonic()
+        for pid in everything_of(group.everup, victim["id"]):
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: leaders(group.everup).get(victim["id"]) not in (victim["pid"], None), 15, "replaced")
+        note(f"SIGSTOP of a {part}: replaced", time.monotonic() - stopped_s)
+        note(f"SIGSTOP of a {part}: whole again", group.whole() + time.monotonic() - stopped_s)
+        writer.wait(20, after_s=time.monotonic())
+    note(f"SIGSTOP of a {part}: no write", writer.gap_s(stopped_s))
+    assert not writer.lost(group)
+    assert writer.gap_s(stopped_s) < 5.5  # one socket timeout of this client, where it hung on the stopped process
+
+
+@pytest.mark.parametrize("with_voter", [False, True], ids=["alone", "with a Sentinel"])
+def test_a_stopped_primary_is_fenced_and_succeeded(group: Truth, with_voter: bool):
+    old = primary(group)
+    with Steady.by_sentinels(group, f"hang-{time.time_ns()}") as writer:
+        writer.wait(20)
+        victims = [old, *group.part("voter")[: int(with_voter)]]
+        stopped_s = strike(victims, signal.SIGSTOP)
+        writer.wait(20, after_s=stopped_s + 1)
+        group.whole()
+    assert primary(group)["id"] != old["id"]
+    gap_s = writer.gap_s(stopped_s)
+    note(f"SIGSTOP of the primary{' and a Sentinel' if with_voter else ''}: no write", gap_s)
+    assert gap_s < 8
+    assert not writer.lost(group)
+
+
+def test_the_new_primary_dies_too(group: Truth):
+    for _ in range(REPEAT):
+        group.whole()
+        with Steady.by_url(group, f"twice-{time.time_ns()}") as writer:
+            writer.wait(20)
+            old = primary(group)
+            killed_s = strike([old], signal.SIGKILL)
+            time.sleep(random.uniform(0.1, 1.0))
+            second = until(lambda old=old: new if (new := primary(group))["id"] != old["id"] else None, 10)
+            with contextlib.suppress(ProcessLookupError):
+                strike([second], signal.SIGKILL)
+            writer.wait(50, after_s=killed_s + 1.5)
+            note("primary, then the new one: whole again", group.whole())
+        note("primary, then the new one: no write", writer.gap_s(killed_s))
+        note("primary, then the new one: writes lost (count)", len(writer.lost(group)))
+        assert len(writer.lost(group)) <= 2 * LAST_MOMENT
+
+
+def test_all_sentinels_die_at_once(group: Truth):
+    old = primary(group)
+    with Steady.by_url(group, f"voters-{time.time_ns()}") as writer:
+        writer.wait(20)
+        killed_s = strike(group.part("voter"), signal.SIGKILL)
+        group.whole()
+        writer.wait(20, after_s=time.monotonic())
+    assert primary(group)["id"] == old["id"]
+    assert not writer.errors()
+    assert writer.gap_s(killed_s) < 1
+
+
+def test_all_data_nodes_die_at_once(group: Truth):
+    for _ in range(REPEAT):
+        group.whole()
+        with Steady.by_url(group, f"all-{time.time_ns()}") as writer:
+            writer.wait(300)
+            killed_s = strike(group.part("data"), signal.SIGKILL)
+            writer.wait(50, after_s=killed_s + 0.5)
+            note("all data nodes killed: whole again", group.whole())
+        note("all data nodes killed: no write", writer.gap_s(killed_s))
+        note("all data nodes killed: writes lost (count)", len(writer.lost(group)))
+        assert len(writer.lost(group)) <= 250  # the append-only file is synced every second; kill -9 spares the cache
+
+
+def test_a_power_cut_loses_nothing_that_reached_the_disk(group: Truth):
+    for _ in range(REPEAT):
+        group.whole()
+        everup, before = group.everup, primary(group)["id"]
+        with Steady.by_url(group, f"power-{time.time_ns()}") as writer:
+            writer.wait(100)
+            time.sleep(1.2)
+            synced = [write.n for write in writer.writes if not write.error]
+            os.kill(everup.control_plane(), signal.SIGKILL)
+            for one in marked(everup):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
+            writer.stop()
+        assert not marked(everup)
+        everup("up")
+        note("power cut: whole again after up", group.whole())
+        assert not set(synced) & set(writer.lost(group))
+        assert primary(group)["id"] == before
+
+
+def test_what_happened_is_told(group: Truth):
+    mark = events(group.everup)[-1]["seq"]
+    old = primary(group)
+    strike([old], signal.SIGKILL)
+    group.whole()
+    told = [event["name"] for event in events(group.everup, mark)]
+    for name in ("node.exited", "failover.voted", "failover.promoted", "failover.published", "primary.changed"):
+        assert name in told, told
+    assert "internal.error" not in told
