@@ -99,8 +99,13 @@ def http_node(label: str, listen: Tcp, servers: Mapping[NodeId, Tcp], health: st
     return _node(label, "http", listen, lines)
 
 
-def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> Node:
+def primary_node(
+    label: str, listen: Tcp, server: Tcp, check: Sequence[str], members: Mapping[NodeId, Tcp] | None = None
+) -> Node:
     """Lead TCP connections from `listen` to one server, moved by `point`; until then they lead nowhere.
+
+    Only while that server is down, and so chiefly when no control plane lives to point elsewhere, do they lead to the
+    first of `members` that has called itself primary for a second. When the server is up again they are cut.
 
     A server that fails its check, or says that it is no primary, loses all its connections at once: they can't go on
     writing to it. `retries 0`, because HAProxy would pause up to a second before it tries a dead server again.
@@ -110,6 +115,7 @@ def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> 
         listen: where clients connect.
         server: the address to begin with.
         check: the dialogue as `tcp-check` rules, without that word: `send PING\\r\\n`, `expect string +PONG`.
+        members: every node that may ever be primary, by id: changing them reloads, and so cuts after 30 s.
     """
     lines = [
         *_GLOBAL,
@@ -133,7 +139,9 @@ def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> 
         "  option tcp-check",
         "  tcp-check connect",
         *(f"  tcp-check {_decisive(line)}" for line in check),
-        f"  server {SLOT} {server} disabled check inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+        "  default-server check inter 500ms fall 1 on-marked-down shutdown-sessions",
+        f"  server {SLOT} {server} disabled rise 1 on-marked-up shutdown-backup-sessions",
+        *(f"  server {name} {address} rise 3 backup" for name, address in (members or {}).items()),
     ]
     return _node(label, "tcp", listen, lines)
 

@@ -178,8 +178,12 @@ class Redis:
     connect = CONNECT
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
-        """An address per data node and per Sentinel, one for the endpoint, and a password when asked for."""
-        listeners = [Claim(f"data-{index}", {"redis": REDIS_PORT}) for index in range(1, service.replicas + 2)]
+        """An address per data node and per Sentinel, one for the endpoint, and a password when asked for.
+
+        A single node is granted the addresses of a group too: adding HA then leaves the endpoint as it is.
+        """
+        most = max(service.replicas, Ha().replicas) + 1
+        listeners = [Claim(f"data-{index}", {"redis": REDIS_PORT}) for index in range(1, most + 1)]
         listeners += [
             Claim(f"sentinel-{index}", {"sentinel": SENTINEL_PORT, "voter": VOTER_PORT})
             for index in range(1, service.sentinels + 1)
@@ -196,7 +200,8 @@ class Redis:
         nodes += [voter_node(grant, index) for index in voters]
         nodes += [front_node(grant, index) for index in voters]
         listen, password = grant.listeners["endpoint"]["redis"], grant.secrets.get("password", "")
-        end = _haproxy.primary_node(grant.label, listen, nodes[0].ports["redis"], redis_check(password))
+        slots = {f"{grant.label}-{n}": grant.listeners[f"data-{n}"]["redis"] for n in (*members, *spare_members)}
+        end = _haproxy.primary_node(grant.label, listen, nodes[0].ports["redis"], redis_check(password), slots)
         secret = f":{password}@" if password else ""
         bindings = {"URL": f"redis://{secret}{listen}"}
         if password:

@@ -67,7 +67,7 @@ def gap_s(node: Node, within_s: float = 5.0) -> float:
 
 def test_haproxy_accepts_the_configuration(world: Processes):
     check = (r"send AUTH\ secret\r\n", "expect string +OK", *CHECK)
-    node = _haproxy.primary_node("redis01", fresh_address(), fresh_address(), check)
+    node = _haproxy.primary_node("redis01", fresh_address(), fresh_address(), check, {"redis01-2": fresh_address()})
     world.write(node)
     checked = subprocess.run(
         [HAPROXY, "-c", *node.args[1:]], cwd=world.folder / node.id, capture_output=True, text=True
@@ -145,3 +145,31 @@ def test_the_check_knows_the_password(world: Processes):
     point(world, node, address)
     time.sleep(1.2)  # two checks
     assert slot(world, node).up
+
+
+def test_with_nobody_to_point_it_finds_the_next_primary_by_itself(world: Processes, pair: tuple[Tcp, Tcp]):
+    node = _haproxy.primary_node("redis01", fresh_address(6379), pair[0], CHECK, dict(zip("ab", pair, strict=True)))
+    world.run(node, HAPROXY)
+    point(world, node, pair[0])
+    with client(pair[1]) as second:
+        world.kill("one")
+        time.sleep(0.5)
+        second.execute_command("REPLICAOF", "NO", "ONE")
+        assert gap_s(node) < 3.5  # three checks that say primary
+        with connection(node.ports["tcp"]) as astray:
+            point(world, node, pair[1])
+            assert astray.recv(1) == b"", "sessions that found it by themselves are cut when it is pointed at"
+    assert gap_s(node) < 0.1
+
+
+def test_a_second_primary_gets_nobody_while_the_first_is_up(world: Processes, pair: tuple[Tcp, Tcp]):
+    node = _haproxy.primary_node("redis01", fresh_address(6379), pair[0], CHECK, dict(zip("ab", pair, strict=True)))
+    world.run(node, HAPROXY)
+    point(world, node, pair[0])
+    with client(pair[1]) as second, client(pair[0]) as first:
+        second.execute_command("REPLICAOF", "NO", "ONE")
+        time.sleep(2.5)
+        for number in range(50):
+            with client(node.ports["tcp"]) as fresh:
+                fresh.set("k", number)
+        assert first.get("k") == b"49" and second.get("k") is None
