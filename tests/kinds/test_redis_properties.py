@@ -114,6 +114,8 @@ class ControlPlane:
 
     def _check_start(self, action: StartNode) -> None:
         server = self.group.processes[action.node.id]
+        if server.running and server.digest == action.node.digest:
+            return
         if isinstance(server, Voter):
             self._check_quorum(action.node.id)
         if not isinstance(server, Server) or action.extra_args:
@@ -166,7 +168,8 @@ def founded(blueprint: Blueprint) -> ControlPlane:
 @dataclass(frozen=True)
 class Blow:
     """Something that happens: kinds are kill, hang, lose (kill and empty the disk), restart (of Everup, after `for_s`),
-    die (Everup, after that many steps of its next operation), deaf (to a node, `for_s`), wait."""
+    sleep (Everup does not look `for_s`, then acts on old answers), die (Everup, after that many steps of its next
+    operation), deaf (to a node, `for_s`), wait."""
 
     kind: str
     node: NodeId = ""
@@ -186,7 +189,7 @@ def blows(nodes: list[NodeId], data: list[NodeId]) -> st.SearchStrategy[Blow]:
         st.builds(Blow, st.just("hang"), st.sampled_from(nodes)),
         st.builds(Blow, st.just("lose"), st.sampled_from(data)),
         st.builds(Blow, st.just("deaf"), st.sampled_from(nodes), seconds),
-        st.builds(Blow, st.sampled_from(["restart", "die", "wait"]), st.just(""), seconds),
+        st.builds(Blow, st.sampled_from(["restart", "sleep", "die", "wait"]), st.just(""), seconds),
     )
 
 
@@ -207,6 +210,10 @@ def strike(plane: ControlPlane, blow: Blow) -> None:
             plane.forget()
         case "die":
             plane.steps_to_live = blow.for_s
+        case "sleep":
+            for _ in range(blow.for_s):
+                group.second()
+            plane.look(deaf_to=ALL)
         case "deaf":
             live(plane, blow.for_s, {blow.node})
         case "wait":
@@ -223,6 +230,8 @@ def survive(blueprint: Blueprint, happens: list[Blow]) -> ControlPlane:
     plane = founded(blueprint)
     for blow in happens:
         strike(plane, blow)
+        plane.look(deaf_to=ALL)  # the engine tells at once; answers are those from before
+        plane.act()
         plane.look()
         plane.act()
     plane.steps_to_live = None
