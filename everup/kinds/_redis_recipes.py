@@ -57,7 +57,8 @@ def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     if chosen_already:
         return Outcome(False, f"the Sentinels have already chosen {chosen_already.id}")
     heirs = {node.id for node in scene.heirs(blueprint.node(subject or ""))}
-    if not leading and not any(node.id in facts and node.id in heirs for node in alive):
+    candidates = [node for node in alive if node.id in heirs and node.id in facts]  # a silent one would only delay
+    if not leading and not candidates:
         return Outcome(False, "no replica with the newest data answers")
     epoch = yield from _collect_votes(scene, opinions)
     if epoch is None:
@@ -65,7 +66,7 @@ def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     if leading:
         heir: Node | None = leading[0]
     else:
-        heir = yield from _promote_best(scene, [node for node in alive if node.id in heirs])
+        heir = yield from _promote_best(scene, candidates)
     if heir is None:
         return Outcome(False, "no replica could be promoted")
     yield from _publish(scene, opinions, heir, epoch, alive)

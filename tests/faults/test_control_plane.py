@@ -167,6 +167,29 @@ def test_killed_during_destroy(app: Everup):
         changes_nothing(app)
 
 
+def test_killed_during_a_rolling_restart():
+    with Everup(HA) as everup:
+        everup("up")
+        truth = Truth(everup, "redis01")
+        for turn in range(REPEAT):
+            truth.whole(60)
+            before = leaders(everup)
+            with Steady.by_sentinels(truth, f"rolling-{turn}") as writer:
+                writer.wait(20)
+                process = everup.start("restart", "redis01")
+                kill_control_plane(everup, random.uniform(0.4, 2.0))
+                finish(process)
+                everup("status", codes=(0, 3))
+                everup.wait_healthy(60)
+                note("rolling restart, control plane killed: whole", truth.whole(60))
+                writer.wait(20, after_s=time.monotonic())
+            assert not writer.lost(truth)
+            after = leaders(everup)
+            moved = {node_id for node_id in before if before[node_id] != after[node_id]}
+            data = {node["id"] for node in truth.part("data")}
+            assert data <= moved or not data & moved, (before, after)
+
+
 def test_killed_again_and_again_while_it_starts(app: Everup):
     app("up")
     before = leaders(app)

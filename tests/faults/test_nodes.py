@@ -109,6 +109,37 @@ def test_the_new_primary_dies_too(group: Truth):
         assert len(writer.lost(group)) <= 2 * LAST_MOMENT
 
 
+def test_the_primary_dies_while_a_replica_and_a_sentinel_hang(group: Truth):
+    old = primary(group)
+    hung = [next(node for node in group.part("data") if node["id"] != old["id"]), group.part("voter")[0]]
+    with Steady.by_url(group, f"beside-{time.time_ns()}") as writer:
+        writer.wait(20)
+        strike(hung, signal.SIGSTOP)
+        killed_s = strike([old], signal.SIGKILL)
+        writer.wait(20, after_s=killed_s + 0.5)
+        group.whole()
+    gap_s = writer.gap_s(killed_s)
+    note("primary killed while a replica and a Sentinel hang: no write", gap_s)
+    assert gap_s < 5
+    assert primary(group)["id"] not in (old["id"], hung[0]["id"])
+
+
+def test_the_worker_of_the_endpoint_dies_alone(group: Truth):
+    name = "redis01-endpoint"
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        group.whole()
+        worker = next(pid for pid in everything_of(group.everup, name) if pid != leaders(group.everup)[name])
+        with Steady.by_url(group, f"worker-{time.time_ns()}") as writer:
+            writer.wait(20)
+            struck_s = time.monotonic()
+            os.kill(worker, number)
+            writer.wait(20, after_s=struck_s + 0.5)
+            group.whole()
+        note(f"{signal.Signals(number).name} of the endpoint's worker: no write", writer.gap_s(struck_s))
+        assert writer.gap_s(struck_s) < 8
+        assert not writer.lost(group)
+
+
 def test_all_sentinels_die_at_once(group: Truth):
     old = primary(group)
     with Steady.by_url(group, f"voters-{time.time_ns()}") as writer:
