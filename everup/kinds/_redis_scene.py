@@ -12,7 +12,12 @@ from everup.model.observed import NodeStatus, Role, View
 SETTINGS = {"down-after-milliseconds": "5000", "failover-timeout": "5000", "parallel-syncs": "2"}
 """Sentinel's own timers: the net under a dead Everup, and clearly longer than the 3 s after which it fences a hang."""
 
-KNOBS = {"publish-period": "500", "min-link-reconnect-period": "300", "election-timeout": "2000"}
+KNOBS = {
+    "publish-period": "500",
+    "info-period": "2000",  # 10 s by default: so long a Sentinel may not know replicas that have just joined
+    "min-link-reconnect-period": "300",
+    "election-timeout": "2000",
+}
 """`SENTINEL DEBUG` values, measured; a Sentinel forgets them when it restarts."""
 
 HEARING_S = 5.0
