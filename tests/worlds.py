@@ -23,14 +23,14 @@ NOW_S = 1000.0
 GENERATION = 3
 
 
-def grant(service: Any, label: str = "redis01", *, revision: int = 0) -> Grant:
-    """What a Redis service claims, granted: data nodes at 127.77.0.11 and up, Sentinels at .31, the endpoint at .2."""
+def grant(service: Any, label: str = "redis01", *, revision: int = 0, network: str = "127.77.0") -> Grant:
+    """What a Redis service claims, granted: data nodes at .11 and up, Sentinels at .31 and up, the endpoint at .2."""
     claims = KIND.claims(label, service)
     hosts = (
         {"endpoint": 2} | {f"data-{n}": 10 + n for n in range(1, 9)} | {f"sentinel-{n}": 30 + n for n in range(1, 9)}
     )
     listeners = {
-        claim.key: {name: Tcp(f"127.77.0.{hosts[claim.key]}", port) for name, port in claim.ports.items()}
+        claim.key: {name: Tcp(f"{network}.{hosts[claim.key]}", port) for name, port in claim.ports.items()}
         for claim in claims
         if claim.ports
     }

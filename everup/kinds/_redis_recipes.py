@@ -154,11 +154,11 @@ def _publish(
     scene: Scene, opinions: dict[NodeId, SentinelFacts], heir: Node, epoch: int, alive: Sequence[Node]
 ) -> Generator[Step, Any, None]:
     """Tell the Sentinels, the endpoint and every other live node, all at the same time."""
-    asks = [
-        scene.ask(voter, _hello(scene, opinions[voter.id], heir, epoch))
-        for voter in scene.voters
-        if voter.id in opinions
-    ]
+    heard = [voter for voter in scene.voters if voter.id in opinions]
+    asks = []
+    for voter in heard:
+        sender = next(other for other in heard if other.id != voter.id)
+        asks.append(scene.ask(voter, _hello(scene.label, port_of(sender), opinions[sender.id].my_id, (heir, epoch))))
     if scene.blueprint.endpoint:
         asks.append(point(scene.blueprint.endpoint.node, port_of(heir)))
     asks += [scene.ask(node, *follow_command(port_of(heir))) for node in alive if node.id != heir.id]
@@ -167,12 +167,14 @@ def _publish(
     yield Milestone("failover.published", {"primary": heir.id, "epoch": epoch})
 
 
-def _hello(scene: Scene, opinion: SentinelFacts, heir: Node, epoch: int) -> tuple[str, ...]:
-    """The message by which Sentinels learn of a new primary; its sender must be a Sentinel the receiver knows."""
-    sender = next((peer for peer in opinion.peers if peer.run_id), None)
-    host, port, run_id = (*sender.address.rsplit(":", 1), sender.run_id) if sender else ("", "", "")
+def _hello(label: str, sender: Tcp, run_id: str, news: tuple[Node, int]) -> tuple[str, ...]:
+    """The message by which Sentinels learn of a new primary and its epoch.
+
+    It must come from another Sentinel; one that the receiver did not know yet, in a young group, it then knows too.
+    """
+    heir, epoch = news
     to = port_of(heir)
-    text = f"{host},{port},{run_id},{epoch},{scene.label},{to.host},{to.port},{epoch}"
+    text = f"{sender.host},{sender.port},{run_id},{epoch},{label},{to.host},{to.port},{epoch}"
     return ("PUBLISH", "__sentinel__:hello", text)
 
 

@@ -153,6 +153,9 @@ class SmallGroup:
         self._elect()
         self._correct()
 
+    def pause(self, seconds: float) -> None:
+        """A moment within a second: nothing happens in it."""
+
     def _replicate(self, one: Server) -> None:
         source = self.at(one.follows) if one.follows else None
         if not one.answers or one.follows is None:
@@ -281,8 +284,9 @@ class SmallGroup:
                 return "OK"
             case ("PUBLISH", "__sentinel__:hello", text):
                 parts = text.split(",")
-                known = any(run_id(other.node) == parts[2] and address_of(other) in one.seen for other in self.voters)
-                if known:
+                sender = next((other for other in self.voters if run_id(other.node) == parts[2]), None)
+                if sender and sender is not one:
+                    one.seen.add(f"{parts[0]}:{parts[1]}")
                     self._adopt(one, f"{parts[5]}:{parts[6]}", int(parts[7]))
                 return 1
         return self._about_group(one, words) if one.named else NO_GROUP

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from everup.core.health import Patience, judge, service_health, witness
 from everup.core.plan import plan, view_of
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
-from everup.model.desired import Ask, Blueprint, Crown, NodeId, Outcome, Part, Silence, Together
+from everup.model.desired import Ask, Blueprint, Crown, NodeId, Outcome, Part, Pause, Silence, Together
 from everup.model.observed import Attempt, Group, NodeState, NodeStatus, Observed
 from tests.kinds.small_group import Server, SmallGroup, Voter
 from tests.worlds import redis, shown
@@ -105,6 +105,8 @@ class ControlPlane:
                 self.group.now_s += 0.01
                 return True
             reply = tuple(self.group.answer(ask) for ask in step.asks) if isinstance(step, Together) else None
+            if isinstance(step, Pause):
+                self.group.pause(step.seconds)
             if isinstance(step, Crown):
                 self.crown(step.node)
             if self.steps_to_live is not None:

@@ -113,7 +113,7 @@ def test_a_vote_is_asked_for_the_address_that_each_sentinel_knows():
     assert len(elector) == 40
 
 
-def test_the_hello_names_a_sentinel_that_its_receiver_knows():
+def test_the_hello_comes_from_another_sentinel():
     told = play(dead_primary(), "failover", "redis01-1")
     for node_id, words in told.asked:
         if words[0] == "PUBLISH":
