@@ -1,5 +1,8 @@
 """A group that grows, shrinks and becomes single again while clients write: no ghosts, no pause, nothing lost."""
 
+import os
+import random
+import signal
 import time
 
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from tests.everup_cli import Everup
 from tests.faults.conftest import HA
 from tests.faults.steady import Steady
-from tests.faults.truth import Truth, leaders, note
+from tests.faults.truth import REPEAT, Truth, leaders, note
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
@@ -90,3 +93,25 @@ def test_from_ha_to_single_where_the_primary_stays():
         everup("up")
         Truth(everup, "redis01").whole(40)
         assert leaders(everup)["redis01-1"] == first
+
+
+def test_the_control_plane_dies_while_the_shape_changes():
+    with Everup(HA) as everup:
+        everup("up")
+        truth = Truth(everup, "redis01")
+        with truth.by_url() as client:
+            client.mset({f"key:{n}": n for n in range(100)})
+        for turn in range(REPEAT):
+            truth.whole(60)
+            everup.kill(everup.primary("redis01"))
+            truth.whole(60)
+            for shape in (SINGLE, FIVE, HA):
+                everup.write_spec(shape)
+                process = everup.start("up")
+                time.sleep(random.uniform(0.2, 1.5))
+                os.kill(everup.control_plane(), signal.SIGKILL)
+                process.communicate(timeout=60)
+                everup("up")
+                note("shape changed, control plane killed: whole", Truth(everup, "redis01").whole(60))
+            with truth.by_url() as client:
+                assert client.dbsize() == 100, turn
