@@ -167,7 +167,7 @@ def _node(label: str, port: str, listen: Tcp, lines: Sequence[str]) -> Node:
         part=Part.ENDPOINT,
         program="haproxy",
         args=("-W", "-f", "haproxy.cfg"),
-        probe=Probe(Protocol.HAPROXY, Socket(node_id, _SOCKET), read_servers, STATE, interval_s=0.25),
+        probe=Probe(Protocol.HAPROXY, Socket(node_id, _SOCKET), read_servers, STATE),
         files={"haproxy.cfg": "\n".join(lines) + "\n"},
         ports={port: listen},
         stop=Stop("SIGTERM", 5.0),
