@@ -130,14 +130,14 @@ class Controller:
             await self._decide_now()
 
     def _exited(self, event: NodeEvent) -> None:
+        """Say it. What it means is for a look at the engine to say: the node may have been started again already."""
         status = self._statuses.get(event.node_id)
-        if status is None or event.dead is None or not status.state.running:
+        if status is None or event.dead is None:
             self.wake()
             return
         noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
         service = status.state.service
         self.journal.say("node.exited", service, event.node_id, exit_code=event.dead.exit_code, noticed_ms=noticed_ms)
-        self._take(event.node_id, replace(status.state, running=False, dead=event.dead), time.monotonic())
         self.wake()
 
     async def _decide_now(self) -> None:
