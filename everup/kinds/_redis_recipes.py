@@ -42,6 +42,10 @@ DRAIN_ROUNDS = 20
 DRAIN_PAUSE_S = 0.005
 """A replica reads what the dead primary had still sent: at most 20 x 5 ms, redis.md section 2 step 3."""
 
+UNTIL_PUBLISHED = ("CLIENT", "PAUSE", "15000", "WRITE")
+"""A promoted node takes no write before the Sentinels know of it. Should Everup die in between, they choose anew after
+about 11 s, and often the other replica: what clients of the endpoint had written here would be lost."""
+
 PAUSE = ("CLIENT", "PAUSE", "3000", "WRITE")
 
 
@@ -137,16 +141,16 @@ def _promote_best(scene: Scene, candidates: Sequence[Node]) -> Generator[Step, A
     for node in sorted(candidates, key=lambda node: -offsets.get(node.id, -1)):
         if node.id not in offsets:
             continue
-        if (yield from _make_primary(scene, node)):
+        if (yield from _make_primary(scene, node, UNTIL_PUBLISHED)):
             yield Milestone("failover.promoted", {"primary": node.id, "offset": offsets[node.id]})
             return node
     return None
 
 
-def _make_primary(scene: Scene, node: Node) -> Generator[Step, Any, RedisFacts | None]:
-    """Promote `node`; what it then says of itself, if that is "primary"."""
-    (reply,) = yield Together((scene.ask(node, ("REPLICAOF", "NO", "ONE"), *DATA_QUESTION),))
-    facts = None if isinstance(reply, Silence) else redis_facts(reply[1:])
+def _make_primary(scene: Scene, node: Node, *first: tuple[str, ...]) -> Generator[Step, Any, RedisFacts | None]:
+    """Promote `node` after the commands `first`; what it then says of itself, if that is "primary"."""
+    (reply,) = yield Together((scene.ask(node, *first, ("REPLICAOF", "NO", "ONE"), *DATA_QUESTION),))
+    facts = None if isinstance(reply, Silence) else redis_facts(reply[len(first) + 1 :])
     return facts if facts and facts.role == Role.PRIMARY else None
 
 
@@ -162,7 +166,7 @@ def _publish(
     if scene.blueprint.endpoint:
         asks.append(point(scene.blueprint.endpoint.node, port_of(heir)))
     asks += [scene.ask(node, *follow_command(port_of(heir))) for node in alive if node.id != heir.id]
-    asks.append(scene.ask(heir, ("CONFIG", "REWRITE")))
+    asks.append(scene.ask(heir, ("CLIENT", "UNPAUSE"), ("CONFIG", "REWRITE")))
     yield Together(tuple(asks))
     yield Milestone("failover.published", {"primary": heir.id, "epoch": epoch})
 

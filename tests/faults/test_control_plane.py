@@ -38,8 +38,12 @@ services:
 """
 
 
-ABSENCES_S = [0.0, 2.0, *([15.0] if REPEAT > 3 else []), *(0.0, 2.0) * (REPEAT // 2 - 1)]
+ABSENCES_S = [2.0, 0.0, 15.0, *(0.0, 2.0) * 4][:REPEAT]
 """How long the control plane stays away after it died half-way; 15 s is longer than the Sentinels' own patience."""
+
+UNNAMED = 100
+"""Writes through REDIS_URL that a promoted node may take between the end of its pause and the Sentinels' order to
+follow the one that they chose: some 70 ms, once, and only if the control plane died between two round trips."""
 
 
 @pytest.fixture
@@ -233,6 +237,7 @@ def test_a_failover_that_was_begun_is_finished(failpoint: str):
                 writer.wait(50, after_s=back_s)
                 url.wait(50, after_s=back_s)
             note(f"{failpoint}, REDIS_URL: acknowledged writes lost (count)", len(url.lost(truth)))
+            assert len(url.lost(truth)) <= (3 if away_s < 10 else UNNAMED)
             note(f"{failpoint}, back after {away_s:.0f} s: no write", writer.gap_s(killed_s))
             note(f"{failpoint}, back after {away_s:.0f} s: whole after the return", took_s)
             note(f"{failpoint}: acknowledged writes lost (count)", len(writer.lost(truth)))

@@ -17,7 +17,7 @@ import redis
 from everup.runtime.home import Home
 from tests.everup_cli import Everup, Json
 
-REPEAT = int(os.environ.get("EVERUP_REPEAT", "3"))
+REPEAT = int(os.environ.get("EVERUP_REPEAT", "1"))
 """How often a test with a random instant is repeated; 10 for figures that go on record."""
 
 FIGURES: dict[str, list[float]] = defaultdict(list)

@@ -188,7 +188,7 @@ def test_an_older_replica_is_never_promoted():
 
 
 def test_the_next_best_is_promoted_when_the_best_refuses():
-    refuses = instead(("REPLICAOF", "NO"), (ReplyError("BUSY"), "", ""), to="127.77.0.12:6379")
+    refuses = instead(("CLIENT", "PAUSE"), ("OK", ReplyError("BUSY"), "", ""), to="127.77.0.12:6379")
     told = play(dead_primary(), "failover", "redis01-1", refuses)
     assert told.to("REPLICAOF", "NO", "ONE") == ["redis01-2", "redis01-3"]
     assert told.steps[-1] == Crown("redis01-3")
