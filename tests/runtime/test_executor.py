@@ -182,7 +182,7 @@ async def test_steps_are_performed_in_order_and_answered(bench: Bench):
 @pytest.mark.parametrize(("program", "name"), [("missing", "node.failed"), ("broken", "internal.error")])
 async def test_what_failed_is_said_and_tried_again_ever_later(bench: Bench, program: str, name: str):
     began_s, moments = time.monotonic(), []
-    while time.monotonic() < began_s + 0.9:
+    while len(moments) < 3 and time.monotonic() < began_s + 10:
         bench.dispatch(start(program=program))
         await bench.idle()
         if len(bench.engine.calls) > len(moments):
@@ -190,7 +190,7 @@ async def test_what_failed_is_said_and_tried_again_ever_later(bench: Bench, prog
         await asyncio.sleep(0.002)
     assert set(bench.said()) == {name}
     waits = [after - before for before, after in itertools.pairwise(moments)]
-    assert 2 <= len(waits) <= 3  # after 0.1, 0.3 and 0.7 s
+    assert len(waits) == 2  # of 0.1 and 0.2 s, at least
     assert all(wait >= 0.095 * 2**number for number, wait in enumerate(waits))
 
 
