@@ -41,6 +41,15 @@ async def test_everything_survives_a_reopening(path: Path):
         assert store.number() == 3
 
 
+@pytest.mark.parametrize("state", [{"stopped": False}, {"stopped": True}, {"stopped": True, "doomed": True}])
+async def test_what_is_being_deleted_is_known_as_such_by_the_next_process(path: Path, state: dict[str, bool]):
+    saved = Saved(SOURCE, {}, {}, **state)
+    with closing(Store(path)) as store:
+        await store.save_environment("shop", saved)
+    with closing(Store(path)) as store:
+        assert store.environments() == {"shop": saved}
+
+
 async def test_what_was_recorded_survives_a_process_that_never_closes(path: Path):
     store = Store(path)
     await store.save_group("shop", "redis01", Group("redis01-2", 4, 3))
