@@ -1,0 +1,255 @@
+"""Keeps one PostgreSQL server, alone or under Patroni; the main process of a data node. Run it in the node's home as
+
+    python -IS postgres_keeper.py FOLDER_OF_POSTGRES [--found]
+
+It reads `keeper.json` there, at its start and on SIGHUP:
+
+    mode        "single": postgres alone; "group": Patroni, which starts postgres
+    initdb      arguments of initdb, besides the directory
+    setup       SQL statements, one a line, run in the new server before anybody can connect
+    hba         the text of pg_hba.conf, written before every plain start
+    postgres    arguments of postgres for a plain start
+    patroni     the words that start Patroni
+
+The data directory is `data`. Only with `--found` is it ever made, and then in `data.new`, which is renamed when it is
+complete: a kill in the middle costs nothing. It stands alone: one file, standard library only, no control plane needed.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WANTED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+PATRONI_PAUSE_S = 0.5
+"""How long after its end Patroni is started again; postgres runs on meanwhile."""
+
+LOOK_S = 5.0
+FAST = signal.SIGINT
+"""PostgreSQL's fast shutdown: sessions are cut, standbys get all WAL."""
+
+_SET_DEATH_SIGNAL, _SET_SUBREAPER = 1, 36  # prctl(2)
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process; where the kernel has none, things end later, but they end."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _as_child() -> None:
+    """In a child, before it becomes a program: signals arrive, and it does not outlive the keeper."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WANTED)
+    prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+
+
+class Keeper:
+    """What runs: the pid of Patroni, and the postmaster, whoever started it."""
+
+    def __init__(self, programs: Path, found: bool) -> None:
+        self.programs = programs
+        self.found = found
+        self.told: dict[str, Any] = {}
+        self.patroni: int | None = None
+        self.patroni_at_s: float | None = None
+
+    def run(self) -> int:
+        """Start what is told, and stay until it ends; the exit code."""
+        self.told = self.read()
+        if self.found and not Path("data", "PG_VERSION").exists():
+            self.make()
+        if self.told["mode"] == "single" or self.found:
+            self.start_postgres()
+        if self.told["mode"] == "group":
+            self.start_patroni()
+        while True:
+            code = self.wait()
+            if code is not None:
+                return code
+
+    def read(self) -> dict[str, Any]:
+        """What `keeper.json` says now."""
+        told: dict[str, Any] = json.loads(Path("keeper.json").read_text(encoding="utf-8"))
+        return told
+
+    def wait(self) -> int | None:
+        """Take one signal; the exit code when it was the last."""
+        left_s = LOOK_S if self.patroni_at_s is None else max(0.01, self.patroni_at_s - time.monotonic())
+        told = signal.sigtimedwait(WANTED, left_s)
+        if self.patroni_at_s is not None and time.monotonic() >= self.patroni_at_s:
+            self.start_patroni()
+        if told is None:
+            return None
+        if told.si_signo == signal.SIGCHLD:
+            return self.reap()
+        if told.si_signo == signal.SIGHUP:
+            self.turn()
+            return None
+        return self.stop()
+
+    def make(self) -> None:
+        """Make the data directory, whole or not at all."""
+        shutil.rmtree("data.new", ignore_errors=True)
+        say("making the data directory")
+        self.call("initdb", "-D", "data.new", *self.told["initdb"])
+        words = [str(self.programs / "postgres"), "--single", "-D", "data.new", "-j", "postgres"]
+        sql = "".join(f"{line};\n\n" for line in self.told["setup"])
+        done = subprocess.run(
+            words, input=sql, text=True, capture_output=True, check=False, preexec_fn=_as_child
+        )
+        if done.returncode or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
+            raise SystemExit(f"the first statements failed: {done.stderr.strip()[-500:]}")
+        for folder in (Path("data.new"), Path()):
+            descriptor = os.open(folder, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            Path("data").rmdir()  # empty, or this fails: nothing that exists is ever replaced
+        Path("data.new").rename("data")
+
+    def call(self, program: str, *words: str) -> None:
+        """Run a program of PostgreSQL to its end."""
+        done = subprocess.run(
+            [str(self.programs / program), *words], capture_output=True, text=True, check=False, preexec_fn=_as_child
+        )
+        if done.returncode:
+            raise SystemExit(f"{program} failed: {(done.stderr or done.stdout).strip()[-500:]}")
+
+    def start_postgres(self) -> None:
+        """Start postgres by itself, as a primary or, where `data` says so, as a standby."""
+        Path("data", "pg_hba.conf").write_text(self.told["hba"], encoding="utf-8")
+        words = [str(self.programs / "postgres"), "-D", "data", *self.told["postgres"]]
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=_as_child)
+        child.returncode = 0  # reaped below, with all others
+        say(f"postgres runs alone, pid {child.pid}")
+
+    def start_patroni(self) -> None:
+        """Start Patroni; a postgres that runs is taken over as it is."""
+        self.patroni_at_s = None
+        child = subprocess.Popen(self.told["patroni"], stdin=subprocess.DEVNULL, preexec_fn=_as_child)
+        child.returncode = 0
+        self.patroni = child.pid
+        say(f"Patroni runs, pid {child.pid}")
+
+    def turn(self) -> None:
+        """Become what `keeper.json` says now, without touching postgres."""
+        before, self.told = self.told, self.read()
+        if self.told["mode"] == "group":
+            if self.patroni is None:
+                self.start_patroni()
+            elif self.told["patroni"] == before["patroni"]:
+                os.kill(self.patroni, signal.SIGHUP)
+        elif self.patroni is not None:
+            self.drop_patroni()
+
+    def drop_patroni(self) -> None:
+        """End Patroni at once; it leaves postgres as it is."""
+        self.patroni_at_s = None
+        if self.patroni is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.patroni, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.patroni, 0)
+            self.patroni = None
+
+    def reap(self) -> int | None:
+        """Take in every end below; the exit code when postgres ended without being asked."""
+        for pid, status in ends():
+            if pid == self.patroni:
+                self.patroni = None
+                if not running(postmaster()):
+                    say(f"Patroni {how(status)}, and postgres does not run")
+                    return 1
+                say(f"Patroni {how(status)}; it is started again")
+                self.patroni_at_s = time.monotonic() + PATRONI_PAUSE_S
+            elif pid == postmaster():  # a server that ends as it was asked takes its pid file away first
+                self.drop_patroni()
+                say(f"postgres {how(status)}")
+                return 1
+            elif self.told["mode"] == "single" and not running(postmaster()) and not children():
+                say("postgres was shut down by somebody else")
+                return 1
+        return None
+
+    def stop(self) -> int:
+        """Shut down fast and cleanly: Patroni first, so that it can neither restart postgres nor take part."""
+        self.drop_patroni()
+        pid = postmaster()
+        while running(pid):
+            assert pid is not None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, FAST)
+            if signal.sigtimedwait({signal.SIGCHLD}, 1.0):
+                for _ in ends():
+                    pass
+        say("postgres was shut down")
+        return 0
+
+
+def postmaster() -> int | None:
+    """The pid that the data directory is locked by; None when it is not."""
+    try:
+        return int(Path("data", "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
+    except (OSError, ValueError):
+        return None
+
+
+def running(pid: int | None) -> bool:
+    """There is such a process, and it has not ended."""
+    if pid is None:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def children() -> bool:
+    """Something below still runs."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def ends() -> "list[tuple[int, int]]":
+    """Every child, own or inherited, that has ended: pid and exit code as Popen says it."""
+    found = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if not pid:
+            return found
+        found.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def how(code: int) -> str:
+    """An exit code in words."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+
+def say(text: str) -> None:
+    """One line for the node's log."""
+    print(f"keeper: {text}", file=sys.stderr, flush=True)
+
+
+def main(words: "list[str]", stay: "Callable[[int], None]" = sys.exit) -> None:
+    """Keep until the end."""
+    prctl(_SET_SUBREAPER, 1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WANTED)
+    stay(Keeper(Path(words[0]), "--found" in words[1:]).run())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
