@@ -52,7 +52,7 @@ class Protocol(StrEnum):
     """How a probe or a command talks to a node."""
 
     RESP = "resp"  # Redis: `request` is a sequence of commands, the answer a list of replies
-    HTTP = "http"  # one GET per connection; the answer is (status, body)
+    HTTP = "http"  # one request per connection; each answer is (status, text)
     CONNECT = "connect"  # a TCP connection that succeeds; with a command, that a word or an end comes back for it
     HAPROXY = "haproxy"  # runtime commands on the stats socket; the answer is a list of texts
     NONE = "none"  # no question: a running process counts as ready
@@ -106,6 +106,9 @@ class Node:
         ports: name -> address it listens on. The engine refuses to start it when somebody else listens there.
         env: environment variables; `ambient` ones (PATH and the like) are not part of the digest.
         keeps: glob patterns, relative to its home, that must each match a file when the node has its data.
+        uses: further programs it needs; `{bin:NAME}` in its texts stands for the directory that holds one of them, and
+            `{home}` for the node's home. Texts are arguments, files, seeds and environment.
+        unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
     """
 
     id: NodeId
@@ -121,6 +124,8 @@ class Node:
     ambient: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     keeps: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    unprivileged: bool = False
     stop: Stop = Stop()
     reload_signal: str | None = None
 
@@ -154,6 +159,9 @@ class Ask:
 
     The reply to it is a tuple with one entry per command: for RESP, what the server said as `str`, `int`, `None`,
     nested lists, or a `ReplyError`; for HAProxy one `str` per command. Or `Silence`, when nothing useful came back.
+
+    An HTTP command is `(path,)`, a GET whose reply is (status, all that follows the status line), or `(method, path, body)`
+    with a JSON body and at will a fourth word, the value of `Authorization`; its reply is (status, body).
     """
 
     to: Address

@@ -119,7 +119,7 @@ async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any,
     if not isinstance(question.to, Tcp):
         raise ValueError(f"{question.protocol} needs a TCP address")
     if question.protocol == Protocol.HTTP:
-        return (await _get(question.to, question.commands[0][0]),)
+        return tuple([await _exchange(question.to, command) for command in question.commands])
     _, writer = await asyncio.open_connection(question.to.host, question.to.port)
     writer.close()
     return ()
@@ -184,17 +184,36 @@ async def _open_unix(home: Path, name: str) -> tuple[asyncio.StreamReader, async
         os.close(folder)
 
 
-async def _get(to: Tcp, path: str) -> tuple[int, str]:
-    """GET `path` on a connection of its own; (status, the first 64 KiB of the answer after the status line)."""
+async def _exchange(to: Tcp, command: Command) -> tuple[int, str]:
+    """One HTTP request on a connection of its own; see `Ask` for the words of `command` and what comes back."""
+    if len(command) == 1:
+        wants = f"GET {command[0]} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: everup\r\nConnection: close\r\n\r\n"
+        return await _request(to, wants.encode(), 1 << 16)
+    method, path, body, *authorization = command
+    lines = [
+        f"{method} {path} HTTP/1.0",  # 1.0, so that the answer comes in one piece and ends with the connection
+        f"Host: {to}",
+        "User-Agent: everup",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body.encode())}",
+        *(f"Authorization: {word}" for word in authorization),
+    ]
+    text = "\r\n".join(lines) + "\r\n\r\n" + body
+    status, answer = await _request(to, text.encode(), MAX_ANSWER_BYTES)
+    return status, answer.partition("\r\n\r\n")[2]
+
+
+async def _request(to: Tcp, request: bytes, limit_bytes: int) -> tuple[int, str]:
+    """Send `request`; (status, the start of the answer after the status line)."""
     reader, writer = await asyncio.open_connection(to.host, to.port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: everup\r\nConnection: close\r\n\r\n".encode())
+        writer.write(request)
         line = (await reader.readline()).decode("latin-1").split(" ", 2)
         if len(line) < 2 or not line[0].startswith("HTTP/") or not line[1].isdigit():
             raise ValueError("not an HTTP answer")
         body = b""
         with suppress(ConnectionError):
-            body = await _read_all(reader, 1 << 16)
+            body = await _read_all(reader, limit_bytes)
         return int(line[1]), body.decode("utf-8", "replace")
     finally:
         writer.close()

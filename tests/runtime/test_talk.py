@@ -196,6 +196,28 @@ async def test_http_asks_for_the_path():
     assert heard.endswith(b"\r\n\r\n")
 
 
+async def test_http_sends_a_method_with_its_body_and_gives_the_body_of_the_answer():
+    heard = bytearray()
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.readuntil(b"}"))
+        writer.write(b'HTTP/1.0 201 Made\r\nA: b\r\n\r\n{"is": "\xc3\xa9"}')
+
+    async with server(conversation) as to:
+        answer = await put(to, ("PATCH", "/config", '{"é": 1}', "Basic abc"), protocol=Protocol.HTTP)
+    assert answer == ((201, '{"is": "é"}'),)
+    head, _, body = heard.decode().partition("\r\n\r\n")
+    assert body == '{"é": 1}'
+    assert head.startswith("PATCH /config HTTP/1.0\r\n")
+    assert "Content-Length: 9\r\n" in head and head.endswith("Authorization: Basic abc")
+
+
+async def test_http_answers_every_command():
+    async with server(says(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}")) as to:
+        answer = await put(to, ("POST", "/a", "{}"), ("/b",), protocol=Protocol.HTTP)
+    assert answer == ((200, "{}"), (200, "A: b\r\n\r\n{}"))
+
+
 @pytest.mark.parametrize("answer", [b"", b"+PONG\r\n", b"HTTP/1.1\r\n", b"HTTP/1.1 soon\r\n", b"x" * 100_000])
 async def test_what_is_no_http_is_silence(answer: bytes):
     async with server(says(answer)) as to:
