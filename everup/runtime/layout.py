@@ -72,12 +72,12 @@ class Layout:
 
 
 def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Blueprint:
-    """Let a node's digest know which program the spec sets for it, so that another one replaces it."""
-    nodes = tuple(
-        replace(node, env={**node.env, "EVERUP_PROGRAM": programs[node.program]}) if node.program in programs else node
-        for node in blueprint.nodes
-    )
-    return replace(blueprint, nodes=nodes)
+    """Let a node's digest know which programs the spec sets for it, so that another one replaces it."""
+    nodes = []
+    for node in blueprint.nodes:
+        chosen = [programs[name] for name in (node.program, *node.uses) if name in programs]
+        nodes.append(replace(node, env={**node.env, "EVERUP_PROGRAM": ":".join(chosen)}) if chosen else node)
+    return replace(blueprint, nodes=tuple(nodes))
 
 
 def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, int]]) -> Environment:

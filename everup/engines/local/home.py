@@ -2,7 +2,7 @@
 
 import itertools
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from everup.engines.local.statefile import replace_text
@@ -22,12 +22,8 @@ class Home:
         """Create it where it is missing."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def fill(self, text: str) -> str:
-        """Put the home's path where `text` says `{home}`."""
-        return text.replace("{home}", str(self.path))
-
-    def furnish(self, node: Node) -> None:
-        """Write the files of `node`, and those of its seeds that are absent.
+    def furnish(self, node: Node, fill: Callable[[str], str]) -> None:
+        """Write the files of `node`, and those of its seeds that are absent; `fill` completes their texts.
 
         Raises:
             NodeFailed: a name leads out of the home.
@@ -35,11 +31,11 @@ class Home:
         """
         self.make()
         for name, text in node.files.items():
-            replace_text(self._place(node, name), self.fill(text))
+            replace_text(self._place(node, name), fill(text))
         for name, text in node.seeds.items():
             place = self._place(node, name)
             if not place.exists():
-                replace_text(place, self.fill(text))
+                replace_text(place, fill(text))
 
     def has(self, keeps: Iterable[str]) -> bool:
         """Every glob of `keeps` matches something here."""
