@@ -55,6 +55,7 @@ class Protocol(StrEnum):
     HTTP = "http"  # one request per connection; each answer is (status, text)
     CONNECT = "connect"  # a TCP connection that succeeds; with a command, that a word or an end comes back for it
     HAPROXY = "haproxy"  # runtime commands on the stats socket; the answer is a list of texts
+    SQL = "sql"  # PostgreSQL, database `postgres`: a command is one statement, its answer a list of rows
     NONE = "none"  # no question: a running process counts as ready
 
 
@@ -78,6 +79,7 @@ class Probe:
     timeout_s: float = 1.0
     hang_s: float = 3.0
     password: str = field(default="", repr=False)
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,13 @@ class Ask:
     """Commands for one address, sent in order on one connection.
 
     The reply to it is a tuple with one entry per command: for RESP, what the server said as `str`, `int`, `None`,
-    nested lists, or a `ReplyError`; for HAProxy one `str` per command. Or `Silence`, when nothing useful came back.
+    nested lists, or a `ReplyError`; for SQL, a list of rows, each a list of `str` or None, or a `ReplyError`, which
+    stands alone where the server refused the connection itself; for HAProxy one `str` per command. Or `Silence`, when
+    nothing useful came back.
 
-    An HTTP command is `(path,)`, a GET whose reply is (status, all that follows the status line), or `(method, path, body)`
-    with a JSON body and at will a fourth word, the value of `Authorization`; its reply is (status, body).
+    An HTTP command is `(path,)`, a GET whose reply is (status, all that follows the status line), or
+    `(method, path, body)` with a JSON body and at will a fourth word, the value of `Authorization`; its reply is
+    (status, body).
     """
 
     to: Address
@@ -169,6 +174,7 @@ class Ask:
     protocol: Protocol = Protocol.RESP
     timeout_s: float = 1.0
     password: str = field(default="", repr=False)
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,7 @@ class Blueprint:
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
+    `platform` marks a service that others imply: it stops after them.
     """
 
     label: str
@@ -254,6 +261,7 @@ class Blueprint:
     scale: int = 1
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
+    platform: bool = False
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

@@ -1,4 +1,4 @@
-"""Talking to nodes: RESP on kept or fresh connections, HAProxy's runtime socket, HTTP and plain connects.
+"""Talking to nodes: RESP and SQL on kept or fresh connections, HAProxy's runtime socket, HTTP and plain connects.
 
 Raw protocols, because a probe must be cheap (apps.md section 4: 42 us kept alive, against 2,600 us for an HTTP client).
 """
@@ -13,6 +13,7 @@ from typing import Any, cast
 import hiredis
 
 from everup.model.desired import Address, Ask, Command, Protocol, ReplyError, Silence, Socket, Tcp
+from everup.runtime.sql import SqlLink
 
 Homes = Callable[[str], str | None]
 """Where a node's home directory is, by node id."""
@@ -20,6 +21,9 @@ Homes = Callable[[str], str | None]
 Reply = tuple[Any, ...] | Silence
 
 MAX_ANSWER_BYTES = 1 << 20
+
+KEPT = (Protocol.RESP, Protocol.SQL)
+"""Protocols whose connections may be kept and asked again."""
 
 
 class RespLink(asyncio.Protocol):
@@ -97,23 +101,28 @@ class RespLink(asyncio.Protocol):
             self._done.set_exception(ConnectionError(str(exc) if exc else "the connection was closed"))
 
 
-async def ask(question: Ask, homes: Homes, link: RespLink | None = None) -> Reply:
-    """Put `question` to its address; `link` is a kept RESP connection to use, if it is still alive.
+Link = RespLink | SqlLink
+
+
+async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
+    """Put `question` to its address; `link` is a kept connection to use, if it is still alive.
 
     Returns the replies, or `Silence` when it was refused, cut off, or took longer than `question.timeout_s`.
     """
     try:
         async with asyncio.timeout(question.timeout_s):
             return await _put(question, homes, link)
+    except ReplyError as error:
+        return (error,)
     except TimeoutError:
         return Silence(f"no answer within {question.timeout_s:g} s")
     except (OSError, ValueError, EOFError, asyncio.IncompleteReadError) as error:
         return Silence(str(error) or type(error).__name__)
 
 
-async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any, ...]:
-    if question.protocol == Protocol.RESP:
-        return await _put_resp(question, link)
+async def _put(question: Ask, homes: Homes, link: Link | None) -> tuple[Any, ...]:
+    if question.protocol in KEPT:
+        return await _put_kept(question, link)
     if question.protocol == Protocol.HAPROXY:
         return tuple([await _put_haproxy(question.to, " ".join(command), homes) for command in question.commands])
     if not isinstance(question.to, Tcp):
@@ -125,27 +134,31 @@ async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any,
     return ()
 
 
-async def _put_resp(question: Ask, link: RespLink | None) -> tuple[Any, ...]:
-    if not isinstance(question.to, Tcp):
-        raise ValueError("RESP needs a TCP address")
+async def _put_kept(question: Ask, link: Link | None) -> tuple[Any, ...]:
     if link is not None and link.alive:
         return await link.ask(question.commands)
-    fresh = await open_resp(question.to, question.password)
+    fresh = await open_link(question)
     try:
         return await fresh.ask(question.commands)
     finally:
         fresh.close()
 
 
-async def open_resp(to: Tcp, password: str) -> RespLink:
-    """Connect, and authenticate when there is a password; a server that wants none is taken as it is.
+async def open_link(question: Ask) -> Link:
+    """Connect for questions like this one, and log in; a Redis that wants no password is taken as it is.
 
     Raises:
         OSError: nobody listens there.
+        ReplyError: a PostgreSQL refused.
+        ValueError: it is not what it should be.
     """
-    link = await RespLink.open(to)
-    if password:
-        await link.ask((("AUTH", password),))
+    if not isinstance(question.to, Tcp):
+        raise ValueError(f"{question.protocol} needs a TCP address")
+    if question.protocol == Protocol.SQL:
+        return await SqlLink.open(question.to, question.user, question.password)
+    link = await RespLink.open(question.to)
+    if question.password:
+        await link.ask((("AUTH", question.password),))
     return link
 
 

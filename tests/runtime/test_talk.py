@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everup.model.desired import Ask, Protocol, ReplyError, Silence, Socket, Tcp
-from everup.runtime.talk import RespLink, ask, open_resp
+from everup.runtime.talk import RespLink, ask, open_link
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PING = ("PING",)
@@ -127,7 +127,7 @@ async def test_a_kept_link_is_used_again():
             await writer.drain()
 
     async with server(conversation) as to:
-        link = await open_resp(to, "")
+        link = await open_link(Ask(to, ()))
         for _ in range(3):
             assert await ask(Ask(to, (PING,)), lambda node: None, link) == ("PONG",)
         link.close()
@@ -142,7 +142,7 @@ async def test_a_link_that_did_not_answer_in_time_is_closed_and_never_mistaken()
         await writer.drain()
 
     async with server(late) as to:
-        link = await open_resp(to, "")
+        link = await open_link(Ask(to, ()))
         assert isinstance(await ask(Ask(to, (PING,), timeout_s=0.02), lambda node: None, link), Silence)
         await asyncio.sleep(0.15)
         assert not link.alive
