@@ -114,7 +114,7 @@ def primary_of(blueprint: Blueprint, view: View) -> str | None:
 def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     """Sum a service up: (healthy | degraded | down | starting, because in words).
 
-    It works while its endpoint is ready and, by its nature, its primary or at least one instance or data node is.
+    It works while its endpoint is ready and, by its nature, its primary, at least one instance, or a majority is.
     """
     lacking = [node.id for node in blueprint.nodes if not view.status(node.id).ready]
     strays = sorted(set(view.nodes) - {node.id for node in blueprint.nodes})
@@ -124,8 +124,11 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     if blueprint.of(Part.DATA):
         primary = primary_of(blueprint, view)
         works = works and primary is not None and view.status(primary).ready
+    elif workers:
+        works = works and any(view.status(node.id).ready for node in workers)
     else:
-        works = works and (not workers or any(view.status(node.id).ready for node in workers))
+        voters = blueprint.of(Part.VOTER)
+        works = works and (not voters or 2 * sum(view.status(node.id).ready for node in voters) > len(voters))
     behind = [
         node.id for node in blueprint.of(Part.DATA) if view.status(node.id).state.generation != view.group.generation
     ]

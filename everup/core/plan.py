@@ -1,5 +1,6 @@
 """What to do next: rules propose, one guard disposes; and what `up` would change, as a preview."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from everup.core.rules import proposals
@@ -98,17 +99,25 @@ STAGES: tuple[tuple[Part, ...], ...] = ((Part.INSTANCE,), (Part.ENDPOINT, Part.F
 
 
 def wind_down(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]:
-    """What to stop next when the whole environment is to stop: one stage at a time, primaries after their replicas."""
+    """What to stop next when the whole environment is to stop: one stage at a time, primaries after their replicas.
+
+    What others stand on (`Blueprint.platform`) stops after them.
+    """
     because = "the environment is being stopped"
-    parts = {node.id: node.part for blueprint in desired for node in (*blueprint.nodes, *blueprint.retiring)}
+    groups = [_parts(one for one in desired if one.platform == platform) for platform in (False, True)]
+    known = {node_id for group in groups for node_id in group}
     running = {node_id: status for node_id, status in sorted(observed.nodes.items()) if status.state.running}
     primaries = {group.primary for group in observed.groups.values()}
-    for stage in STAGES:
-        here = [node_id for node_id in running if parts.get(node_id, Part.INSTANCE) in stage]
+    for parts, stage in itertools.product(groups, STAGES):
+        here = [node_id for node_id in running if parts.get(node_id) in stage or node_id not in known]
         here = [node_id for node_id in here if node_id not in primaries] or here
         if here:
             return tuple(StopNode(node_id, running[node_id].state.service, because) for node_id in here)
     return ()
+
+
+def _parts(blueprints: Iterable[Blueprint]) -> dict[NodeId, Part]:
+    return {node.id: node.part for one in blueprints for node in (*one.nodes, *one.retiring)}
 
 
 def _serves(blueprint: Blueprint, observed: Observed) -> bool:

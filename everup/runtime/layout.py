@@ -23,19 +23,22 @@ class Layout:
     def draw(
         self, environment: Environment, saved: Saved, granted: Mapping[str, Any]
     ) -> tuple[tuple[Blueprint, ...], dict[str, Any]]:
-        """Blueprints in file order, and `granted` completed by what they need.
+        """Blueprints in file order, the implied ones last, and `granted` completed by what they need.
 
         Raises:
             Refused: two services would have a node of the same name.
         """
-        services = environment.services
+        implied = _implied(environment.services)
+        services = {**environment.services, **implied}
         claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
         complete = issue(environment.environment, claims, granted, self._book)
         made: dict[str, Blueprint] = {}
-        for label in order_by_needs(services):
-            given = given_to(services[label].needs, self._offered(services, made))
+        for label in (*implied, *order_by_needs(environment.services)):
+            given = given_to((*services[label].implies(), *services[label].needs), self._offered(services, made))
             made[label] = self._draw_one(label, services[label], given, complete, saved)
-        blueprints = tuple(_with_programs(made[label], environment.programs) for label in services)
+        blueprints = tuple(
+            replace(_with_programs(made[label], environment.programs), platform=label in implied) for label in services
+        )
         _refuse_twins(blueprints)
         return blueprints, complete
 
@@ -55,10 +58,12 @@ class Layout:
         return self._kinds[service.kind].blueprint(service, grant)
 
     def variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
-        """Label -> variables: what it is given by those it needs, what it offers, and its own environment."""
-        offered = self._offered(environment.services, {one.label: one for one in blueprints})
+        """Declared label -> variables: what it is given by those it needs, what it offers, its own environment."""
+        declared = {one.label: one for one in blueprints if one.label in environment.services}
+        offered = self._offered(environment.services, declared)
         return {
-            one.label: {**given_to(one.needs, offered), **offered[one.label], **one.environment} for one in blueprints
+            label: {**given_to(one.needs, offered), **offered[label], **one.environment}
+            for label, one in declared.items()
         }
 
     def _offered(self, services: Mapping[str, Service], made: Mapping[str, Blueprint]) -> dict[str, dict[str, str]]:
@@ -69,6 +74,15 @@ class Layout:
         for label, blueprint in made.items():
             offered |= variables([blueprint], prefixes if first[blueprint.kind] == label else {})
         return offered
+
+
+def _implied(services: Mapping[str, Service]) -> dict[str, Service]:
+    """What services stand on and nobody declares, those that stand on nothing first."""
+    found: dict[str, Service] = {}
+    for service in services.values():
+        for label, other in service.implies().items():
+            found = {**_implied({label: other}), **found, label: other}
+    return found
 
 
 def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Blueprint:

@@ -13,6 +13,7 @@ SPECS: Mapping[str, dict[str, Any]] = {
     "app": {"run": "serve --on $HOST:$PORT --redis ${REDIS_URL}", "scale": 2, "limit": 3, "health": "/healthz"},
     "worker": {"run": "work $REDIS_URL", "scale": 2, "limit": 3},
     "redis": {},
+    "etcd": {},
 }
 
 VARIABLES = {"REDIS_URL": "redis://127.0.0.9:6379"}
