@@ -131,7 +131,7 @@ def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> 
         f"  default_backend {GROUP}",
         f"backend {GROUP}",
         "  option tcp-check",
-        "  tcp-check connect",
+        "  tcp-check connect linger",  # to be reset after every look makes some servers log it
         *(f"  tcp-check {_decisive(line)}" for line in check),
         f"  server {SLOT} {server} disabled check inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
     ]
@@ -229,6 +229,18 @@ def servers_of(view: View, endpoint: NodeId) -> Mapping[str, Server]:
         return {}
     servers: Mapping[str, Server] = status.reading.facts.get("servers", {})
     return servers
+
+
+def astray(view: View, endpoint: NodeId, address: Tcp) -> str:
+    """Where the endpoint of a primary leads instead of `address`, in words; "" when it leads there, or does not say."""
+    status = view.status(endpoint)
+    if not status.ready or status.reading is None:
+        return ""
+    server = servers_of(view, endpoint).get(SLOT)
+    if server is not None and server.address == str(address) and server.serves:
+        return ""
+    seen = f"{server.address}, {'up' if server.up else 'down'}" if server else "nowhere"
+    return f"the endpoint leads to {seen}"
 
 
 def point(endpoint: NodeId, address: Tcp) -> Ask:

@@ -102,9 +102,7 @@ class Keeper:
         self.call("initdb", "-D", "data.new", *self.told["initdb"])
         words = [str(self.programs / "postgres"), "--single", "-D", "data.new", "-j", "postgres"]
         sql = "".join(f"{line};\n\n" for line in self.told["setup"])
-        done = subprocess.run(
-            words, input=sql, text=True, capture_output=True, check=False, preexec_fn=_as_child
-        )
+        done = subprocess.run(words, input=sql, text=True, capture_output=True, check=False, preexec_fn=_as_child)
         if done.returncode or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
             raise SystemExit(f"the first statements failed: {done.stderr.strip()[-500:]}")
         for folder in (Path("data.new"), Path()):
@@ -223,7 +221,7 @@ def children() -> bool:
 
 def ends() -> "list[tuple[int, int]]":
     """Every child, own or inherited, that has ended: pid and exit code as Popen says it."""
-    found = []
+    found: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

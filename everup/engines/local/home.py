@@ -1,6 +1,7 @@
 """A node's home directory: its files, its seeds, its data, and the generation that data belongs to."""
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -52,7 +53,10 @@ class Home:
 
     def mark(self, generation: int, keeps: Iterable[str]) -> None:
         """Note the generation, durably, among the data itself: a copy of the data that comes back brings its own."""
-        replace_text(self._beside(tuple(keeps)) / _GENERATION, f"{generation}\n")
+        folder = self._beside(tuple(keeps))
+        replace_text(folder / _GENERATION, f"{generation}\n")
+        if os.geteuid() == 0:  # whoever copies the data must be able to read it
+            os.chown(folder / _GENERATION, folder.stat().st_uid, folder.stat().st_gid)
 
     def _beside(self, keeps: tuple[str, ...]) -> Path:
         """The directory of what it keeps."""
