@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,10 @@ from typing import Any
 WANTED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 PATRONI_PAUSE_S = 0.5
 """How long after its end Patroni is started again; postgres runs on meanwhile."""
+
+LAST_BYTES = 65_536
+PASSING = "the database system is|terminating|canceling|authentication|does not exist|too many|remaining connection"
+"""Fatal for one session, not for the server."""
 
 LOOK_S = 5.0
 FAST = signal.SIGINT
@@ -170,7 +175,7 @@ class Keeper:
                 self.patroni_at_s = time.monotonic() + PATRONI_PAUSE_S
             elif pid == postmaster():  # a server that ends as it was asked takes its pid file away first
                 self.drop_patroni()
-                say(f"postgres {how(status)}")
+                say(f"postgres {how(status)}{last_words()}")
                 return 1
             elif self.told["mode"] == "single" and not running(postmaster()) and not children():
                 say("postgres was shut down by somebody else")
@@ -235,6 +240,23 @@ def ends() -> "list[tuple[int, int]]":
 def how(code: int) -> str:
     """An exit code in words."""
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+
+
+def last_words() -> str:
+    """Why postgres ended, as it said itself; "" when it did not. Refusals of single sessions are no reason."""
+    try:
+        with Path("out.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    begun = max((number for number, line in enumerate(lines) if "postgres runs alone" in line), default=0)
+    for number in range(len(lines) - 1, begun, -1):
+        found = re.search(r"\b(FATAL|PANIC):  (.*)", lines[number])
+        if found and not re.search(PASSING, found[2]):
+            detail = re.search(r"\bDETAIL:  (.*)", lines[number + 1]) if number + 1 < len(lines) else None
+            return f": {found[2]}" + (f"; {detail[1]}" if detail else "")
+    return ""
 
 
 def say(text: str) -> None:

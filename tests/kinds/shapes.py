@@ -14,6 +14,7 @@ SPECS: Mapping[str, dict[str, Any]] = {
     "worker": {"run": "work $REDIS_URL", "scale": 2, "limit": 3},
     "redis": {},
     "etcd": {},
+    "postgres": {},
 }
 
 VARIABLES = {"REDIS_URL": "redis://127.0.0.9:6379"}
