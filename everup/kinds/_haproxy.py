@@ -112,6 +112,39 @@ def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> 
         check: the dialogue as `tcp-check` rules, without that word: `send PING\\r\\n`, `expect string +PONG`.
     """
     lines = [
+        *_tcp(listen, GROUP),
+        "  option tcp-check",
+        "  tcp-check connect linger",  # to be reset after every look makes some servers log it
+        *(f"  tcp-check {_decisive(line)}" for line in check),
+        f"  server {SLOT} {server} disabled check inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+    ]
+    return _node(label, "tcp", listen, lines)
+
+
+def readers_node(label: str, listen: Tcp, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str) -> Node:
+    """Spread TCP connections from `listen` over all servers that say, by HTTP, that they may be read from.
+
+    Args:
+        label: the service; the node is `<label>-readers`.
+        listen: where clients connect.
+        servers: node id -> where it serves, and where it is asked.
+        question: a path that answers 200 where clients may read.
+    """
+    lines = [
+        *_tcp(listen, "readers"),
+        "  balance leastconn",
+        "  option httpchk",
+        f"  http-check send meth OPTIONS uri {question}",
+        "  http-check expect status 200",
+        "  default-server inter 500ms fastinter 100ms downinter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+        *(f"  server {name} {to} check port {asked.port} addr {asked.host}" for name, (to, asked) in servers.items()),
+    ]
+    return _node(label, "tcp", listen, lines, "readers")
+
+
+def _tcp(listen: Tcp, backend: str) -> list[str]:
+    """The start of a configuration that passes bytes on."""
+    return [
         *_GLOBAL,
         "defaults",
         "  mode tcp",
@@ -128,14 +161,9 @@ def primary_node(label: str, listen: Tcp, server: Tcp, check: Sequence[str]) -> 
         "  retries 0",
         "frontend clients",
         f"  bind {listen}",
-        f"  default_backend {GROUP}",
-        f"backend {GROUP}",
-        "  option tcp-check",
-        "  tcp-check connect linger",  # to be reset after every look makes some servers log it
-        *(f"  tcp-check {_decisive(line)}" for line in check),
-        f"  server {SLOT} {server} disabled check inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+        f"  default_backend {backend}",
+        f"backend {backend}",
     ]
-    return _node(label, "tcp", listen, lines)
 
 
 _GLOBAL = (
@@ -151,12 +179,12 @@ _GLOBAL = (
 )
 
 
-def _node(label: str, port: str, listen: Tcp, lines: Sequence[str]) -> Node:
-    node_id = f"{label}-endpoint"
+def _node(label: str, port: str, listen: Tcp, lines: Sequence[str], role: str = "endpoint") -> Node:
+    node_id = f"{label}-{role}"
     return Node(
         id=node_id,
         service=label,
-        part=Part.ENDPOINT,
+        part=Part.ENDPOINT if role == "endpoint" else Part.FRONT,
         program="haproxy",
         args=("-W", "-f", "haproxy.cfg"),
         probe=Probe(Protocol.HAPROXY, Socket(node_id, _SOCKET), read_servers, STATE, interval_s=0.25),

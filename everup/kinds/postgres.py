@@ -1,6 +1,8 @@
 """PostgreSQL: one server, or a primary with standbys under Patroni; always behind an endpoint that follows it."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,6 +10,8 @@ from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
 from everup.kinds._postgres_connect import SNIPPETS
+from everup.kinds._postgres_ha import IMPLIED, Group, readers
+from everup.kinds._postgres_patroni import Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
 from everup.kinds._postgres_server import (
     OWNED,
@@ -19,6 +23,7 @@ from everup.kinds._postgres_server import (
     settings_of,
 )
 from everup.kinds._postgres_single import SINGLE_RULES, lead
+from everup.kinds.etcd import endpoints_of
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
@@ -27,6 +32,7 @@ POSTGRES_PORT = 5432
 PATRONI_PORT = 8008
 """Patroni's REST interface; granted to a single server too, so that HA needs no other address."""
 
+PATRONI_SOURCE = (resources.files("everup") / "programs" / "patroni_start.py").read_text(encoding="utf-8")
 KEEPER_SOURCE = (resources.files("everup") / "programs" / "postgres_keeper.py").read_text(encoding="utf-8")
 
 IS_POSTGRES = ("send-binary 0000000804d2162f", "expect rstring ^[NS]")
@@ -67,6 +73,10 @@ class PostgresService(Service):
             if name in OWNED:
                 raise ValueError(f"{name} is set by Everup; leave it out")
         return value
+
+    def implies(self) -> Mapping[str, Service]:
+        """A group stands on etcd."""
+        return IMPLIED if self.standbys else {}
 
     @property
     def standbys(self) -> int:
@@ -139,26 +149,47 @@ class Postgres:
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """An address per server with a port for Patroni, one for the endpoint, and a password for each role."""
         ports = {"postgres": POSTGRES_PORT, "patroni": PATRONI_PORT}
+        group = (Claim("readers", {"postgres": POSTGRES_PORT}), Claim("patroni")) if service.standbys else ()
         servers = [Claim(f"data-{index}", ports) for index in range(1, service.standbys + 2)]
         secrets = [Claim(name) for name in ("password", "superuser", "replication", "rewind")]
-        return (Claim("endpoint", {"postgres": POSTGRES_PORT}), *servers, *secrets)
+        return (Claim("endpoint", {"postgres": POSTGRES_PORT}), *servers, *secrets, *group)
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
-        """One server and the endpoint."""
-        node = data_node(grant, service, 1)
-        listen = grant.listeners["endpoint"]["postgres"]
-        end = _haproxy.primary_node(grant.label, listen, node.ports["postgres"], IS_POSTGRES)
-        return Blueprint(
+        """One server, or several under Patroni with an endpoint for reading; and the endpoint."""
+        listen, own = grant.listeners["endpoint"]["postgres"], own_name(grant.label)
+        servers = [data_node(grant, service, index) for index in range(1, service.standbys + 2)]
+        end = _haproxy.primary_node(grant.label, listen, servers[0].ports["postgres"], IS_POSTGRES)
+        alone = Blueprint(
             label=grant.label,
             kind=self.name,
             ha=False,
-            nodes=(node, end),
+            nodes=(*servers, end),
             needs=service.needs,
-            endpoint=Endpoint(f"postgresql://{listen}/{own_name(grant.label)}", end.id),
+            endpoint=Endpoint(f"postgresql://{listen}/{own}", end.id),
             bindings=bindings_of(grant, listen),
             operations={"lead": lead},
             rules=SINGLE_RULES,
         )
+        return grouped(alone, service, grant) if service.standbys else alone
+
+
+def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Blueprint:
+    """The same servers under Patroni, and an endpoint for reading."""
+    listen, own = grant.listeners["readers"]["postgres"], own_name(grant.label)
+    etcd, etcd_password = endpoints_of(grant.variables)
+    access = Access(grant.label, etcd, etcd_password, grant.secrets["patroni"])
+    settings = settings_of(grant.label, service.chosen)
+    group = Group(access, secrets_of(grant), own, settings, synchronous=service.rpo == 0)
+    members = tuple(group.member(node, PATRONI_SOURCE) for node in alone.of(Part.DATA))
+    url = f"postgresql://{own}:{grant.secrets['password']}@{listen}/{own}"
+    return replace(
+        alone,
+        ha=True,
+        nodes=(*members, *alone.of(Part.ENDPOINT), readers(grant.label, listen, members)),
+        bindings={**alone.bindings, "REPLICA_URL": url},
+        operations=group.operations(),
+        rules=group.rules(),
+    )
 
 
 def bindings_of(grant: Grant, listen: Tcp) -> dict[str, str]:

@@ -217,7 +217,17 @@ class Crown:
     node: NodeId
 
 
-Step = Together | Pause | Milestone | Crown
+@dataclass(frozen=True)
+class Halt:
+    """Recipe step: stop `node` gracefully, keeping its data; the reply says whether nothing of it runs any more.
+
+    Until the recipe ends, nobody else starts or stops that node.
+    """
+
+    node: NodeId
+
+
+Step = Together | Pause | Milestone | Crown | Halt
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Keeps one PostgreSQL server, alone or under Patroni; the main process of a data node. Run it in the node's home as
 
-    python -IS postgres_keeper.py FOLDER_OF_POSTGRES [--found]
+    python -IS postgres_keeper.py FOLDER_OF_POSTGRES [--found] [--aside]
 
 It reads `keeper.json` there, at its start and on SIGHUP:
 
@@ -9,14 +9,16 @@ It reads `keeper.json` there, at its start and on SIGHUP:
     setup       SQL statements, one a line, run in the new server before anybody can connect
     hba         the text of pg_hba.conf, written before every plain start
     postgres    arguments of postgres for a plain start
-    patroni     the words that start Patroni
+    patroni     arguments of the interpreter that start Patroni
 
 The data directory is `data`. Only with `--found` is it ever made, and then in `data.new`, which is renamed when it is
-complete: a kill in the middle costs nothing. It stands alone: one file, standard library only, no control plane needed.
+complete: a kill in the middle costs nothing. With `--aside` it is renamed to `data.aside-N` first, so that Patroni clones
+the node. It stands alone: one file, standard library only, no control plane needed.
 """
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import re
@@ -59,9 +61,10 @@ def _as_child() -> None:
 class Keeper:
     """What runs: the pid of Patroni, and the postmaster, whoever started it."""
 
-    def __init__(self, programs: Path, found: bool) -> None:
+    def __init__(self, programs: Path, *, found: bool, aside: bool) -> None:
         self.programs = programs
         self.found = found
+        self.aside = aside
         self.told: dict[str, Any] = {}
         self.patroni: int | None = None
         self.patroni_at_s: float | None = None
@@ -69,6 +72,10 @@ class Keeper:
     def run(self) -> int:
         """Start what is told, and stay until it ends; the exit code."""
         self.told = self.read()
+        if self.aside and Path("data").exists():
+            Path("data").rename(
+                next(place for n in itertools.count(1) if not (place := Path(f"data.aside-{n}")).exists())
+            )
         if self.found and not Path("data", "PG_VERSION").exists():
             self.make()
         if self.told["mode"] == "single" or self.found:
@@ -137,7 +144,8 @@ class Keeper:
     def start_patroni(self) -> None:
         """Start Patroni; a postgres that runs is taken over as it is."""
         self.patroni_at_s = None
-        child = subprocess.Popen(self.told["patroni"], stdin=subprocess.DEVNULL, preexec_fn=_as_child)
+        words = [sys.executable, *self.told["patroni"]]
+        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=_as_child)
         child.returncode = 0
         self.patroni = child.pid
         say(f"Patroni runs, pid {child.pid}")
@@ -268,7 +276,7 @@ def main(words: "list[str]", stay: "Callable[[int], None]" = sys.exit) -> None:
     """Keep until the end."""
     prctl(_SET_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, WANTED)
-    stay(Keeper(Path(words[0]), "--found" in words[1:]).run())
+    stay(Keeper(Path(words[0]), found="--found" in words, aside="--aside" in words).run())
 
 
 if __name__ == "__main__":
