@@ -12,8 +12,8 @@ It reads `keeper.json` there, at its start and on SIGHUP:
     patroni     arguments of the interpreter that start Patroni
 
 The data directory is `data`. Only with `--found` is it ever made, and then in `data.new`, which is renamed when it is
-complete: a kill in the middle costs nothing. With `--aside` it is renamed to `data.aside-N` first, so that Patroni clones
-the node. It stands alone: one file, standard library only, no control plane needed.
+complete: a kill in the middle costs nothing. With `--aside` it is renamed to `data.aside-N` first, so that Patroni
+clones the node. It stands alone: one file, standard library only, no control plane needed.
 """
 
 import contextlib
@@ -67,6 +67,7 @@ class Keeper:
         self.aside = aside
         self.told: dict[str, Any] = {}
         self.patroni: int | None = None
+        self.postgres: int | None = None
         self.patroni_at_s: float | None = None
 
     def run(self) -> int:
@@ -135,10 +136,13 @@ class Keeper:
 
     def start_postgres(self) -> None:
         """Start postgres by itself, as a primary or, where `data` says so, as a standby."""
+        if not running(postmaster()):  # not even as a zombie, which postgres would take for alive
+            Path("data", "postmaster.pid").unlink(missing_ok=True)
         Path("data", "pg_hba.conf").write_text(self.told["hba"], encoding="utf-8")
         words = [str(self.programs / "postgres"), "-D", "data", *self.told["postgres"]]
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=_as_child)
         child.returncode = 0  # reaped below, with all others
+        self.postgres = child.pid
         say(f"postgres runs alone, pid {child.pid}")
 
     def start_patroni(self) -> None:
@@ -181,12 +185,12 @@ class Keeper:
                     return 1
                 say(f"Patroni {how(status)}; it is started again")
                 self.patroni_at_s = time.monotonic() + PATRONI_PAUSE_S
-            elif pid == postmaster():  # a server that ends as it was asked takes its pid file away first
+            elif pid == postmaster() or (pid == self.postgres and status and self.told["mode"] == "single"):
                 self.drop_patroni()
                 say(f"postgres {how(status)}{last_words()}")
                 return 1
             elif self.told["mode"] == "single" and not running(postmaster()) and not children():
-                say("postgres was shut down by somebody else")
+                say("postgres was shut down by somebody else")  # as it was asked to: its pid file is gone
                 return 1
         return None
 
@@ -214,11 +218,12 @@ def postmaster() -> int | None:
 
 
 def running(pid: int | None) -> bool:
-    """There is such a process, and it has not ended."""
+    """There is such a postmaster: it has not ended, and is no other process that was given its number since."""
     if pid is None:
         return False
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+        alive = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+        return alive and Path(f"/proc/{pid}/cwd").samefile("data")
     except OSError:
         return False
 
