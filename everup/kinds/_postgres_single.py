@@ -41,12 +41,18 @@ def restart_only(blueprint: Blueprint, view: View) -> Iterator[Action]:
     elif holds_newest(status, view):
         yield _start(blueprint, view, node, "restarted in place: it is the only node, and its data is there")
     elif status.state.has_data:
-        because = (
-            f"its data is of generation {status.state.generation}, older than {view.group.marked}; it is not started"
-        )
-        yield Hold(blueprint.label, because, node.id)
+        yield Hold(blueprint.label, f"{_age(status, view)}; it is not started: bring its data back", node.id)
     else:
         yield Hold(blueprint.label, "its data is gone; it is not started empty: bring the data back", node.id)
+
+
+def _age(status: NodeStatus, view: View) -> str:
+    generation = status.state.generation
+    if generation is None:
+        return "its data was never marked as this service's"
+    if generation < view.group.marked:
+        return f"its data is of generation {generation}, older than the newest, {view.group.marked}"
+    return f"its data is of generation {generation}, which nobody recorded"
 
 
 def holds_newest(status: NodeStatus, view: View) -> bool:

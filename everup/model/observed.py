@@ -53,6 +53,7 @@ class NodeState:
         retry_at_s: do not start it before this moment (monotonic seconds): back-off of a crash loop.
         failure: why the last start failed, in words, or "".
         home: its directory, where the engine has one on this machine.
+        free_bytes: what its disk has left for it, where the engine can tell.
     """
 
     running: bool
@@ -68,6 +69,7 @@ class NodeState:
     retry_at_s: float = 0.0
     failure: str = ""
     home: str | None = None
+    free_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

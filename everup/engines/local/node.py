@@ -172,6 +172,7 @@ class LocalNode:
             retry_at_s=max(self._pace.retry_at_s, self._lost_until_s()),
             failure=self._pace.failure,
             home=str(self.home.path),
+            free_bytes=self.home.free_bytes(),
         )
 
     async def close(self) -> None:
