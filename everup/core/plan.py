@@ -8,6 +8,7 @@ from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, Sta
 from everup.model.desired import Blueprint, NodeId, Part
 from everup.model.observed import Group, NodeStatus, Observed, View
 from everup.model.picture import Change
+from everup.model.spec import RESERVED
 
 
 def view_of(blueprint: Blueprint, observed: Observed) -> View:
@@ -39,7 +40,7 @@ def plan(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]
         view = view_of(blueprint, observed)
         allowed = guard(proposals(blueprint, view))
         actions.extend(wait_for_needs(blueprint, view, allowed, by_label, observed))
-    actions.extend(_orphans(set(by_label), observed))
+    actions.extend(_orphans(set(by_label), desired, observed))
     return tuple(actions)
 
 
@@ -132,10 +133,28 @@ def _serves(blueprint: Blueprint, observed: Observed) -> bool:
     return all(view.status(node.id).ready for node in ends) and any(view.status(node.id).ready for node in workers)
 
 
-def _orphans(labels: set[str], observed: Observed) -> Iterable[Action]:
-    """Nodes of services that are no longer declared at all."""
+def _is_leaving(node_id: NodeId, status: NodeStatus, desired: Sequence[Blueprint]) -> bool:
+    """It is not declared, or runs as it was declared earlier."""
+    nodes = [node for one in desired if one.label == status.state.service for node in one.nodes if node.id == node_id]
+    state = status.state
+    return not nodes or (state.digest, state.files_digest) != (nodes[0].digest, nodes[0].files_digest)
+
+
+def _orphans(labels: set[str], desired: Sequence[Blueprint], observed: Observed) -> Iterable[Action]:
+    """Nodes of services that are no longer declared at all; what others stood on goes once nothing else has to go."""
+    leaving = [
+        node_id
+        for node_id, status in observed.nodes.items()
+        if status.state.running
+        and not status.state.service.startswith(RESERVED)
+        and _is_leaving(node_id, status, desired)
+    ]
     for node_id, status in sorted(observed.nodes.items()):
-        if status.state.running and status.state.service not in labels:
+        if not status.state.running or status.state.service in labels:
+            continue
+        if status.state.service.startswith(RESERVED) and leaving:
+            yield Hold(status.state.service, f"it is used until {', '.join(sorted(leaving))} is as declared", node_id)
+        else:
             yield StopNode(node_id, status.state.service, f"service {status.state.service} is no longer declared")
 
 

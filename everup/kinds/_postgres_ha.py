@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from everup.kinds import _haproxy
+from everup.kinds._postgres_leaving import Detach, HandOver
 from everup.kinds._postgres_patroni import (
     LAG_LIMIT,
     QUESTION,
@@ -22,7 +23,7 @@ from everup.kinds.etcd import EtcdService
 from everup.model.desired import Node, Probe, Protocol, Recipe, Rule, Tcp
 from everup.model.spec import Service
 
-IMPLIED: Mapping[str, Service] = {ETCD: EtcdService()}
+STANDS_ON: Mapping[str, Service] = {ETCD: EtcdService()}
 """What a group stands on: one etcd, shared by all groups of the environment."""
 
 
@@ -72,6 +73,11 @@ class Group:
             "set-aside": set_aside,
             "tune": Tune(self.access, json.dumps(self.shared)),
         }
+
+    def leaving(self) -> dict[str, Recipe]:
+        """What can be done to a group that is to become one server again."""
+        detach = Detach(self.access, self.secrets.superuser)
+        return {"detach": detach, "hand-over": HandOver(detach)}
 
     def rules(self) -> tuple[Rule, ...]:
         """When to do it, most urgent first."""

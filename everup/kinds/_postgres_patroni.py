@@ -125,7 +125,7 @@ def shared_settings(settings: Mapping[str, str], *, synchronous: bool) -> dict[s
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,
-            "parameters": {**settings, "max_slot_wal_keep_size": WAL_CAP},
+            "parameters": {**settings, "max_slot_wal_keep_size": WAL_CAP, "wal_receiver_status_interval": "1s"},
         },
     }
 

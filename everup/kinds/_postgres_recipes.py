@@ -107,13 +107,13 @@ def _await_leader(candidates: Sequence[Node]) -> Generator[Step, Any, Node | Non
     return None
 
 
-def _take_over(scene: Scene, old: Node, candidates: Sequence[Node]) -> Run:
+def _take_over(blueprint: Blueprint, old: Node, candidates: Sequence[Node]) -> Run:
     """After the licence is gone: wait for the election, then lead clients there."""
     heir = yield from _await_leader(candidates)
     if heir is None:
         return Outcome(False, f"no standby took over from {old.id} within {ELECTION_S:g} s")
-    if scene.blueprint.endpoint:
-        yield Together((point(scene.blueprint.endpoint.node, heir.ports["postgres"]),))
+    if blueprint.endpoint:
+        yield Together((point(blueprint.endpoint.node, heir.ports["postgres"]),))
     yield Milestone("failover.promoted", {"primary": heir.id})
     yield Crown(heir.id)
     return Outcome(True, f"{heir.id} took over from {old.id}")
@@ -137,7 +137,7 @@ class Failover:
         if because := (yield from release(self.access, dead.id)):
             return Outcome(False, because)
         yield Milestone("failover.released", {"primary": dead.id})
-        return (yield from _take_over(scene, dead, candidates))
+        return (yield from _take_over(blueprint, dead, candidates))
 
 
 @dataclass(frozen=True)
@@ -159,18 +159,30 @@ class Switchover:
             return Outcome(False, "there is no live primary to take over from")
         if not heirs:
             return Outcome(False, f"{subject or 'no standby'} is not in sync")
-        checkpoint = Ask(
-            old.ports["postgres"], (("CHECKPOINT",),), Protocol.SQL, 30.0, password=self.password, user=SUPERUSER
-        )
-        (reply,) = yield Together((checkpoint,))  # so that the shutdown has little left to write
-        if isinstance(reply, Silence):
-            return Outcome(False, f"{old.id} did not write its checkpoint: {reply.because}; nothing was changed")
-        if not (yield Halt(old.id)):
-            return Outcome(False, f"{old.id} could not be stopped")
-        if because := (yield from release(self.access, old.id, heirs[0].id if subject else None)):
-            return Outcome(False, because)
-        yield Milestone("failover.released", {"primary": old.id})
-        return (yield from _take_over(scene, old, [node for node in scene.running(scene.members) if node != old]))
+        candidates = [node for node in scene.running(scene.members) if node != old]
+        pair = (old, heirs[0] if subject else None)
+        return (yield from hand_over(self.access, self.password, blueprint, pair, candidates))
+
+
+def hand_over(
+    access: Access,
+    password: str,
+    blueprint: Blueprint,
+    pair: tuple[Node, Node | None],
+    candidates: Sequence[Node],
+) -> Run:
+    """Shut the first of `pair` down cleanly, and let the second, or the best of `candidates`, take over."""
+    old, heir = pair
+    checkpoint = Ask(old.ports["postgres"], (("CHECKPOINT",),), Protocol.SQL, 30.0, password=password, user=SUPERUSER)
+    (reply,) = yield Together((checkpoint,))  # so that the shutdown has little left to write
+    if isinstance(reply, Silence):
+        return Outcome(False, f"{old.id} did not write its checkpoint: {reply.because}; nothing was changed")
+    if not (yield Halt(old.id)):
+        return Outcome(False, f"{old.id} could not be stopped")
+    if because := (yield from release(access, old.id, heir.id if heir else None)):
+        return Outcome(False, because)
+    yield Milestone("failover.released", {"primary": old.id})
+    return (yield from _take_over(blueprint, old, candidates))
 
 
 def set_aside(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
 from everup.kinds._postgres_connect import SNIPPETS
-from everup.kinds._postgres_ha import IMPLIED, Group, readers
+from everup.kinds._postgres_ha import STANDS_ON, Group, readers
+from everup.kinds._postgres_leaving import leave_group
 from everup.kinds._postgres_patroni import Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
 from everup.kinds._postgres_server import (
@@ -63,6 +64,7 @@ class PostgresService(Service):
     )
 
     settled: ClassVar[frozenset[str]] = frozenset({"kind"})
+    stands_on: ClassVar[Mapping[str, Service]] = STANDS_ON
 
     @field_validator("settings")
     @classmethod
@@ -76,7 +78,7 @@ class PostgresService(Service):
 
     def implies(self) -> Mapping[str, Service]:
         """A group stands on etcd."""
-        return IMPLIED if self.standbys else {}
+        return STANDS_ON if self.standbys else {}
 
     @property
     def standbys(self) -> int:
@@ -157,7 +159,10 @@ class Postgres:
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """One server, or several under Patroni with an endpoint for reading; and the endpoint."""
         listen, own = grant.listeners["endpoint"]["postgres"], own_name(grant.label)
-        servers = [data_node(grant, service, index) for index in range(1, service.standbys + 2)]
+        wanted = service.standbys + 1
+        granted = [int(key.removeprefix("data-")) for key in grant.listeners if key.startswith("data-")]
+        servers = [data_node(grant, service, index) for index in range(1, wanted + 1)]
+        spare = [data_node(grant, service, index) for index in sorted(granted) if index > wanted]
         end = _haproxy.primary_node(grant.label, listen, servers[0].ports["postgres"], IS_POSTGRES)
         alone = Blueprint(
             label=grant.label,
@@ -169,17 +174,22 @@ class Postgres:
             bindings=bindings_of(grant, listen),
             operations={"lead": lead},
             rules=SINGLE_RULES,
+            retiring=tuple(spare),
         )
-        return grouped(alone, service, grant) if service.standbys else alone
+        return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
 
 
 def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Blueprint:
-    """The same servers under Patroni, and an endpoint for reading."""
+    """The same servers under Patroni, and an endpoint for reading; or what is left to do with a group that was."""
     listen, own = grant.listeners["readers"]["postgres"], own_name(grant.label)
     etcd, etcd_password = endpoints_of(grant.variables)
     access = Access(grant.label, etcd, etcd_password, grant.secrets["patroni"])
     settings = settings_of(grant.label, service.chosen)
     group = Group(access, secrets_of(grant), own, settings, synchronous=service.rpo == 0)
+    retiring = tuple(group.member(node, PATRONI_SOURCE) for node in alone.retiring)
+    if not service.standbys:
+        operations, rules = {**alone.operations, **group.leaving()}, (leave_group, *alone.rules)
+        return replace(alone, retiring=retiring, operations=operations, rules=rules)
     members = tuple(group.member(node, PATRONI_SOURCE) for node in alone.of(Part.DATA))
     url = f"postgresql://{own}:{grant.secrets['password']}@{listen}/{own}"
     return replace(
@@ -189,6 +199,7 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         bindings={**alone.bindings, "REPLICA_URL": url},
         operations=group.operations(),
         rules=group.rules(),
+        retiring=retiring,
     )
 
 

@@ -65,11 +65,12 @@ class Service(Frozen):
     """What every service may say; each kind adds its own keys (see `everup/kinds/`).
 
     `settled` names the keys that cannot change while the service exists. A kind that is not `declarable` runs only
-    where others imply it.
+    where others imply it. `stands_on` is all that some declaration of the service may imply.
     """
 
     settled: ClassVar[frozenset[str]] = frozenset({"kind"})
     declarable: ClassVar[bool] = True
+    stands_on: ClassVar[Mapping[str, "Service"]] = {}
 
     kind: str = Field(description="What runs: one of the kinds that `everup schema` lists.")
     needs: Annotated[tuple[Label, ...], Field(strict=False)] = Field(
@@ -77,9 +78,10 @@ class Service(Frozen):
     )
 
     def implies(self) -> Mapping[str, "Service"]:
-        """Services that this one stands on and nobody declares, by label; several may imply the same one.
+        """Those of `stands_on` that this declaration needs; several services may imply the same one.
 
-        Their labels start with a `RESERVED` word. Their variables reach `Grant.variables`, and nobody else.
+        Their labels start with a `RESERVED` word. Their variables reach `Grant.variables` of the services that may
+        imply them, also after they did, and nobody else.
         """
         return {}
 

@@ -162,8 +162,23 @@ class Keeper:
                 self.start_patroni()
             elif self.told["patroni"] == before["patroni"]:
                 os.kill(self.patroni, signal.SIGHUP)
-        elif self.patroni is not None:
+        elif self.patroni is not None or self.patroni_at_s is not None:
             self.drop_patroni()
+            self.settle()
+
+    def settle(self) -> None:
+        """Give postgres the settings that it would have been started with alone, in place of Patroni's."""
+        said = self.told["postgres"][1::2]
+        pairs = [word.partition("=") for word in said]
+        lines = [name + " = '" + value.replace("'", "''") + "'" for name, _, value in pairs]
+        with contextlib.suppress(FileNotFoundError):
+            base = Path("data", "postgresql.base.conf").read_text(encoding="utf-8")
+            replace_text(Path("data", "postgresql.conf"), base + "\n" + "\n".join(lines) + "\n")
+        replace_text(Path("data", "pg_hba.conf"), self.told["hba"])
+        pid = postmaster()
+        if running(pid):
+            assert pid is not None
+            os.kill(pid, signal.SIGHUP)
 
     def drop_patroni(self) -> None:
         """End Patroni at once; it leaves postgres as it is."""
@@ -207,6 +222,13 @@ class Keeper:
                     pass
         say("postgres was shut down")
         return 0
+
+
+def replace_text(place: Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    draft = place.with_name(f"{place.name}.new")
+    draft.write_text(text, encoding="utf-8")
+    draft.rename(place)
 
 
 def postmaster() -> int | None:

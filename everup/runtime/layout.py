@@ -33,9 +33,12 @@ class Layout:
         claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
         complete = issue(environment.environment, claims, granted, self._book)
         made: dict[str, Blueprint] = {}
-        for label in (*implied, *order_by_needs(environment.services)):
-            given = given_to((*services[label].implies(), *services[label].needs), self._offered(services, made))
-            made[label] = self._draw_one(label, services[label], given, complete, saved)
+        former = _former(services, granted)
+        everything = {**services, **former}
+        for label in (*implied, *former, *order_by_needs(environment.services)):
+            needed = (*everything[label].stands_on, *everything[label].needs)
+            given = given_to(needed, self._offered(everything, made))
+            made[label] = self._draw_one(label, everything[label], given, complete, saved)
         blueprints = tuple(
             replace(_with_programs(made[label], environment.programs), platform=label in implied) for label in services
         )
@@ -83,6 +86,13 @@ def _implied(services: Mapping[str, Service]) -> dict[str, Service]:
         for label, other in service.implies().items():
             found = {**_implied({label: other}), **found, label: other}
     return found
+
+
+def _former(services: Mapping[str, Service], granted: Mapping[str, Any]) -> dict[str, Service]:
+    """What services stood on and do no longer: not laid out, but still known to those that take their leave of it."""
+    possible = {label: other for service in services.values() for label, other in service.stands_on.items()}
+    known = {key.partition("/")[0] for key in granted}
+    return {label: other for label, other in possible.items() if label in known and label not in services}
 
 
 def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Blueprint:

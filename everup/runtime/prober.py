@@ -39,7 +39,7 @@ class Prober:
         for node_id in list(self._tasks):
             wanted = nodes.get(node_id)
             probe, pid, task = self._tasks[node_id]
-            if wanted is None or wanted[1] != pid or _differs(wanted[0].probe, probe):
+            if wanted is None or wanted[1] != pid or differs(wanted[0].probe, probe):
                 task.cancel()
                 del self._tasks[node_id]
         for node_id, (node, pid) in nodes.items():
@@ -103,8 +103,8 @@ class Prober:
         return link, await ask(question, self._homes, link)
 
 
-def _differs(one: Probe, other: Probe) -> bool:
-    """Readers may be closures, new in every blueprint: they do not count."""
+def differs(one: Probe, other: Probe) -> bool:
+    """They ask different questions. Readers may be closures, new in every blueprint: they do not count."""
     return (one.protocol, one.to, one.commands, one.user, one.password) != (
         other.protocol,
         other.to,
