@@ -131,7 +131,7 @@ def test_a_killed_server_is_back_within_a_second_and_has_lost_nothing(one: Everu
 
 def test_with_the_keeper_dies_every_backend(one: Everup) -> None:
     url = one.variables("db01")["DB01_URL"]
-    with psycopg.connect(url) as busy, SqlWriters(url) as writers:
+    with psycopg.connect(url, autocommit=True) as busy, SqlWriters(url) as writers:
         pid = busy.execute("select pg_backend_pid()").fetchone()
         assert pid
         before = servers(one)
