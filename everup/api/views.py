@@ -122,13 +122,15 @@ def _node(node: Node, view: View, host: str) -> Json:
         "part": node.part.value,
         "address": listens.host if listens else None,
         "port": listens.port if listens else None,
-        "lag_bytes": _lag(listens, view),
+        "lag_bytes": _lag(view.status(node.id), listens, view),
         "declared": True,
     }
 
 
-def _lag(listens: Tcp | None, view: View) -> int | None:
-    """How far the node that listens there is behind, in bytes; 0 for a primary, None for whoever follows nobody."""
+def _lag(status: NodeStatus, listens: Tcp | None, view: View) -> int | None:
+    """How far a node is behind, in bytes, by its own word or its primary's; None for whoever follows nobody."""
+    if status.state.running and status.reading and status.reading.lag_bytes is not None:
+        return status.reading.lag_bytes
     primary = view.status(view.group.primary or "")
     if primary.role != Role.PRIMARY or primary.reading is None:
         return None

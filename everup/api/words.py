@@ -22,6 +22,7 @@ SENTENCES: Mapping[str, str] = {
     "operation.started": "{service}: {operation}[ of {subject}] began[: {because}]",
     "operation.ended": "{service}: {operation} {outcome}[ in {took_ms}][: {because}]",
     "failover.voted": "the Sentinels of {service} voted for a failover [ (epoch {epoch}, {votes} votes)]",
+    "failover.released": "{primary} no longer claims to lead {service}",
     "failover.promoted": "{primary} was made primary",
     "failover.published": "the Sentinels of {service} know the new primary {primary}",
     "failover.pointed": "the endpoint of {service} leads to {primary}",

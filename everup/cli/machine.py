@@ -69,6 +69,7 @@ def _programs(session: Session) -> list[Check]:
     for one in Programs(settings, os.environ).survey():
         if one.program:
             found = f"{one.program.version}  {one.program.path}  ({one.program.origin})".strip()
+            found += f"; {one.program.flaw}" if one.program.flaw else ""
             checks.append(Check(one.name, True, found))
         else:
             checks.append(Check(one.name, False, one.problem, one.remedy))
@@ -95,7 +96,16 @@ def _kernel() -> list[Check]:
     many = hard == resource.RLIM_INFINITY or hard >= DESCRIPTORS
     words = "unlimited" if hard == resource.RLIM_INFINITY else str(hard)
     files = Check("open files", many, f"up to {words} per process", "" if many else "ulimit -Hn 65536", needed=False)
-    return [python, exits, loopback, files]
+    return [python, exits, loopback, files, _footing()]
+
+
+def _footing() -> Check:
+    from everup.engines.local.privilege import footing
+
+    try:
+        return Check("server user", True, footing().said, needed=False)
+    except EverupError as error:
+        return Check("server user", False, error.message, error.hint, needed=False)
 
 
 def _has_pidfd() -> bool:

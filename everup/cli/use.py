@@ -114,7 +114,7 @@ def connect(
 
 
 def shell(context: typer.Context, label: Label) -> None:
-    """Open a shell on a service: redis-cli on the primary of a Redis.
+    """Open a shell on a service: redis-cli on the primary of a Redis, psql on that of a PostgreSQL.
 
     Examples:
 
@@ -130,12 +130,24 @@ def shell(context: typer.Context, label: Label) -> None:
         name = session.name(client)
         kind = service_in(client.get(f"environments/{name}"), label)["kind"]
         variables = _variables(client, name, label)[label]
+    if kind == "postgres":
+        _psql(label, variables)
     if kind != "redis":
         raise Usage(
             f"{label} is of kind {kind}, which has no shell of its own",
             f"Start one with its variables: everup run {label} -- $SHELL",
         )
     _redis_shell(session, label, variables)
+
+
+def _psql(label: str, variables: Mapping[str, str]) -> NoReturn:
+    """Become psql, the one on PATH or the one that came with Everup; the password is not among its words."""
+    from everup.engines.local.programs import Programs
+
+    program = shutil.which("psql") or str(Programs({}, os.environ).find("psql").path)
+    start = label.upper().replace("-", "_")
+    names = {"HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD", "NAME": "PGDATABASE"}
+    become((program,), {**os.environ, **{name: variables[f"{start}_{suffix}"] for suffix, name in names.items()}})
 
 
 def _redis_shell(session: Session, label: str, variables: Mapping[str, str]) -> None:

@@ -83,6 +83,14 @@ def witness(before: NodeStatus, state: NodeState, now_s: float) -> NodeStatus:
     return replace(before, state=state)
 
 
+def asked_anew(before: NodeStatus, now_s: float) -> NodeStatus:
+    """It will be asked another question from now on, perhaps by way of another program: what it said is out of date."""
+    if not before.state.running:
+        return before
+    fresh = replace(before, reading=None, misses=0, silent_since_s=None, good_s=0.0)
+    return _turn(fresh, Answer.STARTED, "it is asked in another way", now_s)
+
+
 def judge(before: NodeStatus, reading: Reading | None, now_s: float, sent_s: float, patience: Patience) -> NodeStatus:
     """Take in one probe: `reading`, or None when nothing came back. `sent_s` is when it was sent (monotonic)."""
     if not before.state.running:
@@ -114,12 +122,27 @@ def primary_of(blueprint: Blueprint, view: View) -> str | None:
     return None
 
 
+FULL_BYTES = 32 << 20
+"""A disk with less than this left is as good as full for whatever holds data: two WAL segments, an AOF's growth."""
+
+
+def no_room(node_id: str, view: View) -> str:
+    """What to say of a node whose disk is full; "" of one that has room, or whose engine cannot tell."""
+    free_bytes = view.status(node_id).state.free_bytes
+    if free_bytes is None or free_bytes >= FULL_BYTES:
+        return ""
+    return (
+        f"the disk of {node_id} is full ({free_bytes >> 20} MB left): it may refuse writes, or end, until there is room"
+    )
+
+
 def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     """Sum a service up: (healthy | degraded | down | starting, because in words).
 
-    It works while its endpoint is ready and, by its nature, its primary or at least one instance or data node is.
+    It works while its endpoint is ready and, by its nature, its primary, at least one instance, or a majority is.
     """
     lacking = [node.id for node in blueprint.nodes if not view.status(node.id).ready]
+    full = [words for node in blueprint.of(Part.DATA) if (words := no_room(node.id, view))]
     strays = sorted(set(view.nodes) - {node.id for node in blueprint.nodes})
     ends = blueprint.of(Part.ENDPOINT)
     workers = blueprint.of(Part.DATA) + blueprint.of(Part.INSTANCE)
@@ -127,11 +150,16 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     if blueprint.of(Part.DATA):
         primary = primary_of(blueprint, view)
         works = works and primary is not None and view.status(primary).ready
+    elif workers:
+        works = works and any(view.status(node.id).ready for node in workers)
     else:
-        works = works and (not workers or any(view.status(node.id).ready for node in workers))
+        voters = blueprint.of(Part.VOTER)
+        works = works and (not voters or 2 * sum(view.status(node.id).ready for node in voters) > len(voters))
     behind = [
         node.id for node in blueprint.of(Part.DATA) if view.status(node.id).state.generation != view.group.generation
     ]
+    if not lacking and works and full:
+        return "degraded", "; ".join(full)
     if not lacking and works and behind:
         return "degraded", f"{', '.join(behind)} has not saved its copy of the newest data yet"
     if not lacking and works:
@@ -143,7 +171,7 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
         )
     if not lacking:
         return "degraded", "it has no confirmed primary yet"
-    because = _explain(lacking, view)
+    because = "; ".join([*full, _explain(lacking, view)])
     if works:
         return "degraded", because
     seen = [view.status(node.id) for node in blueprint.nodes]

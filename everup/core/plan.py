@@ -1,5 +1,6 @@
 """What to do next: rules propose, one guard disposes; and what `up` would change, as a preview."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from everup.core.rules import proposals
@@ -7,6 +8,7 @@ from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, Sta
 from everup.model.desired import Blueprint, NodeId, Part
 from everup.model.observed import Group, Health, NodeStatus, Observed, View
 from everup.model.picture import Change
+from everup.model.spec import RESERVED
 
 
 def view_of(blueprint: Blueprint, observed: Observed) -> View:
@@ -38,7 +40,7 @@ def plan(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]
         view = view_of(blueprint, observed)
         allowed = [_unless_unseen(action, view) for action in guard(proposals(blueprint, view))]
         actions.extend(wait_for_needs(blueprint, view, allowed, by_label, observed))
-    actions.extend(_orphans(set(by_label), observed))
+    actions.extend(_orphans(set(by_label), desired, observed))
     return tuple(actions)
 
 
@@ -105,17 +107,25 @@ STAGES: tuple[tuple[Part, ...], ...] = ((Part.INSTANCE,), (Part.ENDPOINT, Part.F
 
 
 def wind_down(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]:
-    """What to stop next when the whole environment is to stop: one stage at a time, primaries after their replicas."""
+    """What to stop next when the whole environment is to stop: one stage at a time, primaries after their replicas.
+
+    What others stand on (`Blueprint.platform`) stops after them.
+    """
     because = "the environment is being stopped"
-    parts = {node.id: node.part for blueprint in desired for node in (*blueprint.nodes, *blueprint.retiring)}
+    groups = [_parts(one for one in desired if one.platform == platform) for platform in (False, True)]
+    known = {node_id for group in groups for node_id in group}
     running = {node_id: status for node_id, status in sorted(observed.nodes.items()) if status.state.running}
     primaries = {group.primary for group in observed.groups.values()}
-    for stage in STAGES:
-        here = [node_id for node_id in running if parts.get(node_id, Part.INSTANCE) in stage]
+    for parts, stage in itertools.product(groups, STAGES):
+        here = [node_id for node_id in running if parts.get(node_id) in stage or node_id not in known]
         here = [node_id for node_id in here if node_id not in primaries] or here
         if here:
             return tuple(StopNode(node_id, running[node_id].state.service, because) for node_id in here)
     return ()
+
+
+def _parts(blueprints: Iterable[Blueprint]) -> dict[NodeId, Part]:
+    return {node.id: node.part for one in blueprints for node in (*one.nodes, *one.retiring)}
 
 
 def _serves(blueprint: Blueprint, observed: Observed) -> bool:
@@ -130,10 +140,28 @@ def _serves(blueprint: Blueprint, observed: Observed) -> bool:
     return all(view.status(node.id).ready for node in ends) and any(view.status(node.id).ready for node in workers)
 
 
-def _orphans(labels: set[str], observed: Observed) -> Iterable[Action]:
-    """Nodes of services that are no longer declared at all."""
+def _is_leaving(node_id: NodeId, status: NodeStatus, desired: Sequence[Blueprint]) -> bool:
+    """It is not declared, or runs as it was declared earlier."""
+    nodes = [node for one in desired if one.label == status.state.service for node in one.nodes if node.id == node_id]
+    state = status.state
+    return not nodes or (state.digest, state.files_digest) != (nodes[0].digest, nodes[0].files_digest)
+
+
+def _orphans(labels: set[str], desired: Sequence[Blueprint], observed: Observed) -> Iterable[Action]:
+    """Nodes of services that are no longer declared at all; what others stood on goes once nothing else has to go."""
+    leaving = [
+        node_id
+        for node_id, status in observed.nodes.items()
+        if status.state.running
+        and not status.state.service.startswith(RESERVED)
+        and _is_leaving(node_id, status, desired)
+    ]
     for node_id, status in sorted(observed.nodes.items()):
-        if status.state.running and status.state.service not in labels:
+        if not status.state.running or status.state.service in labels:
+            continue
+        if status.state.service.startswith(RESERVED) and leaving:
+            yield Hold(status.state.service, f"it is used until {', '.join(sorted(leaving))} is as declared", node_id)
+        else:
             yield StopNode(node_id, status.state.service, f"service {status.state.service} is no longer declared")
 
 

@@ -5,8 +5,9 @@ Each rule is pure, looks at one service, and proposes actions with a reason in w
 
 from collections.abc import Iterable, Iterator
 
+from everup.core.health import no_room
 from everup.model.actions import Action, Fence, Hold, StartNode, StopNode
-from everup.model.desired import Blueprint, Rule
+from everup.model.desired import Blueprint, Part, Rule
 from everup.model.observed import Health, View
 
 
@@ -64,7 +65,14 @@ def stop_undeclared(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield StopNode(node_id, blueprint.label, "it is no longer declared")
 
 
-COMMON: tuple[Rule, ...] = (fence_hung, start_missing, replace_changed, stop_undeclared)
+def tell_full_disks(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A disk without room is waited for: nothing that Everup could start or move makes any."""
+    for node in blueprint.of(Part.DATA):
+        if because := no_room(node.id, view):
+            yield Hold(blueprint.label, because, node.id)
+
+
+COMMON: tuple[Rule, ...] = (fence_hung, start_missing, replace_changed, stop_undeclared, tell_full_disks)
 
 
 def proposals(blueprint: Blueprint, view: View) -> Iterable[Action]:

@@ -118,6 +118,41 @@ def primary_node(
         members: every node that may ever be primary, by id: changing them reloads, and so cuts after 30 s.
     """
     lines = [
+        *_tcp(listen, GROUP),
+        "  option tcp-check",
+        "  tcp-check connect linger",  # to be reset after every look makes some servers log it
+        *(f"  tcp-check {_decisive(line)}" for line in check),
+        "  default-server check inter 500ms fall 1 on-marked-down shutdown-sessions",
+        f"  server {SLOT} {server} disabled rise 1 on-marked-up shutdown-backup-sessions",
+        *(f"  server {name} {address} rise 3 backup" for name, address in (members or {}).items()),
+    ]
+    return _node(label, "tcp", listen, lines)
+
+
+def readers_node(label: str, listen: Tcp, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str) -> Node:
+    """Spread TCP connections from `listen` over all servers that say, by HTTP, that they may be read from.
+
+    Args:
+        label: the service; the node is `<label>-readers`.
+        listen: where clients connect.
+        servers: node id -> where it serves, and where it is asked.
+        question: a path that answers 200 where clients may read.
+    """
+    lines = [
+        *_tcp(listen, "readers"),
+        "  balance leastconn",
+        "  option httpchk",
+        f"  http-check send meth OPTIONS uri {question}",
+        "  http-check expect status 200",
+        "  default-server inter 500ms fastinter 100ms downinter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+        *(f"  server {name} {to} check port {asked.port} addr {asked.host}" for name, (to, asked) in servers.items()),
+    ]
+    return _node(label, "tcp", listen, lines, "readers")
+
+
+def _tcp(listen: Tcp, backend: str) -> list[str]:
+    """The start of a configuration that passes bytes on."""
+    return [
         *_GLOBAL,
         "defaults",
         "  mode tcp",
@@ -134,16 +169,9 @@ def primary_node(
         "  retries 0",
         "frontend clients",
         f"  bind {listen}",
-        f"  default_backend {GROUP}",
-        f"backend {GROUP}",
-        "  option tcp-check",
-        "  tcp-check connect",
-        *(f"  tcp-check {_decisive(line)}" for line in check),
-        "  default-server check inter 500ms fall 1 on-marked-down shutdown-sessions",
-        f"  server {SLOT} {server} disabled rise 1 on-marked-up shutdown-backup-sessions",
-        *(f"  server {name} {address} rise 3 backup" for name, address in (members or {}).items()),
+        f"  default_backend {backend}",
+        f"backend {backend}",
     ]
-    return _node(label, "tcp", listen, lines)
 
 
 _GLOBAL = (
@@ -159,12 +187,12 @@ _GLOBAL = (
 )
 
 
-def _node(label: str, port: str, listen: Tcp, lines: Sequence[str]) -> Node:
-    node_id = f"{label}-endpoint"
+def _node(label: str, port: str, listen: Tcp, lines: Sequence[str], role: str = "endpoint") -> Node:
+    node_id = f"{label}-{role}"
     return Node(
         id=node_id,
         service=label,
-        part=Part.ENDPOINT,
+        part=Part.ENDPOINT if role == "endpoint" else Part.FRONT,
         program="haproxy",
         args=("-W", "-f", "haproxy.cfg"),
         probe=Probe(Protocol.HAPROXY, Socket(node_id, _SOCKET), read_servers, STATE),
@@ -237,6 +265,18 @@ def servers_of(view: View, endpoint: NodeId) -> Mapping[str, Server]:
         return {}
     servers: Mapping[str, Server] = status.reading.facts.get("servers", {})
     return servers
+
+
+def astray(view: View, endpoint: NodeId, address: Tcp) -> str:
+    """Where the endpoint of a primary leads instead of `address`, in words; "" when it leads there, or does not say."""
+    status = view.status(endpoint)
+    if not status.ready or status.reading is None:
+        return ""
+    server = servers_of(view, endpoint).get(SLOT)
+    if server is not None and server.address == str(address) and server.serves:
+        return ""
+    seen = f"{server.address}, {'up' if server.up else 'down'}" if server else "nowhere"
+    return f"the endpoint leads to {seen}"
 
 
 def point(endpoint: NodeId, address: Tcp) -> Ask:

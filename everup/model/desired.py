@@ -52,9 +52,10 @@ class Protocol(StrEnum):
     """How a probe or a command talks to a node."""
 
     RESP = "resp"  # Redis: `request` is a sequence of commands, the answer a list of replies
-    HTTP = "http"  # one GET per connection; the answer is (status, body)
+    HTTP = "http"  # one request per connection; each answer is (status, text)
     CONNECT = "connect"  # a TCP connection that succeeds; with a command, that a word or an end comes back for it
     HAPROXY = "haproxy"  # runtime commands on the stats socket; the answer is a list of texts
+    SQL = "sql"  # PostgreSQL, database `postgres`: a command is one statement, its answer a list of rows
     NONE = "none"  # no question: a running process counts as ready
 
 
@@ -78,6 +79,7 @@ class Probe:
     timeout_s: float = 1.0
     hang_s: float = 3.0
     password: str = field(default="", repr=False)
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ class Node:
         ports: name -> address it listens on. The engine refuses to start it when somebody else listens there.
         env: environment variables; `ambient` ones (PATH and the like) are not part of the digest.
         keeps: glob patterns, relative to its home, that must each match a file when the node has its data.
+        uses: further programs it needs; `{bin:NAME}` in its texts stands for the directory that holds one of them, and
+            `{home}` for the node's home. Texts are arguments, files, seeds and environment.
+        unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
     """
 
     id: NodeId
@@ -121,6 +126,8 @@ class Node:
     ambient: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     keeps: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    unprivileged: bool = False
     stop: Stop = Stop()
     reload_signal: str | None = None
 
@@ -153,7 +160,13 @@ class Ask:
     """Commands for one address, sent in order on one connection.
 
     The reply to it is a tuple with one entry per command: for RESP, what the server said as `str`, `int`, `None`,
-    nested lists, or a `ReplyError`; for HAProxy one `str` per command. Or `Silence`, when nothing useful came back.
+    nested lists, or a `ReplyError`; for SQL, a list of rows, each a list of `str` or None, or a `ReplyError`, which
+    stands alone where the server refused the connection itself; for HAProxy one `str` per command. Or `Silence`, when
+    nothing useful came back.
+
+    An HTTP command is `(path,)`, a GET whose reply is (status, all that follows the status line), or
+    `(method, path, body)` with a JSON body and at will a fourth word, the value of `Authorization`; its reply is
+    (status, body).
     """
 
     to: Address
@@ -161,6 +174,7 @@ class Ask:
     protocol: Protocol = Protocol.RESP
     timeout_s: float = 1.0
     password: str = field(default="", repr=False)
+    user: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,7 +217,17 @@ class Crown:
     node: NodeId
 
 
-Step = Together | Pause | Milestone | Crown
+@dataclass(frozen=True)
+class Halt:
+    """Recipe step: stop `node` gracefully, keeping its data; the reply says whether nothing of it runs any more.
+
+    Until the recipe ends, nobody else starts or stops that node.
+    """
+
+    node: NodeId
+
+
+Step = Together | Pause | Milestone | Crown | Halt
 
 
 @dataclass(frozen=True)
@@ -231,6 +255,7 @@ class Blueprint:
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
+    `platform` marks a service that others imply: it stops after them.
     """
 
     label: str
@@ -246,6 +271,7 @@ class Blueprint:
     scale: int = 1
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
+    platform: bool = False
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

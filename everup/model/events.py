@@ -18,6 +18,7 @@ CATALOGUE: Mapping[str, str] = {
     "operation.started": "An operation began. fields: operation, because, subject",
     "operation.ended": "An operation ended. fields: operation, done, because, took_ms",
     "failover.voted": "A majority of Sentinels granted an epoch. fields: epoch, votes",
+    "failover.released": "The claim of a dead primary was removed, so that a standby may lead. fields: primary",
     "failover.promoted": "A replica was made primary. fields: primary, offset",
     "failover.published": "The Sentinels were told of the new primary. fields: primary, epoch",
     "failover.pointed": "The endpoint leads to the new primary. fields: primary",

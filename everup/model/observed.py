@@ -53,6 +53,7 @@ class NodeState:
         retry_at_s: do not start it before this moment (monotonic seconds): back-off of a crash loop.
         failure: why the last start failed, in words, or "".
         home: its directory, where the engine has one on this machine.
+        free_bytes: what its disk has left for it, where the engine can tell.
     """
 
     running: bool
@@ -68,6 +69,7 @@ class NodeState:
     retry_at_s: float = 0.0
     failure: str = ""
     home: str | None = None
+    free_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class NodeEvent:
 class Reading:
     """What a probe's answer means: ready or not, the role, and facts that the kind's own rules understand.
 
-    `lags_bytes` is a primary's word on its replicas: by `"host:port"`, how much of its changes each has not confirmed.
+    How far a replica is behind: by its own word in `lag_bytes`, where it knows; or by its primary's, whose `lags_bytes`
+    says by `"host:port"` how much of its changes each has not confirmed.
     """
 
     ready: bool
@@ -91,6 +94,7 @@ class Reading:
     lags_bytes: Mapping[str, int] = field(default_factory=dict)
     because: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    lag_bytes: int | None = None
 
 
 @dataclass(frozen=True)

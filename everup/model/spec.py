@@ -1,11 +1,15 @@
 """The user's words: an environment and its services, as declared in `everup.yaml`."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 LABEL_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
+RESERVED = ("everup-", "everup_")
+"""What no declared label starts with: the labels of implied services do."""
+
 Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
 
 _LONGEST_S = 86_400.0
@@ -60,15 +64,26 @@ class Frozen(BaseModel):
 class Service(Frozen):
     """What every service may say; each kind adds its own keys (see `everup/kinds/`).
 
-    `settled` names the keys that cannot change while the service exists.
+    `settled` names the keys that cannot change while the service exists. A kind that is not `declarable` runs only
+    where others imply it. `stands_on` is all that some declaration of the service may imply.
     """
 
     settled: ClassVar[frozenset[str]] = frozenset({"kind"})
+    declarable: ClassVar[bool] = True
+    stands_on: ClassVar[Mapping[str, "Service"]] = {}
 
     kind: str = Field(description="What runs: one of the kinds that `everup schema` lists.")
     needs: Annotated[tuple[Label, ...], Field(strict=False)] = Field(
         default=(), description="Labels of services that start first and hand over their connection variables."
     )
+
+    def implies(self) -> Mapping[str, "Service"]:
+        """Those of `stands_on` that this declaration needs; several services may imply the same one.
+
+        Their labels start with a `RESERVED` word. Their variables reach `Grant.variables` of the services that may
+        imply them, also after they did, and nobody else.
+        """
+        return {}
 
 
 class Environment(Frozen):

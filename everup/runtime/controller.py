@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from everup.core.health import Patience, judge, service_health, witness
+from everup.core.health import Patience, asked_anew, judge, service_health, witness
 from everup.core.plan import plan, view_of, wind_down
 from everup.model.actions import Action, Hold
 from everup.model.contracts import Engine
@@ -16,7 +16,7 @@ from everup.model.observed import Attempt, Group, Health, NodeEvent, NodeState, 
 from everup.runtime.executor import Executor
 from everup.runtime.journal import Journal
 from everup.runtime.narrator import Narrator
-from everup.runtime.prober import Prober
+from everup.runtime.prober import Prober, differs
 from everup.runtime.store import Store
 
 CALM_S = 1.0
@@ -48,7 +48,12 @@ class Controller:
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
+        before = {node.id: node.probe for one in self.blueprints for node in (*one.retiring, *one.nodes)}
         self.blueprints = blueprints
+        for node_id, status in self._statuses.items():
+            node = self._node(node_id)
+            if node and node_id in before and differs(before[node_id], node.probe):
+                self._statuses[node_id] = asked_anew(status, time.monotonic())
         if self.stopping:  # from here on everything starts for the first time, in order of needs
             self._statuses = {node_id: replace(status, good_s=0.0) for node_id, status in self._statuses.items()}
         self.stopping = False

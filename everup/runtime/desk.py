@@ -108,10 +108,11 @@ class Desk(Inquiry):
     def _scalable(self, environment: str, label: str) -> tuple[Running, Any]:
         running = self._environments.get(environment)
         self._environments.blueprint(running, label)
-        service = running.environment.services[label]
+        service = running.environment.services.get(label)
         if not hasattr(service, "scale") or not hasattr(service, "limit"):
+            kind = f"of kind {service.kind}" if service else "a service of Everup's own"
             raise Refused(
-                f"{label} is of kind {service.kind}, which has no scale",
+                f"{label} is {kind}, which has no scale",
                 "Its size is set by ha: in the spec.",
                 code="refused.kind",
             )

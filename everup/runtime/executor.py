@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.contracts import Engine
-from everup.model.desired import Ask, Blueprint, Crown, Milestone, NodeId, Outcome, Pause, Recipe, Step, Together
+from everup.model.desired import Ask, Blueprint, Crown, Halt, Milestone, NodeId, Outcome, Pause, Recipe, Step, Together
 from everup.model.errors import EngineError, EverupError
 from everup.model.observed import Attempt, View
 from everup.runtime.journal import Journal
@@ -105,8 +105,8 @@ class Executor:
                 "internal.error", _service(action), error=f"{type(error).__name__}: {error} in {action!r}"[:2000]
             )
         finally:
-            for key in _keys(action):
-                del self._running[key]
+            mine = asyncio.current_task()
+            self._running = {key: task for key, task in self._running.items() if task is not mine}
             self._world.wake()
 
     def _cool(self, name: str) -> None:
@@ -182,6 +182,8 @@ class Executor:
                 return await self._ask_all(asks)
             case Pause(seconds=seconds):
                 await asyncio.sleep(seconds)
+            case Halt(node=node_id):
+                return await self._halt(node_id, action)
             case Crown(node=node_id):
                 await self._world.crown(action.service, node_id, action.because)
             case Milestone(name=name, fields=fields):
@@ -189,6 +191,20 @@ class Executor:
                 if os.environ.get(FAILPOINT) == name:
                     os.kill(os.getpid(), signal.SIGKILL)
         return None
+
+    async def _halt(self, node_id: NodeId, action: Operate) -> bool:
+        """Stop a node for a recipe, and have it to ourselves until that ends; False when it is not known to be gone."""
+        current = asyncio.current_task()
+        assert current is not None
+        if self._running.setdefault(node_id, current) is not current:
+            return False  # it is being started or stopped by somebody else
+        try:
+            await self._engine.remove(node_id, keep_data=True)
+        except EngineError as error:
+            self._journal.say("node.failed", action.service, node_id, because=error.message, hint=error.hint)
+            return False
+        self._journal.say("node.stopped", action.service, node_id, because=action.because)
+        return True
 
     async def _ask_all(self, asks: tuple[Ask, ...]) -> tuple[Any, ...]:
         return tuple(await asyncio.gather(*(ask(one, self._homes) for one in asks)))

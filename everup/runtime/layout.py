@@ -23,19 +23,25 @@ class Layout:
     def draw(
         self, environment: Environment, saved: Saved, granted: Mapping[str, Any]
     ) -> tuple[tuple[Blueprint, ...], dict[str, Any]]:
-        """Blueprints in file order, and `granted` completed by what they need.
+        """Blueprints in file order, the implied ones last, and `granted` completed by what they need.
 
         Raises:
             Refused: two services would have a node of the same name.
         """
-        services = environment.services
+        implied = _implied(environment.services)
+        services = {**environment.services, **implied}
         claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
         complete = issue(environment.environment, claims, granted, self._book)
         made: dict[str, Blueprint] = {}
-        for label in order_by_needs(services):
-            given = given_to(services[label].needs, self._offered(services, made))
-            made[label] = self._draw_one(label, services[label], given, complete, saved)
-        blueprints = tuple(_with_programs(made[label], environment.programs) for label in services)
+        former = _former(services, granted)
+        everything = {**services, **former}
+        for label in (*implied, *former, *order_by_needs(environment.services)):
+            needed = (*everything[label].stands_on, *everything[label].needs)
+            given = given_to(needed, self._offered(everything, made))
+            made[label] = self._draw_one(label, everything[label], given, complete, saved)
+        blueprints = tuple(
+            replace(_with_programs(made[label], environment.programs), platform=label in implied) for label in services
+        )
         _refuse_twins(blueprints)
         return blueprints, complete
 
@@ -55,10 +61,12 @@ class Layout:
         return self._kinds[service.kind].blueprint(service, grant)
 
     def variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
-        """Label -> variables: what it is given by those it needs, what it offers, and its own environment."""
-        offered = self._offered(environment.services, {one.label: one for one in blueprints})
+        """Declared label -> variables: what it is given by those it needs, what it offers, its own environment."""
+        declared = {one.label: one for one in blueprints if one.label in environment.services}
+        offered = self._offered(environment.services, declared)
         return {
-            one.label: {**given_to(one.needs, offered), **offered[one.label], **one.environment} for one in blueprints
+            label: {**given_to(one.needs, offered), **offered[label], **one.environment}
+            for label, one in declared.items()
         }
 
     def _offered(self, services: Mapping[str, Service], made: Mapping[str, Blueprint]) -> dict[str, dict[str, str]]:
@@ -71,13 +79,29 @@ class Layout:
         return offered
 
 
+def _implied(services: Mapping[str, Service]) -> dict[str, Service]:
+    """What services stand on and nobody declares, those that stand on nothing first."""
+    found: dict[str, Service] = {}
+    for service in services.values():
+        for label, other in service.implies().items():
+            found = {**_implied({label: other}), **found, label: other}
+    return found
+
+
+def _former(services: Mapping[str, Service], granted: Mapping[str, Any]) -> dict[str, Service]:
+    """What services stood on and do no longer: not laid out, but still known to those that take their leave of it."""
+    possible = {label: other for service in services.values() for label, other in service.stands_on.items()}
+    known = {key.partition("/")[0] for key in granted}
+    return {label: other for label, other in possible.items() if label in known and label not in services}
+
+
 def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Blueprint:
-    """Let a node's digest know which program the spec sets for it, so that another one replaces it."""
-    nodes = tuple(
-        replace(node, env={**node.env, "EVERUP_PROGRAM": programs[node.program]}) if node.program in programs else node
-        for node in blueprint.nodes
-    )
-    return replace(blueprint, nodes=nodes)
+    """Let a node's digest know which programs the spec sets for it, so that another one replaces it."""
+    nodes = []
+    for node in blueprint.nodes:
+        chosen = [programs[name] for name in (node.program, *node.uses) if name in programs]
+        nodes.append(replace(node, env={**node.env, "EVERUP_PROGRAM": ":".join(chosen)}) if chosen else node)
+    return replace(blueprint, nodes=tuple(nodes))
 
 
 def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, int]]) -> Environment:

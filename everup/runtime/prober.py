@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, Silence, Tcp
+from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, ReplyError, Silence
 from everup.model.observed import Health, Reading
-from everup.runtime.talk import Homes, Reply, RespLink, ask, open_resp
+from everup.runtime.talk import KEPT, Homes, Link, Reply, ask, open_link
 
 Hear = Callable[[NodeId, Reading | None, float], Health]
 """Told (node, reading or None, monotonic second of asking); says how the node is judged now."""
@@ -39,7 +39,7 @@ class Prober:
         for node_id in list(self._tasks):
             wanted = nodes.get(node_id)
             probe, pid, task = self._tasks[node_id]
-            if wanted is None or wanted[1] != pid or _differs(wanted[0].probe, probe):
+            if wanted is None or wanted[1] != pid or differs(wanted[0].probe, probe):
                 task.cancel()
                 del self._tasks[node_id]
         for node_id, (node, pid) in nodes.items():
@@ -58,7 +58,7 @@ class Prober:
         self.watch({})
 
     async def _keep_asking(self, node: Node) -> None:
-        link: RespLink | None = None
+        link: Link | None = None
         eager_s, count = EAGER_S, 0
         nudge = self._nudges[node.id]
         try:
@@ -87,25 +87,28 @@ class Prober:
             if link:
                 link.close()
 
-    async def _ask(self, node: Node, link: RespLink | None) -> tuple[RespLink | None, Reply]:
+    async def _ask(self, node: Node, link: Link | None) -> tuple[Link | None, Reply]:
         probe = node.probe
         if probe.protocol == Protocol.NONE or probe.to is None:
             return None, ()
-        if probe.protocol == Protocol.RESP and isinstance(probe.to, Tcp) and (link is None or not link.alive):
+        question = Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password, probe.user)
+        if probe.protocol in KEPT and (link is None or not link.alive):
             try:
                 async with asyncio.timeout(probe.timeout_s):
-                    link = await open_resp(probe.to, probe.password)
-            except (OSError, TimeoutError) as error:
+                    link = await open_link(question)
+            except ReplyError as error:  # refused in so many words: an answer, not silence
+                return None, (error,)
+            except (OSError, TimeoutError, ValueError, EOFError) as error:
                 return None, Silence(str(error) or "no answer")
-        question = Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password)
         return link, await ask(question, self._homes, link)
 
 
-def _differs(one: Probe, other: Probe) -> bool:
-    """Readers may be closures, new in every blueprint: they do not count."""
-    return (one.protocol, one.to, one.commands, one.password) != (
+def differs(one: Probe, other: Probe) -> bool:
+    """They ask different questions. Readers may be closures, new in every blueprint: they do not count."""
+    return (one.protocol, one.to, one.commands, one.user, one.password) != (
         other.protocol,
         other.to,
         other.commands,
+        other.user,
         other.password,
     )

@@ -1,4 +1,4 @@
-"""Talking to nodes: RESP on kept or fresh connections, HAProxy's runtime socket, HTTP and plain connects.
+"""Talking to nodes: RESP and SQL on kept or fresh connections, HAProxy's runtime socket, HTTP and plain connects.
 
 Raw protocols, because a probe must be cheap (apps.md section 4: 42 us kept alive, against 2,600 us for an HTTP client).
 """
@@ -13,6 +13,7 @@ from typing import Any, cast
 import hiredis
 
 from everup.model.desired import Address, Ask, Command, Protocol, ReplyError, Silence, Socket, Tcp
+from everup.runtime.sql import SqlLink
 
 Homes = Callable[[str], str | None]
 """Where a node's home directory is, by node id."""
@@ -20,6 +21,9 @@ Homes = Callable[[str], str | None]
 Reply = tuple[Any, ...] | Silence
 
 MAX_ANSWER_BYTES = 1 << 20
+
+KEPT = (Protocol.RESP, Protocol.SQL)
+"""Protocols whose connections may be kept and asked again."""
 
 
 class RespLink(asyncio.Protocol):
@@ -97,29 +101,34 @@ class RespLink(asyncio.Protocol):
             self._done.set_exception(ConnectionError(str(exc) if exc else "the connection was closed"))
 
 
-async def ask(question: Ask, homes: Homes, link: RespLink | None = None) -> Reply:
-    """Put `question` to its address; `link` is a kept RESP connection to use, if it is still alive.
+Link = RespLink | SqlLink
+
+
+async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
+    """Put `question` to its address; `link` is a kept connection to use, if it is still alive.
 
     Returns the replies, or `Silence` when it was refused, cut off, or took longer than `question.timeout_s`.
     """
     try:
         async with asyncio.timeout(question.timeout_s):
             return await _put(question, homes, link)
+    except ReplyError as error:
+        return (error,)
     except TimeoutError:
         return Silence(f"no answer within {question.timeout_s:g} s")
     except (OSError, ValueError, EOFError, asyncio.IncompleteReadError) as error:
         return Silence(str(error) or type(error).__name__)
 
 
-async def _put(question: Ask, homes: Homes, link: RespLink | None) -> tuple[Any, ...]:
-    if question.protocol == Protocol.RESP:
-        return await _put_resp(question, link)
+async def _put(question: Ask, homes: Homes, link: Link | None) -> tuple[Any, ...]:
+    if question.protocol in KEPT:
+        return await _put_kept(question, link)
     if question.protocol == Protocol.HAPROXY:
         return tuple([await _put_haproxy(question.to, " ".join(command), homes) for command in question.commands])
     if not isinstance(question.to, Tcp):
         raise ValueError(f"{question.protocol} needs a TCP address")
     if question.protocol == Protocol.HTTP:
-        return (await _get(question.to, question.commands[0][0]),)
+        return tuple([await _exchange(question.to, command) for command in question.commands])
     await _knock(question.to, question.commands)
     return ()
 
@@ -136,27 +145,31 @@ async def _knock(to: Tcp, commands: tuple[Command, ...]) -> None:
         writer.close()
 
 
-async def _put_resp(question: Ask, link: RespLink | None) -> tuple[Any, ...]:
-    if not isinstance(question.to, Tcp):
-        raise ValueError("RESP needs a TCP address")
+async def _put_kept(question: Ask, link: Link | None) -> tuple[Any, ...]:
     if link is not None and link.alive:
         return await link.ask(question.commands)
-    fresh = await open_resp(question.to, question.password)
+    fresh = await open_link(question)
     try:
         return await fresh.ask(question.commands)
     finally:
         fresh.close()
 
 
-async def open_resp(to: Tcp, password: str) -> RespLink:
-    """Connect, and authenticate when there is a password; a server that wants none is taken as it is.
+async def open_link(question: Ask) -> Link:
+    """Connect for questions like this one, and log in; a Redis that wants no password is taken as it is.
 
     Raises:
         OSError: nobody listens there.
+        ReplyError: a PostgreSQL refused.
+        ValueError: it is not what it should be.
     """
-    link = await RespLink.open(to)
-    if password:
-        await link.ask((("AUTH", password),))
+    if not isinstance(question.to, Tcp):
+        raise ValueError(f"{question.protocol} needs a TCP address")
+    if question.protocol == Protocol.SQL:
+        return await SqlLink.open(question.to, question.user, question.password)
+    link = await RespLink.open(question.to)
+    if question.password:
+        await link.ask((("AUTH", question.password),))
     return link
 
 
@@ -195,17 +208,36 @@ async def _open_unix(home: Path, name: str) -> tuple[asyncio.StreamReader, async
         os.close(folder)
 
 
-async def _get(to: Tcp, path: str) -> tuple[int, str]:
-    """GET `path` on a connection of its own; (status, the first 64 KiB of the answer after the status line)."""
+async def _exchange(to: Tcp, command: Command) -> tuple[int, str]:
+    """One HTTP request on a connection of its own; see `Ask` for the words of `command` and what comes back."""
+    if len(command) == 1:
+        wants = f"GET {command[0]} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: everup\r\nConnection: close\r\n\r\n"
+        return await _request(to, wants.encode(), 1 << 16)
+    method, path, body, *authorization = command
+    lines = [
+        f"{method} {path} HTTP/1.0",  # 1.0, so that the answer comes in one piece and ends with the connection
+        f"Host: {to}",
+        "User-Agent: everup",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body.encode())}",
+        *(f"Authorization: {word}" for word in authorization),
+    ]
+    text = "\r\n".join(lines) + "\r\n\r\n" + body
+    status, answer = await _request(to, text.encode(), MAX_ANSWER_BYTES)
+    return status, answer.partition("\r\n\r\n")[2]
+
+
+async def _request(to: Tcp, request: bytes, limit_bytes: int) -> tuple[int, str]:
+    """Send `request`; (status, the start of the answer after the status line)."""
     reader, writer = await asyncio.open_connection(to.host, to.port)
     try:
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: everup\r\nConnection: close\r\n\r\n".encode())
+        writer.write(request)
         line = (await reader.readline()).decode("latin-1").split(" ", 2)
         if len(line) < 2 or not line[0].startswith("HTTP/") or not line[1].isdigit():
             raise ValueError("not an HTTP answer")
         body = b""
         with suppress(ConnectionError):
-            body = await _read_all(reader, 1 << 16)
+            body = await _read_all(reader, limit_bytes)
         return int(line[1]), body.decode("utf-8", "replace")
     finally:
         writer.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 from everup.model.contracts import Kind
 from everup.model.errors import Flaw, SpecError
-from everup.model.spec import LABEL_PATTERN, Environment, Service
+from everup.model.spec import LABEL_PATTERN, RESERVED, Environment, Service
 from everup.specfile.fields import read_fields
 from everup.specfile.rehearsal import layout_flaws
 from everup.specfile.relations import Declared, relation_flaws
@@ -31,6 +31,7 @@ def parse(text: str, file: str, kinds: Mapping[str, Kind]) -> Environment:
     Raises:
         SpecError: the file is wrong; carries every flaw, ordered by line and column.
     """
+    kinds = {name: kind for name, kind in kinds.items() if kind.service.declarable}
     tree = read_tree(text)
     flaws = list(tree.flaws)
     if not isinstance(tree.value, dict):
@@ -104,6 +105,9 @@ def _services(tree: Tree, kinds: Mapping[str, Kind], flaws: list[Flaw]) -> dict[
         service = read_fields(kind.service, _tame(value), path, tree, f"kind {kind.name}")
         if not re.fullmatch(LABEL_PATTERN, label):
             flaws.append(_bad_label(tree, path, label, key=True))
+        elif label.startswith(RESERVED):
+            message = f"{path_text(path)} is a label of Everup's own: such labels start with {RESERVED[0]}"
+            flaws.append(tree.flaw(tree.key_spot(path), message, "Choose another label."))
         else:
             known[label] = kind
         if isinstance(service, list):

@@ -24,6 +24,7 @@ def schema(kinds: Mapping[str, Kind]) -> dict[str, Any]:
 
     What only the relations between services decide (labels in `needs`, cycles, clashes) is left to `parse`.
     """
+    kinds = {name: kind for name, kind in kinds.items() if kind.service.declarable}
     models = [(kind.service, "validation") for kind in kinds.values()]
     names, made = models_json_schema(
         [(Environment, "validation"), *models],  # type: ignore[list-item]

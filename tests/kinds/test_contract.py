@@ -15,6 +15,8 @@ from everup.model.spec import Service
 from tests.kinds.shapes import KINDS, blueprint, grant, service
 
 GROWTHS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
+    "etcd": [({}, {})],
+    "postgres": [({}, {"rto": "2s"})],
     "app": [({"scale": 1}, {"scale": 3}), ({}, {"limit": 9, "scale": 9})],
     "worker": [({"scale": 1}, {"scale": 3}), ({}, {"limit": 9, "scale": 9})],
     "redis": [({}, {"ha": True}), ({"ha": True}, {"ha": {"replicas": 4, "sentinels": 5}})],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everup.model.desired import Ask, Protocol, ReplyError, Silence, Socket, Tcp
-from everup.runtime.talk import RespLink, ask, open_resp
+from everup.runtime.talk import RespLink, ask, open_link
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PING = ("PING",)
@@ -127,7 +127,7 @@ async def test_a_kept_link_is_used_again():
             await writer.drain()
 
     async with server(conversation) as to:
-        link = await open_resp(to, "")
+        link = await open_link(Ask(to, ()))
         for _ in range(3):
             assert await ask(Ask(to, (PING,)), lambda node: None, link) == ("PONG",)
         link.close()
@@ -142,7 +142,7 @@ async def test_a_link_that_did_not_answer_in_time_is_closed_and_never_mistaken()
         await writer.drain()
 
     async with server(late) as to:
-        link = await open_resp(to, "")
+        link = await open_link(Ask(to, ()))
         assert isinstance(await ask(Ask(to, (PING,), timeout_s=0.02), lambda node: None, link), Silence)
         await asyncio.sleep(0.15)
         assert not link.alive
@@ -194,6 +194,28 @@ async def test_http_asks_for_the_path():
         assert (await get(to))[0][0] == 200
         assert heard.startswith(f"GET /healthz HTTP/1.1\r\nHost: {to}\r\n".encode())
     assert heard.endswith(b"\r\n\r\n")
+
+
+async def test_http_sends_a_method_with_its_body_and_gives_the_body_of_the_answer():
+    heard = bytearray()
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.readuntil(b"}"))
+        writer.write(b'HTTP/1.0 201 Made\r\nA: b\r\n\r\n{"is": "\xc3\xa9"}')
+
+    async with server(conversation) as to:
+        answer = await put(to, ("PATCH", "/config", '{"é": 1}', "Basic abc"), protocol=Protocol.HTTP)
+    assert answer == ((201, '{"is": "é"}'),)
+    head, _, body = heard.decode().partition("\r\n\r\n")
+    assert body == '{"é": 1}'
+    assert head.startswith("PATCH /config HTTP/1.0\r\n")
+    assert "Content-Length: 9\r\n" in head and head.endswith("Authorization: Basic abc")
+
+
+async def test_http_answers_every_command():
+    async with server(says(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}")) as to:
+        answer = await put(to, ("POST", "/a", "{}"), ("/b",), protocol=Protocol.HTTP)
+    assert answer == ((200, "{}"), (200, "A: b\r\n\r\n{}"))
 
 
 @pytest.mark.parametrize("answer", [b"", b"+PONG\r\n", b"HTTP/1.1\r\n", b"HTTP/1.1 soon\r\n", b"x" * 100_000])

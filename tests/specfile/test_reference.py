@@ -14,6 +14,7 @@ from everup.specfile.parse import parse
 from everup.specfile.schema import schema
 
 TEXT = (resources.files("everup.specfile") / "reference.yaml").read_text(encoding="utf-8")
+DECLARABLE = {name: kind for name, kind in load_kinds().items() if kind.service.declarable}
 
 
 def keys_of(model: type[BaseModel]) -> set[tuple[str, ...]]:
@@ -29,7 +30,7 @@ def used_keys(value: dict[str, object]) -> set[tuple[str, ...]]:
 
 def test_it_parses_with_every_kind():
     environment = parse(TEXT, "reference.yaml", load_kinds())
-    assert {service.kind for service in environment.services.values()} == set(load_kinds())
+    assert {service.kind for service in environment.services.values()} == set(DECLARABLE)
 
 
 def test_it_is_right_by_the_schema():
@@ -39,7 +40,7 @@ def test_it_is_right_by_the_schema():
 def test_every_key_of_the_file_and_of_every_kind_appears_in_it():
     file = YAML(typ="safe").load(TEXT)
     assert set(file) == set(Environment.model_fields)
-    for name, kind in load_kinds().items():
+    for name, kind in DECLARABLE.items():
         used = set().union(*(used_keys(service) for service in file["services"].values() if service["kind"] == name))
         assert keys_of(kind.service) - used == set(), name
 

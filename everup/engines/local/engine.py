@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import hashlib
 import shutil
+import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from everup.engines.local import fencing, kernel
+from everup.engines.local import fencing, kernel, privilege
 from everup.engines.local.logs import KEEP, LIMIT_BYTES
 from everup.engines.local.node import Clock, LocalNode, Surroundings
 from everup.engines.local.programs import Programs
@@ -187,7 +188,8 @@ class LocalEngine:
         """Take over every node of the home; whatever bears this environment's marker and is no node's is killed."""
         try:
             self._around.nodes.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._home.chmod(0o700)
+            if stat.S_IMODE(self._home.stat().st_mode) != privilege.OPENED:
+                self._home.chmod(0o700)
             for place in sorted(self._around.nodes.iterdir()):
                 local = self._node(place.name)
                 await local.adopt()
@@ -197,7 +199,7 @@ class LocalEngine:
         for marker in set(strays.values()):
             state = self._node(marker.partition("/")[2]).state()
             if not state.running:
-                await asyncio.to_thread(fencing.sweep, marker)
+                await asyncio.to_thread(fencing.sweep, kernel.Trail(marker))
         sweeping = asyncio.create_task(asyncio.to_thread(shutil.rmtree, self._around.trash, ignore_errors=True))
         self._tasks.add(sweeping)
         sweeping.add_done_callback(self._tasks.discard)

@@ -11,11 +11,11 @@ PATIENCE_S = 10.0
 """How long the kernel may take to end what was killed; only a process stuck inside the kernel needs longer."""
 
 
-def sweep(marker: str, pid: int | None = None, start: str = "") -> None:
+def sweep(trail: kernel.Trail, pid: int | None = None, start: str = "") -> None:
     """Kill everything of a node, stopped processes too, and return once all of it is gone. Blocks.
 
     Args:
-        marker: `<home hash>/<node id>`.
+        trail: what its processes are known by.
         pid: its main process, if it had one; everything in that process's session is killed.
         start: the start time of `pid`.
 
@@ -23,11 +23,11 @@ def sweep(marker: str, pid: int | None = None, start: str = "") -> None:
         EngineError: something cannot be ended, by the kernel or for want of permission.
     """
     end_s = time.monotonic() + PATIENCE_S
-    while found := kernel.relatives(marker, pid, start):
+    while found := kernel.relatives(trail, pid, start):
         if time.monotonic() > end_s:
             pids = ", ".join(str(seen.pid) for seen in found)
             raise EngineError(
-                f"{marker.rpartition('/')[2]}: processes that were killed live on: {pids}",
+                f"{trail.marker.rpartition('/')[2]}: processes that were killed live on: {pids}",
                 "They are stuck in the kernel or belong to another user; look at them with ps.",
                 code="engine.not_fenced",
             )
@@ -37,9 +37,9 @@ def sweep(marker: str, pid: int | None = None, start: str = "") -> None:
             process.close()
 
 
-def freeze(marker: str, pid: int, start: str) -> None:
+def freeze(trail: kernel.Trail, pid: int, start: str) -> None:
     """Stop everything of a node where it stands (SIGSTOP); it stays alive and silent."""
-    for process in _signal(kernel.relatives(marker, pid, start), signal.SIGSTOP):
+    for process in _signal(kernel.relatives(trail, pid, start), signal.SIGSTOP):
         process.close()
 
 

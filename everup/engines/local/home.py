@@ -1,8 +1,9 @@
 """A node's home directory: its files, its seeds, its data, and the generation that data belongs to."""
 
 import itertools
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from everup.engines.local.statefile import replace_text
@@ -22,12 +23,8 @@ class Home:
         """Create it where it is missing."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def fill(self, text: str) -> str:
-        """Put the home's path where `text` says `{home}`."""
-        return text.replace("{home}", str(self.path))
-
-    def furnish(self, node: Node) -> None:
-        """Write the files of `node`, and those of its seeds that are absent.
+    def furnish(self, node: Node, fill: Callable[[str], str]) -> None:
+        """Write the files of `node`, and those of its seeds that are absent; `fill` completes their texts.
 
         Raises:
             NodeFailed: a name leads out of the home.
@@ -35,11 +32,11 @@ class Home:
         """
         self.make()
         for name, text in node.files.items():
-            replace_text(self._place(node, name), self.fill(text))
+            replace_text(self._place(node, name), fill(text))
         for name, text in node.seeds.items():
             place = self._place(node, name)
             if not place.exists():
-                replace_text(place, self.fill(text))
+                replace_text(place, fill(text))
 
     def has(self, keeps: Iterable[str]) -> bool:
         """Every glob of `keeps` matches something here."""
@@ -54,9 +51,20 @@ class Home:
             return None
         return marked if self.has(keeps) else None
 
+    def free_bytes(self) -> int | None:
+        """What its file system has left for an ordinary user; None while it does not exist."""
+        try:
+            found = os.statvfs(self.path)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
+
     def mark(self, generation: int, keeps: Iterable[str]) -> None:
         """Note the generation, durably, among the data itself: a copy of the data that comes back brings its own."""
-        replace_text(self._beside(tuple(keeps)) / _GENERATION, f"{generation}\n")
+        folder = self._beside(tuple(keeps))
+        replace_text(folder / _GENERATION, f"{generation}\n")
+        if os.geteuid() == 0:  # whoever copies the data must be able to read it
+            os.chown(folder / _GENERATION, folder.stat().st_uid, folder.stat().st_gid)
 
     def _beside(self, keeps: tuple[str, ...]) -> Path:
         """The directory of what it keeps."""

@@ -20,6 +20,17 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
+class Trail:
+    """What the processes of a node are known by: the marker they inherit, and the home (absolute) they work in.
+
+    The home finds those that have wiped their environment, as the backends of PostgreSQL do to make room for a title.
+    """
+
+    marker: str
+    home: str = ""
+
+
+@dataclass(frozen=True)
 class Seen:
     """A living process. `start` never changes while it lives; with `pid` it is an identity within one boot."""
 
@@ -64,15 +75,15 @@ def everyone() -> Iterator[Seen]:
                 yield seen
 
 
-def relatives(marker: str, pid: int | None = None, start: str = "") -> list[Seen]:
-    """Everything of a node that lives: its main process (`pid`, `start`), its session, and what bears its marker.
+def relatives(trail: Trail, pid: int | None = None, start: str = "") -> list[Seen]:
+    """Everything of a node that lives: its main process (`pid`, `start`), its session, and what left its trail.
 
-    The marker also finds children that made a session of their own. The caller itself is never among them.
+    The trail also finds children that made a session of their own. The caller itself is never among them.
     """
     leader = look(pid) if pid else None
     session = pid if pid and (leader is None or leader.start == start) else None  # else the number was given anew
-    mine = f"{MARKER}={marker}".encode()
-    found = [seen for seen in everyone() if seen.session == session or _bears(seen, mine, start)]
+    mine, home = f"{MARKER}={trail.marker}".encode(), os.path.realpath(trail.home) if trail.home else ""
+    found = [seen for seen in everyone() if seen.session == session or _belongs(seen, mine, home, start)]
     return [seen for seen in found if seen.pid != os.getpid()]
 
 
@@ -91,10 +102,20 @@ def command_line(pid: int) -> bytes:
     return _read(f"/proc/{pid}/cmdline") if _LINUX else b""
 
 
-def _bears(seen: Seen, mine: bytes, since: str) -> bool:
+def _belongs(seen: Seen, mine: bytes, home: str, since: str) -> bool:
     if not _LINUX or (since and int(seen.start) < int(since)):  # older than the node itself: cannot descend from it
         return False
-    return mine in _read(f"/proc/{seen.pid}/environ").split(b"\0")
+    environ = _read(f"/proc/{seen.pid}/environ")
+    if environ.strip(b"\0"):  # whoever has an environment says there whose it is; a person's shell is nobody's
+        return mine in environ.split(b"\0")
+    return bool(home) and _works_in(seen.pid, home)
+
+
+def _works_in(pid: int, home: str) -> bool:
+    try:
+        return f"{os.readlink(f'/proc/{pid}/cwd')}/".startswith(f"{home}/")  # noqa: PTH115 (for speed)
+    except OSError:
+        return False
 
 
 def _read(path: str) -> bytes:

@@ -2,10 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from everup.engines.local import kernel
+from everup.engines.local import kernel, privilege
 from everup.engines.local.gate import Launch
 from everup.engines.local.home import Home
 from everup.engines.local.listeners import in_use, owner
@@ -17,18 +17,56 @@ _PASSED_ON = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def prepare(node: Node, home: Home, marker: str, programs: Programs, extra_args: tuple[str, ...]) -> Launch:
+Fill = Callable[[str], str]
+"""Completes a text of a node: puts paths where it says `{home}` and `{bin:NAME}`."""
+
+
+def filler(node: Node, home: Home, programs: Programs) -> Fill:
+    """How the texts of `node` are completed. Blocks as `prepare` does.
+
+    Raises:
+        NodeFailed: a program that it uses is missing.
+    """
+    paths = {"{home}": str(home.path)}
+    for name in node.uses:
+        try:
+            paths[f"{{bin:{name}}}"] = str(programs.find(name).path.parent)
+        except EngineError as error:
+            raise _missing(node, name, error.message, error.hint) from error
+
+    def fill(text: str) -> str:
+        for word, path in paths.items():
+            text = text.replace(word, path)
+        return text
+
+    return fill
+
+
+def prepare(node: Node, home: Home, programs: Programs, marker: str, extra_args: tuple[str, ...]) -> Launch:
     """Everything needed to start `node`. Blocks for some milliseconds when a program is looked at for the first time.
 
     Raises:
-        NodeFailed: its program is missing or its directory is.
+        NodeFailed: its program is missing or its directory is, or it may not run as root and nobody else can be found.
     """
-    env = _environment(node, home, marker)
-    cwd = home.fill(node.cwd) if node.cwd else str(home.path)
+    fill = filler(node, home, programs)
+    env = _environment(node, fill, marker)
+    cwd = fill(node.cwd) if node.cwd else str(home.path)
     if not Path(cwd).is_dir():
         raise NodeFailed(f"{node.id}: its directory {cwd} does not exist", "Correct `cwd` in the spec.", node=node.id)
-    words = [_find(node, programs, env["PATH"], cwd), *map(home.fill, (*node.args, *extra_args))]
+    words = [_find(node, programs, env["PATH"], cwd), *map(fill, (*node.args, *extra_args))]
+    if node.unprivileged:
+        words = [*_step_down(node, home), *words]
     return Launch(words=words, env=env, cwd=cwd, log=home.path / "out.log")
+
+
+def _step_down(node: Node, home: Home) -> tuple[str, ...]:
+    """The words by which an engine that is root becomes somebody else; the home is given to that user."""
+    try:
+        footing = privilege.footing()
+        footing.own(home.path, (*node.files, *node.seeds))
+    except EngineError as error:
+        raise NodeFailed(f"{node.id}: {error.message}", error.hint, code=error.code, node=node.id) from error
+    return footing.words
 
 
 def check_ports(node: Node) -> None:
@@ -62,10 +100,10 @@ def _address_in_use(node: Node, name: str, address: Tcp) -> NodeFailed:
     )
 
 
-def _environment(node: Node, home: Home, marker: str) -> dict[str, str]:
+def _environment(node: Node, fill: Fill, marker: str) -> dict[str, str]:
     base = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     own: Mapping[str, str] = {**node.ambient, **node.env}
-    filled = {name: home.fill(text) for name, text in own.items()}
+    filled = {name: fill(text) for name, text in own.items()}
     return {"PATH": _PATH, **base, **filled, kernel.MARKER: marker}
 
 
@@ -76,7 +114,7 @@ def _find(node: Node, programs: Programs, path: str, cwd: str) -> str:
         place = Path(cwd, name)
         if place.is_file() and os.access(place, os.X_OK):
             return str(place)
-        raise _missing(node, f"{place} {'cannot be executed' if place.exists() else 'does not exist'}")
+        raise _missing(node, name, f"{place} {'cannot be executed' if place.exists() else 'does not exist'}")
     on_path = shutil.which(name, path=path)
     if node.part == Part.INSTANCE and on_path:
         return on_path
@@ -84,17 +122,17 @@ def _find(node: Node, programs: Programs, path: str, cwd: str) -> str:
         try:
             return str(programs.find(name).path)
         except EngineError as error:
-            raise _missing(node, error.message, error.hint) from error
+            raise _missing(node, name, error.message, error.hint) from error
     if on_path:
         return on_path
-    raise _missing(node, f"{name} is not in its PATH ({path})")
+    raise _missing(node, name, f"{name} is not in its PATH ({path})")
 
 
-def _missing(node: Node, because: str, hint: str = "") -> NodeFailed:
+def _missing(node: Node, name: str, because: str, hint: str = "") -> NodeFailed:
     return NodeFailed(
-        f"{node.id}: its program {node.program} cannot be started: {because}",
+        f"{node.id}: its program {name} cannot be started: {because}",
         hint or "Install it, or correct the spec; everup doctor says what Everup finds on this machine.",
         code="engine.program_missing",
         node=node.id,
-        program=node.program,
+        program=name,
     )

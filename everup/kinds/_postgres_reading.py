@@ -1,0 +1,54 @@
+"""What a PostgreSQL server says of itself, by SQL."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from everup.model.desired import ReplyError
+from everup.model.observed import Reading, Role
+
+SERVER_QUESTION = (
+    (
+        "SELECT pg_is_in_recovery(),"
+        " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::bigint,"
+        " (SELECT timeline_id FROM pg_control_checkpoint()), current_setting('server_version')",
+    ),
+)
+"""The question whose answer `read_server` understands: one row."""
+
+UNREADY = {
+    "57P03": "it is starting up, and replays what it had not written to its tables yet",
+    "57P01": "it is shutting down",
+    "53300": "every connection it allows is taken",
+}
+"""Refusals by SQLSTATE, in words: 57P03 cannot_connect_now, 57P01 admin_shutdown, 53300 too_many_connections."""
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """A server's own view: its role, how much WAL it has written or replayed (bytes), its timeline and version."""
+
+    role: Role
+    wal_bytes: int
+    timeline: int
+    version: str
+
+
+def read_server(replies: tuple[Any, ...]) -> Reading:
+    """Turn the answer to `SERVER_QUESTION` into a role and `facts["postgres"]`; a standby is ready, too."""
+    answer = replies[0] if isinstance(replies, tuple) and replies else None
+    if isinstance(answer, ReplyError):
+        code, _, message = str(answer).partition(": ")
+        return Reading(ready=False, because=UNREADY.get(code, f"it refuses: {message or code}"))
+    facts = _facts(answer)
+    if facts is None:
+        return Reading(ready=False, because="its answer makes no sense")
+    return Reading(ready=True, role=facts.role, facts={"postgres": facts})
+
+
+def _facts(rows: Any) -> ServerFacts | None:
+    try:
+        ((in_recovery, wal_bytes, timeline, version),) = rows
+        role = {"t": Role.REPLICA, "f": Role.PRIMARY}[in_recovery]
+        return ServerFacts(role, int(wal_bytes or 0), int(timeline), str(version))
+    except (TypeError, ValueError, KeyError):
+        return None

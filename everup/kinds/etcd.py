@@ -1,0 +1,306 @@
+"""etcd: three members that remember who leads, for the groups of an environment that cannot vote by themselves.
+
+Nobody declares it: services imply it (`Service.implies`), and those of one environment share it. It holds only what
+they can write again: a member that lost its data, or cannot read it any more, is replaced; a group that lost its
+majority for good is founded anew.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from everup.model.actions import Action, Hold, Operate, StartNode, StopNode
+from everup.model.contracts import Claim, Grant
+from everup.model.desired import (
+    Ask,
+    Blueprint,
+    Command,
+    Node,
+    NodeId,
+    Outcome,
+    Part,
+    Probe,
+    Protocol,
+    Silence,
+    Step,
+    Stop,
+    Tcp,
+    Together,
+)
+from everup.model.observed import Health, Reading, View
+from everup.model.spec import Service
+
+LABEL = "everup-etcd"
+MEMBERS = 3
+CLIENT_PORT, PEER_PORT = 2379, 2380
+USER = "root"
+
+LOST_S = 5.0
+"""How long members must have been without a majority, with their data gone, before the rest is given up."""
+
+HOPELESS_S = 1.0
+"""A member whose next start is further away than this cannot read its data: it ended at least six times in a row."""
+
+Run = Generator[Step, Any, Outcome]
+
+
+class EtcdService(Service):
+    """What a service says that implies etcd."""
+
+    declarable: ClassVar[bool] = False
+
+    kind: Literal["etcd"] = "etcd"
+
+
+@dataclass(frozen=True)
+class EtcdFacts:
+    """One member's view. `members` maps peer URL to (id, name); a member that never started has no name.
+
+    `locked`: it asks for a password. `led`: it knows a leader, so a majority is there.
+    """
+
+    led: bool
+    locked: bool
+    members: Mapping[str, tuple[str, str]]
+
+
+QUESTION: tuple[Command, ...] = (
+    ("POST", "/v3/maintenance/status", "{}"),
+    ("POST", "/v3/cluster/member/list", "{}"),
+    ("POST", "/v3/kv/range", json.dumps({"key": base64.b64encode(b"everup").decode(), "serializable": True})),
+)
+"""All answered from what the member itself knows: without a majority they are not delayed."""
+
+
+def body_of(reply: Any) -> tuple[int, dict[str, Any]]:
+    """Status and JSON object of one HTTP answer; (0, {}) where there is none."""
+    if not isinstance(reply, tuple) or len(reply) != 2 or not isinstance(reply[0], int):
+        return 0, {}
+    try:
+        said = json.loads(reply[1])
+    except (TypeError, ValueError):
+        return 0, {}
+    return (reply[0], said) if isinstance(said, dict) else (0, {})
+
+
+def read_member(replies: tuple[Any, ...]) -> Reading:
+    """Turn the answers to `QUESTION` into `facts["etcd"]`; a member is ready while it knows a leader, without alarm."""
+    answers = [body_of(reply) for reply in replies] if isinstance(replies, tuple) else []
+    if len(answers) != len(QUESTION) or answers[0][0] != 200:
+        return Reading(ready=False, because="not an etcd answer")
+    (_, status), (_, listed), (code, ranged) = answers
+    led = str(status.get("leader", "0")) != "0"
+    members: dict[str, tuple[str, str]] = {}
+    entries = listed.get("members")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("peerURLs"), list):
+            members |= {str(url): (str(entry.get("ID", "")), str(entry.get("name", ""))) for url in entry["peerURLs"]}
+    errors = [str(error) for error in status.get("errors") or ()] if isinstance(status.get("errors"), list) else []
+    locked = code != 200 and "user name is empty" in str(ranged.get("error", ""))
+    because = "; ".join(errors) or ("" if led else "no leader")
+    return Reading(ready=led and not errors, because=because, facts={"etcd": EtcdFacts(led, locked, members)})
+
+
+def facts_of(view: View, node: Node) -> EtcdFacts | None:
+    """What a running member said last."""
+    status = view.status(node.id)
+    found = status.reading.facts.get("etcd") if status.reading and status.state.running else None
+    return found if isinstance(found, EtcdFacts) else None
+
+
+def peer_url(node: Node) -> str:
+    """Where the other members reach it."""
+    return f"http://{node.ports['peer']}"
+
+
+def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """Members that do not run start with their data; without it, as founders, or as newcomers once admitted."""
+    members = blueprint.of(Part.VOTER)
+    lead = next((node for node in members if view.status(node.id).ready), None)
+    kept = [node for node in members if view.status(node.id).state.has_data]
+    away = [node for node in members if not view.status(node.id).state.running]
+    founding = [node for node in members if node not in kept and node not in away]
+    for node in away:
+        state = view.status(node.id).state
+        wait_s = state.retry_at_s - view.now_s
+        if view.status(node.id).health == Health.UNKNOWN and state.digest:
+            yield Hold(blueprint.label, "it was not looked at yet", node.id)
+        elif node in kept and lead and state.failure and wait_s > HOPELESS_S:
+            because = f"it cannot start with the data it has ({state.failure}); the others have all of it"
+            yield StopNode(node.id, blueprint.label, because, keep_data=False)
+        elif wait_s > 0:
+            yield Hold(blueprint.label, f"{state.failure or 'it ended again'}; next start in {wait_s:.1f} s", node.id)
+        elif node in kept:
+            yield StartNode(node, "it does not run, and has its data")
+        elif lead:
+            yield _newcomer(blueprint, view, lead, node)
+        elif not kept:
+            yield StartNode(node, "the group is new", ("--initial-cluster-state", "new"))
+        elif len(kept) + len(founding) >= majority(members):
+            yield Hold(blueprint.label, "it has no data, and waits until the others have a majority", node.id)
+        else:
+            yield from _give_up(blueprint, view, kept)
+            yield Hold(blueprint.label, "the majority has lost its data; the group is founded anew", node.id)
+
+
+def majority(members: tuple[Node, ...]) -> int:
+    """How many members must agree."""
+    return len(members) // 2 + 1
+
+
+def _newcomer(blueprint: Blueprint, view: View, lead: Node, node: Node) -> Action:
+    """It starts once the others list it as one that never started; before that its old entry must go."""
+    facts = facts_of(view, lead)
+    entry = facts.members.get(peer_url(node)) if facts else None
+    last = view.attempts.get("replace")
+    if last and last.at_s >= view.status(lead.id).read_s:
+        return Hold(blueprint.label, "the others must say again whom they know", node.id)
+    if entry and not entry[1]:
+        return StartNode(node, "it joins with no data", ("--initial-cluster-state", "existing"))
+    return Operate(blueprint.label, "replace", "it has lost its data", node.id)
+
+
+def _give_up(blueprint: Blueprint, view: View, kept: list[Node]) -> Iterator[Action]:
+    for node in kept:
+        status = view.status(node.id)
+        if not status.state.running or view.now_s - status.since_s > LOST_S:
+            because = "the majority has lost its data; whoever used it writes it again"
+            yield StopNode(node.id, blueprint.label, because, keep_data=False)
+
+
+def lock_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """Nobody on this machine writes into it without the password."""
+    open_to_all = [
+        node
+        for node in blueprint.of(Part.VOTER)
+        if view.status(node.id).ready and (facts := facts_of(view, node)) and not facts.locked
+    ]
+    last = view.attempts.get("lock")
+    if open_to_all and not (last and last.at_s >= view.status(open_to_all[0].id).read_s):
+        yield Operate(blueprint.label, "lock", "it asks nobody for a password yet", open_to_all[0].id)
+
+
+def ask_member(node: Node, *commands: Command, timeout_s: float = 2.0) -> Ask:
+    """HTTP requests for a member."""
+    return Ask(node.ports["client"], commands, Protocol.HTTP, timeout_s)
+
+
+def log_in(password: str) -> Command:
+    """The request whose answer holds a token, for `Authorization`."""
+    return ("POST", "/v3/auth/authenticate", json.dumps({"name": USER, "password": password}))
+
+
+def lock(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Set the password; each step may have been done before."""
+    node = blueprint.node(subject or "")
+    if node is None:
+        return Outcome(False, "there is no such member")
+    steps: list[Command] = [
+        ("POST", "/v3/auth/role/add", json.dumps({"name": USER})),
+        ("POST", "/v3/auth/user/add", json.dumps({"name": USER, "password": node.probe.password})),
+        ("POST", "/v3/auth/user/changepw", json.dumps({"name": USER, "password": node.probe.password})),
+        ("POST", "/v3/auth/user/grant", json.dumps({"user": USER, "role": USER})),
+        ("POST", "/v3/auth/enable", "{}"),
+    ]
+    (reply,) = yield Together((ask_member(node, *steps, timeout_s=5.0),))
+    if isinstance(reply, Silence):
+        return Outcome(False, f"{node.id} did not answer: {reply.because}")
+    code, said = body_of(reply[-1])
+    if code != 200:
+        return Outcome(False, f"{node.id} refused: {said.get('error', 'no reason given')}")
+    return Outcome(True, "it asks for a password")
+
+
+def replace(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Take the entry of `subject`, whose data is gone, out of the group, and put a new one in."""
+    node = blueprint.node(subject or "")
+    leads = [one for one in blueprint.of(Part.VOTER) if view.status(one.id).ready and one.id != subject]
+    if node is None or not leads:
+        return Outcome(False, "no member has a majority behind it")
+    (reply,) = yield Together((ask_member(leads[0], log_in(node.probe.password)),))
+    token = "" if isinstance(reply, Silence) else str(body_of(reply[0])[1].get("token", ""))
+    facts = facts_of(view, leads[0])
+    known = facts.members.get(peer_url(node)) if facts else None
+    commands: list[Command] = []
+    if known:
+        commands.append(("POST", "/v3/cluster/member/remove", json.dumps({"ID": known[0]}), token))
+    commands.append(("POST", "/v3/cluster/member/add", json.dumps({"peerURLs": [peer_url(node)]}), token))
+    (reply,) = yield Together((ask_member(leads[0], *commands, timeout_s=10.0),))
+    if isinstance(reply, Silence):
+        return Outcome(False, f"{leads[0].id} did not answer: {reply.because}")
+    code, said = body_of(reply[-1])
+    if code != 200:
+        return Outcome(False, f"{leads[0].id} refused: {said.get('error', 'no reason given')}")
+    return Outcome(True, f"{node.id} may join")
+
+
+def member_node(grant: Grant, index: int) -> Node:
+    """The `index`-th member (from 1); whether it founds or joins is said when it starts."""
+    ports = grant.listeners[f"member-{index}"]
+    client, peer, password = ports["client"], ports["peer"], grant.secrets.get("password", "")
+    everyone = [(f"{grant.label}-{n}", grant.listeners[f"member-{n}"]["peer"]) for n in range(1, MEMBERS + 1)]
+    token = hashlib.sha256(f"{grant.label}/{password}".encode()).hexdigest()[:16]
+    args = (
+        *("--name", f"{grant.label}-{index}", "--data-dir", "data"),
+        *("--listen-client-urls", f"http://{client}", "--advertise-client-urls", f"http://{client}"),
+        *("--listen-peer-urls", f"http://{peer}", "--initial-advertise-peer-urls", f"http://{peer}"),
+        *("--initial-cluster", ",".join(f"{name}=http://{address}" for name, address in everyone)),
+        *("--initial-cluster-token", token),
+        *("--heartbeat-interval", "100", "--election-timeout", "1000"),
+        # 3.5.0 to 3.5.2 could lose consistency in a crash under load: a member that differs refuses to start.
+        "--experimental-initial-corrupt-check",
+        *("--auto-compaction-mode", "revision", "--auto-compaction-retention", "1000", "--snapshot-count", "5000"),
+        *("--bcrypt-cost", "4", "--log-level", "warn"),
+    )
+    return Node(
+        id=f"{grant.label}-{index}",
+        service=grant.label,
+        part=Part.VOTER,
+        program="etcd",
+        args=args,
+        probe=Probe(Protocol.HTTP, client, read_member, QUESTION, hang_s=3.0, password=password),
+        ports={"client": client, "peer": peer},
+        env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
+        keeps=("data/member/wal/*.wal", "data/member/snap/db"),
+        stop=Stop("SIGTERM", 5.0),
+    )
+
+
+class Etcd:
+    """The kind `etcd`."""
+
+    name = "etcd"
+    prefix: str | None = None
+    service: type[Service] = EtcdService
+    connect: Mapping[str, str] = {}
+
+    def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
+        """Two ports on an address for each member, and the password."""
+        ports = {"client": CLIENT_PORT, "peer": PEER_PORT}
+        return (*(Claim(f"member-{index}", ports) for index in range(1, MEMBERS + 1)), Claim("password"))
+
+    def blueprint(self, service: Any, grant: Grant) -> Blueprint:
+        """The members."""
+        clients = [grant.listeners[f"member-{index}"]["client"] for index in range(1, MEMBERS + 1)]
+        return Blueprint(
+            label=grant.label,
+            kind=self.name,
+            ha=True,
+            nodes=tuple(member_node(grant, index) for index in range(1, MEMBERS + 1)),
+            bindings={"ENDPOINTS": ",".join(map(str, clients)), "PASSWORD": grant.secrets.get("password", "")},
+            operations={"lock": lock, "replace": replace},
+            rules=(found_group, lock_group),
+        )
+
+
+def endpoints_of(variables: Mapping[str, str]) -> tuple[tuple[Tcp, ...], str]:
+    """Client addresses and password, from what a service that implies etcd is granted; nothing where that is absent."""
+    listed = variables.get("EVERUP_ETCD_ENDPOINTS", "")
+    pairs = [text.rpartition(":") for text in listed.split(",") if text]
+    return tuple(Tcp(host, int(port)) for host, _, port in pairs), variables.get("EVERUP_ETCD_PASSWORD", "")
+
+
+KIND = Etcd()

@@ -1,0 +1,219 @@
+"""PostgreSQL: one server, or a primary with standbys under Patroni; always behind an endpoint that follows it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import resources
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from everup.kinds import _haproxy
+from everup.kinds._postgres_connect import SNIPPETS
+from everup.kinds._postgres_ha import STANDS_ON, Group, readers
+from everup.kinds._postgres_leaving import leave_group
+from everup.kinds._postgres_patroni import Access
+from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
+from everup.kinds._postgres_server import (
+    OWNED,
+    SUPERUSER,
+    Secrets,
+    arguments,
+    keeper_json,
+    own_name,
+    settings_of,
+)
+from everup.kinds._postgres_single import SINGLE_RULES, lead
+from everup.kinds.etcd import endpoints_of
+from everup.model.contracts import Claim, Grant
+from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
+from everup.model.spec import Duration, Frozen, Service
+
+POSTGRES_PORT = 5432
+PATRONI_PORT = 8008
+"""Patroni's REST interface; granted to a single server too, so that HA needs no other address."""
+
+PATRONI_SOURCE = (resources.files("everup") / "programs" / "patroni_start.py").read_text(encoding="utf-8")
+KEEPER_SOURCE = (resources.files("everup") / "programs" / "postgres_keeper.py").read_text(encoding="utf-8")
+
+IS_POSTGRES = ("send-binary 0000000804d2162f", "expect rstring ^[NS]")
+"""The endpoint's own look at a server: asked for TLS, a server that takes connections answers yes or no."""
+
+
+class Ha(Frozen):
+    """The size of a highly available group."""
+
+    standbys: Annotated[int, Field(ge=2, le=6)] = Field(
+        default=2, description="Nodes that copy the primary; 2 or more."
+    )
+
+
+class PostgresService(Service):
+    """`kind: postgres` in the spec."""
+
+    kind: Literal["postgres"]
+    ha: bool | Ha = Field(default=False, description="true: 1 primary and 2 standbys; or {standbys}.")
+    rpo: Literal[0, "async"] = Field(
+        default=0,
+        description="0: with HA, nothing acknowledged is lost: a commit waits for a standby. async: it does not wait.",
+    )
+    rto: Duration | None = Field(default=None, description="How long writing may stand still after a fault, e.g. 2s.")
+    settings: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="PostgreSQL settings by name: {work_mem: 16MB}. A change restarts the servers.",
+    )
+
+    settled: ClassVar[frozenset[str]] = frozenset({"kind"})
+    stands_on: ClassVar[Mapping[str, Service]] = STANDS_ON
+
+    @field_validator("settings")
+    @classmethod
+    def _free_to_choose(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", name):
+                raise ValueError(f"{name!r} is not the name of a setting")
+            if name in OWNED:
+                raise ValueError(f"{name} is set by Everup; leave it out")
+        return value
+
+    def implies(self) -> Mapping[str, Service]:
+        """A group stands on etcd."""
+        return STANDS_ON if self.standbys else {}
+
+    @property
+    def standbys(self) -> int:
+        """How many nodes copy the primary."""
+        return self.ha.standbys if isinstance(self.ha, Ha) else 2 if self.ha else 0
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The user's settings, as PostgreSQL spells them."""
+        words = {True: "on", False: "off"}
+        return {name: words[value] if isinstance(value, bool) else str(value) for name, value in self.settings.items()}
+
+
+def secrets_of(grant: Grant) -> Secrets:
+    """The passwords that were granted."""
+    granted = grant.secrets
+    return Secrets(granted["password"], granted["superuser"], granted["replication"], granted["rewind"])
+
+
+def data_node(grant: Grant, service: PostgresService, index: int) -> Node:
+    """The `index`-th server (from 1), alone. In a group its files and its probe differ, and nothing else does."""
+    listeners = grant.listeners[f"data-{index}"]
+    address = listeners["postgres"]
+    settings = settings_of(grant.label, service.chosen)
+    told = keeper_json("single", own_name(grant.label), arguments(settings, address), secrets_of(grant))
+    env = {"EVERUP_SETTINGS": ", ".join(f"{name}={value}" for name, value in sorted(service.chosen.items()))}
+    if grant.revision:
+        env["EVERUP_REVISION"] = str(grant.revision)
+    return Node(
+        id=f"{grant.label}-{index}",
+        service=grant.label,
+        part=Part.DATA,
+        program="python",
+        args=("-IS", "postgres_keeper.py", "{bin:postgres}"),
+        probe=server_probe(address, grant.secrets["superuser"]),
+        files={"postgres_keeper.py": KEEPER_SOURCE, "keeper.json": told},
+        ports=listeners,
+        env=env,
+        keeps=("data/PG_VERSION", "data/global/pg_control"),
+        uses=("postgres",),
+        unprivileged=True,
+        stop=Stop("SIGTERM", 30.0),
+        reload_signal="SIGHUP",
+    )
+
+
+def server_probe(address: Tcp, password: str) -> Probe:
+    """Ask a server by SQL, as its superuser: for that one it keeps connections free."""
+    return Probe(
+        Protocol.SQL,
+        address,
+        read_server,
+        SERVER_QUESTION,
+        interval_s=0.5,
+        timeout_s=1.0,
+        hang_s=3.0,
+        password=password,
+        user=SUPERUSER,
+    )
+
+
+class Postgres:
+    """The kind `postgres`."""
+
+    name = "postgres"
+    prefix: str | None = "DATABASE"
+    service: type[Service] = PostgresService
+    connect = SNIPPETS
+
+    def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
+        """An address per server with a port for Patroni, one for the endpoint, and a password for each role."""
+        ports = {"postgres": POSTGRES_PORT, "patroni": PATRONI_PORT}
+        group = (Claim("readers", {"postgres": POSTGRES_PORT}), Claim("patroni")) if service.standbys else ()
+        servers = [Claim(f"data-{index}", ports) for index in range(1, service.standbys + 2)]
+        secrets = [Claim(name) for name in ("password", "superuser", "replication", "rewind")]
+        return (Claim("endpoint", {"postgres": POSTGRES_PORT}), *servers, *secrets, *group)
+
+    def blueprint(self, service: Any, grant: Grant) -> Blueprint:
+        """One server, or several under Patroni with an endpoint for reading; and the endpoint."""
+        listen, own = grant.listeners["endpoint"]["postgres"], own_name(grant.label)
+        wanted = service.standbys + 1
+        granted = [int(key.removeprefix("data-")) for key in grant.listeners if key.startswith("data-")]
+        servers = [data_node(grant, service, index) for index in range(1, wanted + 1)]
+        spare = [data_node(grant, service, index) for index in sorted(granted) if index > wanted]
+        end = _haproxy.primary_node(grant.label, listen, servers[0].ports["postgres"], IS_POSTGRES)
+        alone = Blueprint(
+            label=grant.label,
+            kind=self.name,
+            ha=False,
+            nodes=(*servers, end),
+            needs=service.needs,
+            endpoint=Endpoint(f"postgresql://{listen}/{own}", end.id),
+            bindings=bindings_of(grant, listen),
+            operations={"lead": lead},
+            rules=SINGLE_RULES,
+            retiring=tuple(spare),
+        )
+        return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
+
+
+def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Blueprint:
+    """The same servers under Patroni, and an endpoint for reading; or what is left to do with a group that was."""
+    listen, own = grant.listeners["readers"]["postgres"], own_name(grant.label)
+    etcd, etcd_password = endpoints_of(grant.variables)
+    access = Access(grant.label, etcd, etcd_password, grant.secrets["patroni"])
+    settings = settings_of(grant.label, service.chosen)
+    group = Group(access, secrets_of(grant), own, settings, synchronous=service.rpo == 0)
+    retiring = tuple(group.member(node, PATRONI_SOURCE) for node in alone.retiring)
+    if not service.standbys:
+        operations, rules = {**alone.operations, **group.leaving()}, (leave_group, *alone.rules)
+        return replace(alone, retiring=retiring, operations=operations, rules=rules)
+    members = tuple(group.member(node, PATRONI_SOURCE) for node in alone.of(Part.DATA))
+    url = f"postgresql://{own}:{grant.secrets['password']}@{listen}/{own}"
+    return replace(
+        alone,
+        ha=True,
+        nodes=(*members, *alone.of(Part.ENDPOINT), readers(grant.label, listen, members)),
+        bindings={**alone.bindings, "REPLICA_URL": url},
+        operations=group.operations(),
+        rules=group.rules(),
+        retiring=retiring,
+    )
+
+
+def bindings_of(grant: Grant, listen: Tcp) -> dict[str, str]:
+    """The connection variables by suffix; also one by one, for drivers that take no URL."""
+    own, password = own_name(grant.label), grant.secrets["password"]
+    return {
+        "URL": f"postgresql://{own}:{password}@{listen}/{own}",
+        "HOST": listen.host,
+        "PORT": str(listen.port),
+        "USER": own,
+        "PASSWORD": password,
+        "NAME": own,
+    }
+
+
+KIND = Postgres()

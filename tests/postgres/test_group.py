@@ -1,0 +1,230 @@
+"""A PostgreSQL group as its users have it: servers killed, hung and emptied, etcd too, while clients write."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.everup_cli import Everup
+from tests.journal import acknowledged, longest_gap_s, lost
+from tests.postgres.group import ETCD, GROUP, SINGLE, Group
+from tests.sql_writers import SqlWriters
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+
+FAILOVER_S, HANG_S, PLANNED_S = 2.0, 6.0, 2.0
+"""The promises are 0.6, 5 and 0.5 s (the benchmark measures them); a machine busy with other tests takes longer."""
+
+
+@pytest.fixture(scope="module")
+def everup() -> Iterator[Everup]:
+    with Everup(GROUP) as running:
+        running("up", timeout_s=90)
+        yield running
+
+
+@pytest.fixture
+def group(everup: Everup) -> Group:
+    """The group, whole."""
+    whole = Group(everup)
+    whole.wait_redundant()
+    return whole
+
+
+def url(everup: Everup) -> str:
+    return everup.variables("db01")["DATABASE_URL"]
+
+
+def gap_and_losses(writers: SqlWriters, fault_s: float) -> tuple[float, list[int]]:
+    writers.stop()
+    return longest_gap_s(writers.writes, fault_s), lost(writers.writes, writers.survivors())
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_lost_primary_is_replaced_at_once_and_nothing_acknowledged_is_lost(group: Group, count: int):
+    before = group.primary()["id"]
+    with SqlWriters(url(group.everup), count) as writers:
+        writers.wait_for(200)
+        fault_s = group.lose(group.primary())
+        writers.wait_for(200)
+        gap_s, missing = gap_and_losses(writers, fault_s)
+    assert group.primary()["id"] != before
+    assert missing == []
+    assert gap_s < FAILOVER_S
+    group.wait_redundant()
+    assert {node["role"] for node in group.everup.nodes("db01").values()} >= {"primary", "replica"}
+
+
+def test_a_killed_postgres_alone_costs_no_write_that_was_acknowledged(group: Group):
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        fault_s = group.kill_postgres(group.primary())
+        writers.wait_for(200)
+        gap_s, missing = gap_and_losses(writers, fault_s)
+    assert missing == []
+    assert gap_s < FAILOVER_S
+
+
+def test_a_killed_patroni_disturbs_nobody(group: Group):
+    primary = group.primary()
+    postmaster = group.postmaster(primary["id"])
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        fault_s = time.monotonic()
+        os.kill(group.patroni(primary), signal.SIGKILL)
+        time.sleep(6.0)
+        writers.wait_for(100)
+        gap_s, missing = gap_and_losses(writers, fault_s)
+    assert (group.primary()["id"], group.postmaster(primary["id"])) == (primary["id"], postmaster)
+    assert writers.errors == [] and missing == []
+    assert gap_s < 1.0
+
+
+def test_a_hung_primary_is_fenced_before_another_leads_and_keeps_no_client(group: Group):
+    before = group.primary()
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        fault_s = group.hang(before)
+        writers.wait_for(200)
+        gap_s, missing = gap_and_losses(writers, fault_s)
+    assert group.primary()["id"] != before["id"]
+    assert missing == []
+    assert gap_s < HANG_S
+    names = [event["name"] for event in map(_event, group.everup("events", "--json").stdout.splitlines())]
+    assert names.index("node.fenced") < len(names) - names[::-1].index("failover.promoted")
+
+
+def _event(line: str) -> dict[str, object]:
+    import json
+
+    found: dict[str, object] = json.loads(line)
+    return found
+
+
+def test_a_rolling_restart_hands_the_role_over_and_loses_nothing(group: Group):
+    before = group.primary()["id"]
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        group.everup("restart", "db01", timeout_s=120)
+        writers.wait_for(200)
+        writers.stop()
+        missing = lost(writers.writes, writers.survivors())
+    assert group.primary()["id"] != before
+    assert missing == []
+
+
+def test_one_etcd_member_less_is_not_noticed(group: Group):
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        fault_s = group.everup.inject(f"{ETCD}-1", "node-loss", 3.0)
+        time.sleep(4.0)
+        writers.wait_for(100)
+        gap_s, missing = gap_and_losses(writers, fault_s)
+    assert writers.errors == [] and missing == []
+    assert gap_s < 1.0
+
+
+def test_without_a_majority_of_etcd_writes_go_on_and_status_says_why(group: Group):
+    before = group.primary()["id"]
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        fault_s = group.everup.inject(f"{ETCD}-1", "node-loss", 25.0)
+        group.everup.inject(f"{ETCD}-2", "node-loss", 25.0)
+        group.wait_for(lambda: group.says("etcd has no majority"))
+        assert group.everup.service(ETCD)["health"] == "down"
+        time.sleep(max(0.0, fault_s + 25.0 - time.monotonic()))
+        group.wait_redundant()
+        gap_s, missing = gap_and_losses(writers, fault_s)
+    assert group.primary()["id"] == before
+    assert writers.errors == [] and missing == []
+    assert gap_s < 1.0
+
+
+def test_an_etcd_member_that_lost_its_data_is_replaced(group: Group):
+    node = f"{ETCD}-2"
+    group.everup.inject(node, "node-loss", 1.0)
+    group.empty(node)
+    group.wait_redundant()
+    assert any(
+        event["name"] == "operation.ended" and event["fields"]["operation"] == "replace" for event in events(group)
+    )
+
+
+def events(group: Group) -> list[dict[str, dict[str, object]]]:
+    import json
+
+    return [json.loads(line) for line in group.everup("events", "--json").stdout.splitlines()]
+
+
+def test_an_etcd_that_lost_everything_is_written_again(group: Group):
+    before = group.primary()["id"]
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        for number in (1, 2, 3):
+            group.everup.inject(f"{ETCD}-{number}", "node-loss", 1.0)
+            group.empty(f"{ETCD}-{number}")
+        group.wait_redundant(90)
+        writers.wait_for(100)
+        writers.stop()
+        missing = lost(writers.writes, writers.survivors())
+    assert missing == []
+    assert group.primary()["id"] == before
+
+
+def test_an_emptied_primary_is_cloned_from_the_one_that_took_over(group: Group):
+    primary = group.primary()
+    with psycopg.connect(url(group.everup), autocommit=True) as connection:
+        connection.execute("create table if not exists kept (n int)")
+        connection.execute("insert into kept values (1)")
+    group.lose(primary, 2.0)
+    group.empty(primary["id"])
+    group.wait_redundant(90)
+    assert group.primary()["id"] != primary["id"]
+    with psycopg.connect(url(group.everup)) as connection:
+        assert connection.execute("select count(*) from kept").fetchone() != (0,)
+
+
+def test_standbys_are_read_from_at_an_address_of_their_own(group: Group):
+    with psycopg.connect(group.everup.variables("db01")["DB01_REPLICA_URL"]) as connection:
+        assert connection.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
+def test_from_one_to_a_group_and_back_while_a_client_writes():
+    with Everup(SINGLE) as everup:
+        everup("up")
+        group = Group(everup)
+        postmaster = group.postmaster("db01-1")
+        with SqlWriters(url(everup)) as writers:
+            writers.wait_for(200)
+            for spec in (GROUP, SINGLE, GROUP, SINGLE):
+                begun_s = time.monotonic()
+                everup.write_spec(spec)
+                everup("up", timeout_s=120)
+                writers.wait_for(100)
+                assert everup.service("db01")["ha"] is (spec == GROUP)
+                assert group.postmaster("db01-1") == postmaster
+                assert longest_gap_s(writers.writes, begun_s) < PLANNED_S
+            writers.stop()
+            assert writers.errors == []
+            assert lost(writers.writes, writers.survivors()) == []
+            assert len(acknowledged(writers.writes)) > 500
+
+
+def test_a_group_that_is_led_by_another_server_hands_over_before_it_is_left(group: Group):
+    if group.primary()["id"] == "db01-1":
+        group.lose(group.primary(), 1.0)
+        group.wait_for(lambda: group.primary()["id"] != "db01-1" if group.everup.service("db01")["primary"] else False)
+        group.wait_redundant()
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        group.everup.write_spec(SINGLE)
+        group.everup("up", timeout_s=120)
+        writers.wait_for(100)
+        writers.stop()
+        missing = lost(writers.writes, writers.survivors())
+    assert group.primary()["id"] == "db01-1"
+    assert missing == []
+    assert set(group.everup.nodes("db01")) == {"db01-1", "db01-endpoint"}

@@ -1,0 +1,296 @@
+"""A PostgreSQL of one node as its users have it: real processes, killed, hung, emptied and filled up."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.everup_cli import Everup
+from tests.journal import longest_gap_s, lost
+from tests.sql_writers import SqlWriters
+
+pytestmark = pytest.mark.faults
+
+SPEC = """
+environment: pg
+services:
+  db01: {kind: postgres}
+  orders-db: {kind: postgres, settings: {work_mem: 8MB}}
+"""
+BACK_S = 3.0
+"""The promise is 1 s; a recovery syncs every file, which takes longer on a machine busy with other tests."""
+
+ONE = "environment: pg\nservices:\n  db01: {kind: postgres}\n"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Everup]:
+    """Two databases in one environment."""
+    with Everup(SPEC) as everup:
+        everup("up")
+        yield everup
+
+
+@pytest.fixture
+def one() -> Iterator[Everup]:
+    """One database, up, in an environment of its own."""
+    with Everup(ONE) as everup:
+        everup("up")
+        yield everup
+
+
+def home(everup: Everup, node: str = "db01-1") -> Path:
+    return everup.home / "state" / "environments" / "pg" / "nodes" / node
+
+
+def postmaster(everup: Everup) -> int:
+    return int((home(everup) / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def servers(everup: Everup) -> set[int]:
+    """Every process that works in the node's data directory: the postmaster and all backends."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == home(everup) / "data":
+                found.add(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for_hold(everup: Everup, text: str, within_s: float = 15.0) -> None:
+    end_s = time.monotonic() + within_s
+    while text not in str(everup.status()):
+        assert time.monotonic() < end_s, f"{text!r} is not in {everup.status()}"
+        time.sleep(0.1)
+
+
+def test_each_service_has_a_server_a_database_and_a_role_of_its_own(pair: Everup) -> None:
+    first, second = pair.variables("db01"), pair.variables("orders-db")
+    assert first["DATABASE_URL"] == first["DB01_URL"] != second["ORDERS_DB_URL"]
+    for url, name in ((first["DB01_URL"], "db01"), (second["ORDERS_DB_URL"], "orders-db")):
+        with psycopg.connect(url) as connection:
+            row = connection.execute(
+                "select current_user, current_database(), current_setting('data_checksums'),"
+                " (select rolsuper or rolreplication or rolcreaterole from pg_roles where rolname = current_user)"
+            ).fetchone()
+            assert row == (name, name, "on", False)
+            connection.execute("create table mine (n int)")
+    with psycopg.connect(second["ORDERS_DB_URL"]) as connection:
+        assert connection.execute("show work_mem").fetchone() == ("8MB",)
+
+
+def test_a_wrong_password_and_a_strange_database_are_refused(pair: Everup) -> None:
+    found = pair.variables("db01")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(found["DB01_URL"].replace(found["DB01_PASSWORD"], "guess"))
+
+
+def test_nothing_but_loopback_is_open(pair: Everup) -> None:
+    ports = {node["address"] for label in ("db01", "orders-db") for node in pair.service(label)["nodes"]}
+    assert all(address.startswith("127.") for address in ports if address)
+    pids = servers(pair)
+    inodes = {str(fd.readlink()) for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+            assert words[1].startswith(tuple(f"{last:02X}" for last in range(256))) and words[1][6:8] == "7F"
+
+
+def test_a_snippet_and_the_shell_reach_the_database(pair: Everup) -> None:
+    snippet = pair("connect", "db01", "--lang", "shell").stdout
+    psql = shutil.which("psql")
+    if psql is None:
+        pytest.skip("there is no psql")
+    for line in (snippet, "echo 'select current_user' | everup shell db01"):
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=pair.folder, env=pair.environ, capture_output=True, text=True, check=False
+        )
+        assert "db01" in done.stdout, done.stderr
+
+
+def test_a_killed_server_is_back_within_a_second_and_has_lost_nothing(one: Everup) -> None:
+    with SqlWriters(one.variables("db01")["DB01_URL"]) as writers:
+        for _ in range(3):
+            writers.wait_for(100)
+            fault_s = time.monotonic()
+            os.kill(postmaster(one), signal.SIGKILL)
+            writers.wait_for(100)
+            assert longest_gap_s(writers.writes, fault_s) <= BACK_S
+            one.wait_healthy()
+        writers.stop()
+        assert lost(writers.writes, writers.survivors()) == []
+
+
+def test_with_the_keeper_dies_every_backend(one: Everup) -> None:
+    url = one.variables("db01")["DB01_URL"]
+    with psycopg.connect(url, autocommit=True) as busy, SqlWriters(url) as writers:
+        pid = busy.execute("select pg_backend_pid()").fetchone()
+        assert pid
+        before = servers(one)
+        assert pid[0] in before
+        writers.wait_for(100)
+        fault_s = one.kill(one.nodes("db01")["db01-1"])
+        writers.wait_for(100)
+        assert longest_gap_s(writers.writes, fault_s) <= BACK_S
+        assert not before & servers(one)
+        writers.stop()
+        assert lost(writers.writes, writers.survivors()) == []
+
+
+def test_a_hung_server_is_fenced_and_comes_back(one: Everup) -> None:
+    with SqlWriters(one.variables("db01")["DB01_URL"]) as writers:
+        writers.wait_for(100)
+        before = servers(one)
+        fault_s = one.inject("db01-1", "hang")
+        writers.wait_for(100)
+        assert longest_gap_s(writers.writes, fault_s) <= 6.0
+        assert not before & servers(one)
+        writers.stop()
+        assert lost(writers.writes, writers.survivors()) == []
+
+
+def test_a_hung_postmaster_alone_is_fenced_too(one: Everup) -> None:
+    with SqlWriters(one.variables("db01")["DB01_URL"]) as writers:
+        writers.wait_for(100)
+        stopped = postmaster(one)
+        os.kill(stopped, signal.SIGSTOP)  # sessions go on, but nobody gets a new one
+        end_s = time.monotonic() + 25
+        while Path(f"/proc/{stopped}").exists():
+            assert time.monotonic() < end_s
+            time.sleep(0.1)
+        one.wait_healthy()
+        writers.wait_for(100)
+        writers.stop()
+        assert lost(writers.writes, writers.survivors()) == []
+
+
+def test_an_app_that_takes_every_connection_is_not_taken_for_a_hang(one: Everup) -> None:
+    url, pid = one.variables("db01")["DB01_URL"], one.nodes("db01")["db01-1"]["pid"]
+    taken = []
+    try:
+        with pytest.raises(psycopg.OperationalError, match="connection"):
+            for _ in range(101):
+                taken.append(psycopg.connect(url))
+        time.sleep(7)  # longer than a fresh probe takes to come, and longer than a hang may last
+        assert one.nodes("db01")["db01-1"]["pid"] == pid
+        assert one.service("db01")["health"] == "healthy"
+    finally:
+        for connection in taken:
+            connection.close()
+
+
+def test_an_emptied_data_directory_is_never_started_and_heals_when_the_data_comes_back(one: Everup) -> None:
+    url = one.variables("db01")["DB01_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table kept as select 42 as n")
+    (home(one) / "data").rename(home(one) / "aside")
+    one.kill(one.nodes("db01")["db01-1"])
+    wait_for_hold(one, "its data is gone")
+    (home(one) / "data").mkdir()
+    time.sleep(2)
+    assert list((home(one) / "data").iterdir()) == []
+    (home(one) / "data").rmdir()
+    (home(one) / "aside").rename(home(one) / "data")
+    one.wait_healthy()
+    with psycopg.connect(url) as connection:
+        assert connection.execute("select n from kept").fetchone() == (42,)
+
+
+def test_an_older_copy_of_the_data_is_not_started(one: Everup) -> None:
+    one("down", "--yes")
+    (home(one) / "data" / "generation").write_text("0\n")
+    starting = one.start("up")
+    wait_for_hold(one, "older than")
+    starting.kill()
+    starting.communicate()
+
+
+def test_data_of_another_major_version_is_held_with_both_versions_named(one: Everup) -> None:
+    version = home(one) / "data" / "PG_VERSION"
+    right = version.read_text()
+    version.write_text("13\n")
+    one.kill(one.nodes("db01")["db01-1"])
+    wait_for_hold(one, "version 13")
+    version.write_text(right)
+    one.wait_healthy()
+
+
+def test_data_survives_down_and_up(one: Everup) -> None:
+    url = one.variables("db01")["DB01_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("create table kept as select 42 as n")
+    one("down", "--yes")
+    assert servers(one) == set()
+    one("up")
+    assert one.variables("db01")["DB01_URL"] == url
+    with psycopg.connect(url) as connection:
+        assert connection.execute("select n from kept").fetchone() == (42,)
+
+
+def test_a_dead_control_plane_changes_nothing_and_the_next_one_adopts_the_server(one: Everup) -> None:
+    with SqlWriters(one.variables("db01")["DB01_URL"]) as writers:
+        writers.wait_for(50)
+        pid = postmaster(one)
+        os.kill(one.control_plane(), signal.SIGKILL)
+        writers.wait_for(200)
+        one("up")
+        one.wait_healthy()
+        assert postmaster(one) == pid
+        assert writers.errors == []
+
+
+def test_a_kill_while_the_data_directory_is_made_costs_nothing() -> None:
+    with Everup(ONE) as everup:
+        starting = everup.start("up")
+        end_s = time.monotonic() + 20
+        while not (home(everup) / "data.new" / "PG_VERSION").exists():
+            assert time.monotonic() < end_s
+            time.sleep(0.002)
+        everup.kill(everup.nodes("db01")["db01-1"])
+        out, err = starting.communicate(timeout=40)
+        assert starting.returncode == 0, out + err
+        everup.wait_healthy()
+        with psycopg.connect(everup.variables("db01")["DB01_URL"]) as connection:
+            assert connection.execute("select current_user").fetchone() == ("db01",)
+        assert not (home(everup) / "data.new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a small file system")
+def test_a_full_disk_corrupts_nothing_is_told_and_heals_once_there_is_room() -> None:
+    with Everup(ONE) as everup:
+        place = home(everup)
+        place.mkdir(parents=True)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", place], check=False)
+        if mounted.returncode:
+            pytest.skip("this machine lets nobody mount a tmpfs")
+        try:
+            everup("up")
+            url = everup.variables("db01")["DB01_URL"]
+            with SqlWriters(url, pause_s=0.01) as writers:
+                writers.wait_for(50)
+                filler = place / "filler"
+                with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
+                    while True:
+                        file.write(bytes(1 << 16))
+                        file.flush()
+                with psycopg.connect(url, autocommit=True) as connection, pytest.raises(psycopg.Error):
+                    connection.execute("create table big as select repeat('x', 500) from generate_series(1, 400000)")
+                wait_for_hold(everup, "the disk of db01-1 is full")
+                assert everup.service("db01")["health"] in ("degraded", "down")
+                filler.unlink()
+                everup.wait_healthy()
+                writers.wait_for(50)
+                writers.stop()
+                assert lost(writers.writes, writers.survivors()) == []
+        finally:
+            everup("down", "--yes", codes=(0, 1))
+            subprocess.run(["umount", "-l", place], check=False)
+            shutil.rmtree(place, ignore_errors=True)
