@@ -244,6 +244,9 @@ def running(pid: int | None) -> bool:
     if pid is None:
         return False
     try:
+        if not Path("/proc/self/stat").exists():  # not Linux: a number is all there is
+            os.kill(pid, 0)
+            return True
         alive = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
         return alive and Path(f"/proc/{pid}/cwd").samefile("data")
     except OSError:
