@@ -159,6 +159,9 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
         return "degraded", "; ".join(full)
     if not lacking and works and behind:
         return "degraded", f"{', '.join(behind)} has not saved its copy of the newest data yet"
+    shortfall = blueprint.shortfall(blueprint, view) if blueprint.shortfall and works else ""
+    if not lacking and shortfall:
+        return "degraded", shortfall
     if not lacking and works:
         leaving = [node_id for node_id in strays if view.status(node_id).state.running]
         return (
