@@ -136,6 +136,8 @@ class Keeper:
 
     def start_postgres(self) -> None:
         """Start postgres by itself, as a primary or, where `data` says so, as a standby."""
+        if not Path("data", "PG_VERSION").exists():
+            raise SystemExit("keeper: there is no database in the data directory, and none may be made")
         if not running(postmaster()):  # not even as a zombie, which postgres would take for alive
             Path("data", "postmaster.pid").unlink(missing_ok=True)
         Path("data", "pg_hba.conf").write_text(self.told["hba"], encoding="utf-8")
