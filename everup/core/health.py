@@ -175,7 +175,8 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     if works:
         return "degraded", because
     seen = [view.status(node.id) for node in blueprint.nodes]
-    young = all(status.health in (Health.STARTING, Health.READY, Health.UNKNOWN) for status in seen)
+    begins = (Health.STARTING, Health.READY, Health.UNKNOWN)
+    young = all(status.health in begins or not status.state.digest for status in seen)  # no digest: never started yet
     return ("starting" if young else "down"), because
 
 
