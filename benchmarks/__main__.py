@@ -3,13 +3,14 @@
 import signal
 import sys
 
-from benchmarks import bench_apps, bench_failover, bench_false_failover, bench_idle
+from benchmarks import bench_apps, bench_failover, bench_false_failover, bench_idle, bench_postgres
 
 PARTS = {
     "failover": bench_failover.main,
     "apps": bench_apps.main,
     "idle": bench_idle.main,
     "false-failover": bench_false_failover.main,
+    "postgres": bench_postgres.main,
 }
 
 

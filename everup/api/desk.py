@@ -63,6 +63,10 @@ class Writer(Protocol):
         """Ask for a rolling restart; returns at once."""
         ...
 
+    async def switchover(self, environment: str, label: str, to: str | None) -> str:
+        """Hand the primary's role to `to`, or the best node; how that went. `Refused` where it cannot be done."""
+        ...
+
     async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
         """Break a node on purpose; `for_s` (seconds) bounds how long a lost node stays lost."""
         ...

@@ -31,6 +31,12 @@ class Stopping(Frozen):
     destroy: bool = False
 
 
+class Handover(Frozen):
+    """Who is to be the primary: a node, or None for the best one."""
+
+    to: str | None = None
+
+
 class Injection(Frozen):
     """A fault for one node; `for_s` (seconds) bounds how long a lost node stays lost."""
 
@@ -138,6 +144,11 @@ def service_routes(desk: Desk) -> APIRouter:
         """Restart every node of the service, one at a time."""
         await desk.restart(environment, label)
         return {"label": label}
+
+    @router.post("/services/{label}/switchover")
+    async def switchover(environment: str, label: str, request: Handover) -> Json:
+        """Hand the role of the primary to another node; answers once that leads."""
+        return {"label": label, "because": await desk.switchover(environment, label, request.to)}
 
     @router.post("/nodes/{node}/fault", status_code=202)
     async def fault(environment: str, node: str, request: Injection) -> Json:

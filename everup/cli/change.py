@@ -1,4 +1,4 @@
-"""Changing what runs: scale, limit, restart."""
+"""Changing what runs: scale, limit, restart, switchover."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -64,6 +64,34 @@ def restart(context: typer.Context, label: Label, wait: Wait = True, timeout: Ti
             if wait
             else f"{label} is being restarted; everup status {label} shows how far it is"
         )
+
+
+def switchover(
+    context: typer.Context,
+    label: Label,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NODE", help="Who is to lead; default: the best one.")
+    ] = None,
+) -> None:
+    """Hand the role of the primary to another node, losing nothing.
+
+    Examples:
+
+      everup switchover db01
+
+      everup switchover db01 --to db01-3
+    """
+    session = session_of(context)
+    from everup.cli import render
+    from everup.cli.daemon import control
+
+    with control(session) as client:
+        name = session.name(client)
+        answer = client.post(f"environments/{name}/services/{label}/switchover", {"to": to})
+    if session.as_json:
+        render.show_json(answer)
+    else:
+        print(f"{label}: {answer['because']}")
 
 
 def _set(session: Session, label: str, what: str, count: int, timeout_s: float | None) -> None:

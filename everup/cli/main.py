@@ -44,7 +44,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Bring up and take down": (apply.up, apply.plan, apply.down),
     "Look": (look.status, look.events, look.logs),
     "Connect": (use.env, use.run, use.connect, use.shell),
-    "Change": (change.scale, change.limit, change.restart),
+    "Change": (change.scale, change.limit, change.restart, change.switchover),
     "This machine": (machine.doctor, machine.schema, machine.serve),
 }
 """Heading of the help -> its commands, each named like its function."""

@@ -162,6 +162,9 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
         return "degraded", "; ".join(full)
     if not lacking and works and behind:
         return "degraded", f"{', '.join(behind)} has not saved its copy of the newest data yet"
+    shortfall = blueprint.shortfall(blueprint, view) if blueprint.shortfall and works else ""
+    if not lacking and shortfall:
+        return "degraded", shortfall
     if not lacking and works:
         leaving = [node_id for node_id in strays if view.status(node_id).state.running]
         return (
@@ -175,7 +178,8 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     if works:
         return "degraded", because
     seen = [view.status(node.id) for node in blueprint.nodes]
-    young = all(status.health in (Health.STARTING, Health.READY, Health.UNKNOWN) for status in seen)
+    begins = (Health.STARTING, Health.READY, Health.UNKNOWN)
+    young = all(status.health in begins or not status.state.digest for status in seen)  # no digest: never started yet
     return ("starting" if young else "down"), because
 
 

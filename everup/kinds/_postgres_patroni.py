@@ -23,6 +23,9 @@ QUESTION: tuple[Command, ...] = (("GET", "/patroni", ""), ("GET", "/config", "")
 WAL_CAP = "4GB"
 """What a dead standby's slot may hold back, at most; one that needs more is cloned afresh."""
 
+WAL_KEPT = "256MB"
+"""What every server keeps for one that comes back before its slot on a new primary exists."""
+
 LAG_LIMIT = "16MB"
 """A standby further behind is not read from."""
 
@@ -127,7 +130,12 @@ def shared_settings(settings: Mapping[str, str], *, synchronous: bool) -> dict[s
         "postgresql": {
             "use_pg_rewind": True,
             "use_slots": True,
-            "parameters": {**settings, "max_slot_wal_keep_size": WAL_CAP, "wal_receiver_status_interval": "1s"},
+            "parameters": {
+                **settings,
+                "max_slot_wal_keep_size": WAL_CAP,
+                "wal_keep_size": WAL_KEPT,
+                "wal_receiver_status_interval": "1s",
+            },
         },
     }
 

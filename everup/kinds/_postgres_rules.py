@@ -213,8 +213,6 @@ def tell_trouble(blueprint: Blueprint, view: View) -> Iterator[Action]:
         yield Hold(blueprint.label, because)
     elif scene.primary and scene.status(scene.primary).state.running and heard and not scene.leaders:
         yield Hold(blueprint.label, "nobody leads; Patroni elects once the lease of the last primary is over")
-    if scene.primary and scene.leads(scene.primary) and scene.synchronous and not scene.confirmed:
-        yield Hold(blueprint.label, "no commit waits for a standby: another fault would find nobody with everything")
 
 
 def replace_members(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -238,6 +236,14 @@ def replace_members(blueprint: Blueprint, view: View) -> Iterator[Action]:
         else:
             yield Hold(blueprint.label, "it is due for replacement, but no standby has everything yet", node.id)
         unready = unready or [node.id]
+
+
+def shortfall(blueprint: Blueprint, view: View) -> str:
+    """A group in which no commit waits for a standby could not lose its primary, however well all servers are."""
+    scene = Scene(blueprint, view)
+    if scene.synchronous and not scene.confirmed:
+        return "no commit waits for a standby yet; if the primary died now, it would have to be started again"
+    return ""
 
 
 GROUP_RULES = (

@@ -72,10 +72,10 @@ class Scene:
 
     @cached_property
     def synchronous(self) -> bool:
-        """Commits wait for a standby, by the newest word of the settings that the members share."""
+        """Commits wait for a standby, by the newest word of the settings that the members share; if in doubt, yes."""
         read = [(self.status(node).read_s, facts) for node in self.everyone if (facts := self.facts(node))]
         shared = [facts.shared for _, facts in sorted(read, key=lambda pair: -pair[0]) if facts.shared]
-        return bool(shared and shared[0].get("synchronous_mode"))
+        return not shared or bool(shared[0].get("synchronous_mode"))
 
     @cached_property
     def confirmed(self) -> tuple[Node, ...]:

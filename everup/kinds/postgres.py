@@ -14,6 +14,7 @@ from everup.kinds._postgres_ha import STANDS_ON, Group, readers
 from everup.kinds._postgres_leaving import leave_group
 from everup.kinds._postgres_patroni import Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
+from everup.kinds._postgres_rules import shortfall
 from everup.kinds._postgres_server import (
     OWNED,
     SUPERUSER,
@@ -200,6 +201,7 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         operations=group.operations(),
         rules=group.rules(),
         retiring=retiring,
+        shortfall=shortfall,
     )
 
 

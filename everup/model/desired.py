@@ -255,7 +255,8 @@ class Blueprint:
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
-    `platform` marks a service that others imply: it stops after them.
+    `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still lacks
+    although all of its nodes are ready ("" for nothing).
     """
 
     label: str
@@ -272,6 +273,7 @@ class Blueprint:
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
     platform: bool = False
+    shortfall: "Callable[[Blueprint, View], str] | None" = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

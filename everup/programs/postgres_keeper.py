@@ -136,6 +136,8 @@ class Keeper:
 
     def start_postgres(self) -> None:
         """Start postgres by itself, as a primary or, where `data` says so, as a standby."""
+        if not Path("data", "PG_VERSION").exists():
+            raise SystemExit("keeper: there is no database in the data directory, and none may be made")
         if not running(postmaster()):  # not even as a zombie, which postgres would take for alive
             Path("data", "postmaster.pid").unlink(missing_ok=True)
         Path("data", "pg_hba.conf").write_text(self.told["hba"], encoding="utf-8")
@@ -244,6 +246,9 @@ def running(pid: int | None) -> bool:
     if pid is None:
         return False
     try:
+        if not Path("/proc/self/stat").exists():  # not Linux: a number is all there is
+            os.kill(pid, 0)
+            return True
         alive = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
         return alive and Path(f"/proc/{pid}/cwd").samefile("data")
     except OSError:

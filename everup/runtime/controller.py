@@ -18,6 +18,7 @@ from everup.runtime.journal import Journal
 from everup.runtime.narrator import Narrator
 from everup.runtime.prober import Prober, differs
 from everup.runtime.store import Store
+from everup.runtime.wishes import Wishes
 
 CALM_S = 1.0
 BUSY_S = 0.1
@@ -43,6 +44,7 @@ class Controller:
         self._wake = asyncio.Event()
         self._recording = asyncio.Lock()
         self._narrator = Narrator(journal)
+        self.wishes = Wishes(self.wake)
         self._prober = Prober(self._home, self._hear)
         self._executor = Executor(engine, journal, self, self._home)
 
@@ -165,7 +167,8 @@ class Controller:
         self._narrator.holds(holds, observed.now_s)
         for held in holds:
             self._prober.nudge(held.node_id or "")  # what is waited for is looked at again soon
-        self._executor.dispatch(self.actions, by_label, views)
+        wishes = () if self.stopping else self.wishes.open()
+        self._executor.dispatch((*wishes, *self.actions), by_label, views)
         if self.stopping:
             if self.settled and not any(status.state.running for status in self._statuses.values()):
                 self._narrator.stopped()
@@ -241,6 +244,7 @@ class Controller:
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         """Remember how an operation ended, ask every node of the service again, and plan anew."""
         self._attempts.setdefault(service, {})[operation] = attempt
+        self.wishes.ended(service, operation, attempt)
         for node_id, status in self._statuses.items():
             if status.state.service == service:
                 self._prober.nudge(node_id)

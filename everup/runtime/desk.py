@@ -6,12 +6,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
+from everup.model.desired import Part
 from everup.model.errors import NotFound, Refused
+from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
 from everup.runtime.inquiry import Inquiry
+
+SWITCHOVER_S = 25.0
+"""How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
 
 
 class Desk(Inquiry):
@@ -79,6 +85,27 @@ class Desk(Inquiry):
             draft = self._environments.draft(replace(running.saved, revisions=revisions))
             running.controller.journal.say("restart.requested", label)
             await self._environments.enforce(draft)
+
+    async def switchover(self, environment: str, label: str, to: str | None) -> str:
+        """Hand the role of the primary to the node `to`, or the best one; returns how that went, in words."""
+        running = self._environments.get(environment)
+        blueprint = self._environments.blueprint(running, label)
+        members = [node.id for node in blueprint.of(Part.DATA)]
+        if "switchover" not in blueprint.operations or len(members) < 2:
+            hint = f"Declare {label} with ha: true first." if members else "Only services with a primary have one."
+            raise Refused(f"{label} has nobody to hand over to", hint, code="refused.switchover", label=label)
+        if to is not None and to not in members:
+            raise NotFound(f"{label} has no server {to}", f"Its servers: {', '.join(members)}.", node=to)
+        if to is not None and to == running.controller.observed().groups.get(label, Group()).primary:
+            raise Refused(f"{to} is the primary already", code="refused.switchover", label=label)
+        wish = Operate(label, "switchover", "somebody asked for it", to)
+        attempt = await running.controller.wishes.fulfil(wish, SWITCHOVER_S)
+        if not attempt.done:
+            hint = f"everup status {label} --nodes shows who is in sync."
+            raise Refused(
+                f"{label} was not handed over: {attempt.because}", hint, code="refused.switchover", label=label
+            )
+        return attempt.because
 
     async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
         """Break a node on purpose; `for_s` (seconds) bounds how long a lost node stays lost."""

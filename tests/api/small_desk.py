@@ -134,6 +134,11 @@ class SmallDesk:
         self._blueprint(environment, label)
         self.done.append(("restart", label))
 
+    async def switchover(self, environment: str, label: str, to: str | None) -> str:
+        self._blueprint(environment, label)
+        self.done.append(("switchover", label, to))
+        return f"{to or 'the best'} took over"
+
     async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
         self.done.append(("inject", node, fault, for_s))
 

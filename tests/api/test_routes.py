@@ -100,6 +100,13 @@ async def test_variables_and_snippets_carry_the_live_values(http):
     assert answer.json()["snippet"].startswith("# ruby")
 
 
+async def test_a_switchover_says_who_took_over(http, desk):
+    answer = await http.post("/environments/shop/services/redis01/switchover", json={"to": "redis01-2"})
+    assert answer.json() == {"label": "redis01", "because": "redis01-2 took over"}
+    assert desk.done[-1] == ("switchover", "redis01", "redis01-2")
+    assert (await http.post("/environments/shop/services/nobody/switchover", json={})).status_code == 404
+
+
 async def test_events_stream_as_one_object_per_line_after_a_number(http):
     lines = (await http.get("/environments/shop/events", params={"after": 1})).text.splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["web-1 is ready after 310 ms"]

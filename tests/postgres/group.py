@@ -1,4 +1,4 @@
-"""A PostgreSQL group as tests and benchmarks handle it: who is primary, what runs below, and how to break it."""
+"""A PostgreSQL group as tests and benchmarks handle it: who is primary, what runs below a node, how to break it."""
 
 import os
 import shutil

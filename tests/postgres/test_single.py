@@ -294,3 +294,46 @@ def test_a_full_disk_corrupts_nothing_is_told_and_heals_once_there_is_room() -> 
             everup("down", "--yes", codes=(0, 1))
             subprocess.run(["umount", "-l", place], check=False)
             shutil.rmtree(place, ignore_errors=True)
+
+
+DEBIANS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.mark.skipif(not DEBIANS, reason="no system PostgreSQL (Debian: apt-get install postgresql)")
+def test_a_system_server_serves_and_another_major_version_is_held_until_the_first_is_back() -> None:
+    own = f"environment: pg\nprograms: {{postgres: {DEBIANS[0]}}}\nservices:\n  db01: {{kind: postgres}}\n"
+    with Everup(own) as everup:
+        everup("up")
+        url = everup.variables("db01")["DB01_URL"]
+        major = DEBIANS[0].parent.name
+        with psycopg.connect(url, autocommit=True) as connection:
+            assert str(connection.info.server_version).startswith(major)
+            connection.execute("create table kept as select 42 as n")
+        everup.write_spec(ONE)
+        starting = everup.start("up")
+        wait_for_hold(everup, f"initialized by PostgreSQL version {major}", within_s=20)
+        starting.kill()
+        starting.communicate()
+        everup.write_spec(own)
+        everup("up")
+        with psycopg.connect(url) as connection:
+            assert connection.execute("select n from kept").fetchone() == (42,)
+
+
+def test_a_change_of_settings_and_a_restart_are_carried_out_and_lose_nothing(one: Everup) -> None:
+    with SqlWriters(one.variables("db01")["DB01_URL"], pause_s=0.005) as writers:
+        writers.wait_for(50)
+        before = postmaster(one)
+        one("restart", "db01")
+        writers.wait_for(50)
+        one.wait_healthy()
+        restarted = postmaster(one)
+        assert restarted != before
+        one.write_spec("environment: pg\nservices:\n  db01: {kind: postgres, settings: {work_mem: 9MB}}\n")
+        one("up")
+        assert postmaster(one) != restarted
+        writers.wait_for(50)
+        writers.stop()
+        assert lost(writers.writes, writers.survivors()) == []
+    with psycopg.connect(one.variables("db01")["DB01_URL"]) as connection:
+        assert connection.execute("show work_mem").fetchone() == ("9MB",)

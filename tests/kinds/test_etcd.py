@@ -1,0 +1,170 @@
+"""etcd: how its members are founded, replaced, given up and locked, decided without any of them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from everup.core.health import service_health
+from everup.core.rules import proposals
+from everup.kinds.etcd import lock, read_member, replace
+from everup.model.actions import Hold, Operate, StartNode, StopNode
+from everup.model.desired import Blueprint, Node, Together
+from everup.model.observed import Attempt, Confirmed, Health, NodeState, NodeStatus, View
+from tests.kinds.shapes import blueprint
+
+NOW_S = 1000.0
+ETCD = blueprint("etcd")
+PEERS = {node.id: f"http://{node.ports['peer']}" for node in ETCD.nodes}
+
+
+def member(
+    *, led: bool = True, locked: bool = True, unstarted: tuple[str, ...] = (), gone: tuple[str, ...] = ()
+) -> Any:
+    """A member's three answers."""
+    status = {"leader": "7"} if led else {"errors": ["etcdserver: no leader"]}
+    listed = [
+        {"ID": str(n), "peerURLs": [url], **({} if name in unstarted else {"name": name})}
+        for n, (name, url) in enumerate(PEERS.items())
+        if name not in gone
+    ]
+    ranged = (400, '{"error":"etcdserver: user name is empty"}') if locked else (200, "{}")
+    return (200, json.dumps(status)), (200, json.dumps({"members": listed})), ranged
+
+
+def seen(
+    says: Mapping[str, Any] | None = None,
+    *,
+    down: tuple[str, ...] = (),
+    emptied: tuple[str, ...] = (),
+    since_s: float = NOW_S - 100,
+    failure: str = "",
+    retry_s: float = 0.0,
+    attempts: Mapping[str, Attempt] | None = None,
+) -> View:
+    nodes = {}
+    for node in ETCD.nodes:
+        running = node.id not in down
+        dead = None if running else Confirmed(node.id, NOW_S - 1, 1)
+        state = NodeState(
+            running,
+            "web",
+            node.digest,
+            node.files_digest,
+            dead=dead,
+            has_data=node.id not in emptied,
+            failure="" if running else failure,
+            retry_at_s=0.0 if running else NOW_S + retry_s,
+        )
+        reading = node.probe.read((says or {}).get(node.id, member()))
+        health = Health.DOWN if not running else Health.READY if reading.ready else Health.SUSPECT
+        nodes[node.id] = NodeStatus(health, state, reading, NOW_S - 0.2, NOW_S - 0.2, since_s)
+    return View(NOW_S, nodes, attempts=attempts or {})
+
+
+def first(view: View, node_id: str) -> Any:
+    """What the guard lets happen to a node: the first proposal about it."""
+    for action in proposals(ETCD, view):
+        about = action.node.id if isinstance(action, StartNode) else getattr(action, "subject", None)
+        if node_id in (about, getattr(action, "node_id", None)):
+            return action
+    return None
+
+
+def no_leader() -> dict[str, Any]:
+    return {node.id: member(led=False) for node in ETCD.nodes}
+
+
+def test_a_member_is_ready_while_it_knows_a_leader():
+    assert read_member(member()).ready
+    assert read_member(member(led=False)).because == "etcdserver: no leader"
+    assert not read_member(((503, ""),) * 3).ready
+
+
+def test_a_new_group_is_founded_by_all_at_once():
+    everybody = tuple(PEERS)
+    view = seen(down=everybody, emptied=everybody)
+    assert [first(view, name).extra_args for name in everybody] == [("--initial-cluster-state", "new")] * 3
+
+
+def test_a_member_with_its_data_just_starts():
+    action = first(seen(down=("web-2",)), "web-2")
+    assert (type(action), action.extra_args) == (StartNode, ())
+
+
+def test_a_member_without_its_data_is_replaced_and_joins_once_it_is_admitted():
+    view = seen(down=("web-2",), emptied=("web-2",))
+    assert first(view, "web-2") == Operate("web", "replace", "it has lost its data", "web-2")
+    admitted = {name: member(unstarted=("web-2",)) for name in PEERS}
+    action = first(seen(admitted, down=("web-2",), emptied=("web-2",)), "web-2")
+    assert action.extra_args == ("--initial-cluster-state", "existing")
+
+
+def test_after_a_replacement_the_others_are_asked_again_first():
+    attempts = {"replace": Attempt(NOW_S, True, "web-2 may join")}
+    assert isinstance(first(seen(down=("web-2",), emptied=("web-2",), attempts=attempts), "web-2"), Hold)
+
+
+def test_a_member_that_cannot_read_its_data_loses_it_while_the_others_have_all():
+    view = seen(down=("web-3",), failure="exited with code 2, 7 times in 9 s: crc mismatch", retry_s=3.2)
+    action = first(view, "web-3")
+    assert isinstance(action, StopNode) and not action.keep_data
+    lost_by_a_drill = seen(down=("web-3",), retry_s=25.0)
+    assert isinstance(first(lost_by_a_drill, "web-3"), Hold)
+
+
+def test_what_is_left_of_a_majority_that_lost_its_data_is_given_up_but_not_at_once():
+    away = ("web-1", "web-2")
+    late = first(seen(no_leader(), down=away, emptied=away), "web-3")
+    assert isinstance(late, StopNode) and not late.keep_data
+    young = first(seen(no_leader(), down=away, emptied=away, since_s=NOW_S - 1), "web-3")
+    assert not isinstance(young, StopNode)
+
+
+def test_one_member_without_data_waits_while_the_others_elect():
+    assert isinstance(first(seen(no_leader(), down=("web-1",), emptied=("web-1",)), "web-1"), Hold)
+
+
+def test_a_group_that_asks_nobody_for_a_password_is_locked():
+    view = seen({name: member(locked=False) for name in PEERS})
+    assert Operate("web", "lock", "it asks nobody for a password yet", "web-1") in list(proposals(ETCD, view))
+    assert list(proposals(ETCD, seen())) == []
+
+
+def test_it_works_while_a_majority_does():
+    assert service_health(ETCD, seen())[0] == "healthy"
+    assert service_health(ETCD, seen(down=("web-1",)))[0] == "degraded"
+    assert service_health(ETCD, seen(no_leader(), down=("web-1", "web-2")))[0] == "down"
+
+
+def play(recipe: Any, view: View, subject: str, answers: list[Any], one: Blueprint = ETCD) -> tuple[Any, list[Any]]:
+    run, asked, reply = recipe(one, view, subject), [], None
+    while True:
+        try:
+            step = run.send(reply)
+        except StopIteration as end:
+            return end.value, asked
+        assert isinstance(step, Together)
+        asked.append(step.asks[0])
+        reply = (answers.pop(0),)
+
+
+def node(name: str) -> Node:
+    return next(one for one in ETCD.nodes if one.id == name)
+
+
+def test_replacing_takes_the_old_entry_out_and_puts_a_new_one_in():
+    view = seen(down=("web-2",), emptied=("web-2",))
+    token = ((200, json.dumps({"token": "t"})),)
+    outcome, asked = play(replace, view, "web-2", [token, ((200, "{}"), (200, "{}"))])
+    assert outcome.done
+    assert [command[1] for command in asked[1].commands] == ["/v3/cluster/member/remove", "/v3/cluster/member/add"]
+    assert asked[1].to == node("web-1").ports["client"]
+    assert {command[3] for command in asked[1].commands} == {"t"}
+
+
+def test_locking_may_find_that_half_of_it_was_done():
+    exists = (400, '{"error": "etcdserver: role name already exists"}')
+    outcome, _ = play(lock, seen(), "web-1", [(exists, exists, (200, "{}"), (200, "{}"), (200, "{}"))])
+    assert outcome.done
+    outcome, _ = play(lock, seen(), "web-1", [((200, "{}"),) * 4 + ((400, '{"error": "no leader"}'),)])
+    assert (outcome.done, outcome.because) == (False, "web-1 refused: no leader")
