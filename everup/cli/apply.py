@@ -152,6 +152,8 @@ def _take_down(session: Session, client: "Client", name: str, *, destroy: bool) 
             left = _running(body) if body else []
             if body is None or (body["stopped"] and not left and not destroy):
                 break
+            if not body["stopped"]:
+                raise NotReady(f"{name} was started again meanwhile", "everup down stops it.", code="started")
         else:
             raise NotReady(f"{name} is not down after {DOWN_S:.0f} s: {', '.join(left)} still runs", "everup status")
     if not session.as_json:
