@@ -275,7 +275,7 @@ class Etcd:
     name = "etcd"
     prefix: str | None = None
     service: type[Service] = EtcdService
-    connect: Mapping[str, str] = {}
+    connect: Mapping[str, tuple[str, ...]] = {}
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """Two ports on an address for each member, and the password."""

@@ -147,7 +147,7 @@ class Postgres:
     name = "postgres"
     prefix: str | None = "DATABASE"
     service: type[Service] = PostgresService
-    connect = SNIPPETS
+    connect = {language: (snippet,) for language, snippet in SNIPPETS.items()}  # noqa: RUF012 - never changed
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """An address per server with a port for Patroni, one for the endpoint, and a password for each role."""

@@ -156,7 +156,7 @@ def test_the_variables_say_the_same_in_one_and_in_parts() -> None:
 
 def test_every_snippet_is_complete() -> None:
     bindings = db().bindings
-    for snippet in KINDS["postgres"].connect.values():
+    for (snippet,) in KINDS["postgres"].connect.values():
         for suffix, value in bindings.items():
             snippet = snippet.replace("{" + suffix + "}", value)
         assert bindings["PASSWORD"] in snippet
