@@ -4,15 +4,17 @@
    them in a row while a standby takes the lead. It is told to set TCP_NODELAY beside the options it sets anyway.
 2. A commit that the chosen standby has confirmed in the instant before it became the synchronous one waits for that
    standby's next word, and with one writer no word comes for up to 10 s (`wal_receiver_status_interval`). So once
-   another standby is chosen, one empty message goes through the WAL, and the answer to it lets such commits go.
+   another standby is chosen, some empty messages go through the WAL, and the answers to them let such commits go.
 """
 
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
+STIRS, STIR_EVERY_S = 5, 0.1
 STIR = "SELECT pg_catalog.pg_logical_emit_message(false, 'everup', '')"
 
 
@@ -30,9 +32,10 @@ def correct() -> None:
     def choose_and_stir(handler: Any, *args: Any, **named: Any) -> None:
         choose(handler, *args, **named)
         server = handler._postgresql
-        if server.is_primary():
+        for _ in range(STIRS if server.is_primary() else 0):  # who sends to the standby may hear of the choice later
             with contextlib.suppress(Exception):  # the next word of the standby does it, if later
                 server.query(STIR.replace("'')", "'', true)") if server.major_version >= 170000 else STIR)
+            time.sleep(STIR_EVERY_S)
 
     utils.keepalive_socket_options = with_nodelay
     SyncHandler.set_synchronous_standby_names = choose_and_stir
