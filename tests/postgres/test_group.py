@@ -15,7 +15,9 @@ from tests.sql_writers import SqlWriters
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
-FAILOVER_S, HANG_S, PLANNED_S = 2.0, 6.0, 2.0
+FAILOVER_S, HANG_S, PLANNED_S = 6.0, 12.0, 6.0
+UNNOTICED_S = 4.0
+"""Bounds that a machine busy with other things keeps; how fast it is, the benchmarks measure."""
 """The promises are 0.6, 5 and 0.5 s (the benchmark measures them); a machine busy with other tests takes longer."""
 
 
