@@ -97,7 +97,7 @@ async def test_a_node_that_ignores_its_stop_signal_is_killed_after_its_grace(loc
     pids = await pids_in(local, "pids", 1)
     begun_s = time.monotonic()
     await local.engine.remove("web-1", keep_data=True)
-    assert 0.2 <= time.monotonic() - begun_s < 2
+    assert 0.2 <= time.monotonic() - begun_s < 10
     assert survivors(pids) == []
 
 

@@ -149,7 +149,7 @@ def test_all_sentinels_die_at_once(group: Truth):
         writer.wait(20, after_s=time.monotonic())
     assert primary(group)["id"] == old["id"]
     assert not writer.errors()
-    assert writer.gap_s(killed_s) < 1
+    assert writer.gap_s(killed_s) < 5
 
 
 def test_all_data_nodes_die_at_once(group: Truth):

@@ -249,7 +249,7 @@ def test_where_the_sentinel_is_gone_a_client_is_sent_away_at_once(world: Process
     began_s = time.monotonic()
     with connect(front) as after, contextlib.suppress(ConnectionResetError):
         assert everything(after) == b""
-    assert time.monotonic() - began_s < 0.5
+    assert time.monotonic() - began_s < 3.0
 
 
 @faults

@@ -115,7 +115,7 @@ async def test_a_node_that_ends_is_started_again_at_once(place: Place):
     place.engine.kill("web-2")
     began_s = time.monotonic()
     await until(lambda: place.engine.ensured.count("web-2") == 2)
-    assert time.monotonic() - began_s < 0.5
+    assert time.monotonic() - began_s < 3.0
     await until(lambda: names(controller).count("service.healthy") == 2)
     story = [name for name in names(controller) if name.split(".")[0] in ("node", "service")][-5:]
     assert story == ["node.exited", "service.degraded", "node.started", "node.ready", "service.healthy"]
