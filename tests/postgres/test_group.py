@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
 FAILOVER_S, HANG_S, PLANNED_S = 6.0, 12.0, 6.0
 UNNOTICED_S = 4.0
-"""Bounds that a machine busy with other things keeps. The promises are 0.6, 5 and 0.5 s; the benchmark measures them."""
+"""Bounds that a busy machine keeps. The promises are 0.6, 5 and 0.5 s; the benchmark measures them."""
 
 
 @pytest.fixture(scope="module")
