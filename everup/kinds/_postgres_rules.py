@@ -35,21 +35,11 @@ def accept_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
     if any(scene.status(node).health == Health.UNKNOWN for node in scene.members[:1]):
         return
     if scene.primary is None:
-        yield Accept(blueprint.label, *_founder(scene))
+        yield Accept(blueprint.label, *scene.founder())
         return
     others = [node for node in scene.leaders if node.id != view.group.primary]
     if others and not scene.leads(scene.primary):
         yield Accept(blueprint.label, others[0].id, "Patroni elected it")
-
-
-def _founder(scene: Scene) -> tuple[str, str]:
-    if scene.leaders:
-        return scene.leaders[0].id, "it already leads"
-    kept = [node for node in scene.everyone if scene.status(node).state.has_data]
-    if kept:
-        best = max(kept, key=lambda node: scene.status(node).state.generation or 0)
-        return best.id, "it has the newest data"
-    return scene.members[0].id, "the group is new"
 
 
 def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:

@@ -35,24 +35,13 @@ def accept_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
     if any(scene.status(node).health == Health.UNKNOWN for node in scene.members):
         return
     if group.primary is None or scene.primary is None:
-        yield Accept(blueprint.label, *_founder(scene))
+        yield Accept(blueprint.label, *scene.founder(scene.named))
     elif named and named.id != group.primary:
         old = scene.status(scene.primary)
         if named in scene.leaders:
             yield Accept(blueprint.label, named.id, "the Sentinels chose it")
         elif not old.state.running and not old.good_s and scene.in_generation(named):
             yield Accept(blueprint.label, named.id, "the Sentinels chose it while Everup was away")
-
-
-def _founder(scene: Scene) -> tuple[str, str]:
-    if scene.leaders:
-        node = scene.named if scene.named in scene.leaders else scene.leaders[0]
-        return (node or scene.leaders[0]).id, "it already leads"
-    kept = [node for node in scene.everyone if scene.status(node).state.has_data]
-    if kept:
-        best = max(kept, key=lambda node: scene.status(node).state.generation or 0)
-        return best.id, "it has the newest data"
-    return scene.members[0].id, "the group is new"
 
 
 def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:

@@ -1,13 +1,13 @@
 """A Redis group as its rules and recipes see it: who is where, who says what, and what the group should look like."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from everup.kinds._redis_reading import RedisFacts, SentinelFacts
-from everup.model.desired import Ask, Blueprint, Command, Node, Part, Tcp
-from everup.model.observed import NodeStatus, Role, View
+from everup.kinds._scene import GroupScene
+from everup.model.desired import Ask, Command, Node, Part, Tcp
+from everup.model.observed import Role
 
 SETTINGS = {"down-after-milliseconds": "5000", "failover-timeout": "5000", "parallel-syncs": "2"}
 """Sentinel's own timers: the net under a dead Everup, and clearly longer than the 3 s after which it fences a hang."""
@@ -25,26 +25,10 @@ HEARING_S = 5.0
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(GroupScene):
     """Answers to the questions every rule asks, drawn once from a blueprint and a view."""
 
-    blueprint: Blueprint
-    view: View
-
-    @property
-    def label(self) -> str:
-        """The service's label, which is also the name that Sentinels know the group by."""
-        return self.blueprint.label
-
-    @cached_property
-    def members(self) -> tuple[Node, ...]:
-        """Declared data nodes."""
-        return self.blueprint.of(Part.DATA)
-
-    @cached_property
-    def everyone(self) -> tuple[Node, ...]:
-        """Data nodes, declared or retiring."""
-        return self.members + tuple(node for node in self.blueprint.retiring if node.part == Part.DATA)
+    role_changes = ("failover", "switchover", "follow", "promote")
 
     @cached_property
     def voters(self) -> tuple[Node, ...]:
@@ -52,33 +36,18 @@ class Scene:
         return self.blueprint.of(Part.VOTER)
 
     @property
-    def primary(self) -> Node | None:
-        """The recorded primary, alive or not."""
-        return self.blueprint.node(self.view.group.primary) if self.view.group.primary else None
-
-    @property
     def majority(self) -> int:
         """How many Sentinels must agree: more than half of those declared."""
         return len(self.voters) // 2 + 1
 
-    def status(self, node: Node) -> NodeStatus:
-        """The verdict on `node`."""
-        return self.view.status(node.id)
-
     def facts(self, node: Node) -> RedisFacts | None:
         """What a data node said last, while it runs."""
-        status = self.status(node)
-        if not status.state.running or status.reading is None:
-            return None
-        found = status.reading.facts.get("redis")
+        found = self.said(node, "redis")
         return found if isinstance(found, RedisFacts) else None
 
     def opinion(self, voter: Node) -> SentinelFacts | None:
         """What a Sentinel said last, while it runs."""
-        status = self.status(voter)
-        if not status.state.running or status.reading is None:
-            return None
-        found = status.reading.facts.get("sentinel")
+        found = self.said(voter, "sentinel")
         return found if isinstance(found, SentinelFacts) else None
 
     @cached_property
@@ -90,16 +59,6 @@ class Scene:
     def at(self, address: str) -> Node | None:
         """The data node that listens at `"host:port"`."""
         return next((node for node in self.everyone if str(port_of(node)) == address), None)
-
-    @cached_property
-    def settled_s(self) -> float:
-        """When the roles were last changed on purpose; what was read before is out of date. Monotonic seconds."""
-        changes = (self.view.attempts.get(name) for name in ("failover", "switchover", "follow", "promote"))
-        return max((change.at_s for change in changes if change), default=0.0)
-
-    def fresh(self, node: Node) -> bool:
-        """It was asked after the last change of roles."""
-        return self.status(node).read_s > self.settled_s
 
     def unheard(self) -> list[Node]:
         """Running data nodes and Sentinels that have yet to say how they see the newest roles; each has 5 s for it."""
@@ -116,23 +75,6 @@ class Scene:
         views = [opinion for voter in self.voters if self.fresh(voter) and (opinion := self.opinion(voter))]
         newest = max((view for view in views if view.known), key=lambda view: view.epoch, default=None)
         return self.at(newest.named) if newest else None
-
-    def leads(self, node: Node | None) -> bool:
-        """It runs and called itself primary when it was last asked."""
-        return node is not None and self.status(node).role == Role.PRIMARY
-
-    @cached_property
-    def leaders(self) -> tuple[Node, ...]:
-        """All data nodes that call themselves primary, by up-to-date answers."""
-        return tuple(node for node in self.everyone if self.leads(node) and self.fresh(node))
-
-    def in_generation(self, node: Node) -> bool:
-        """Its data is there and as new as any that was ever marked.
-
-        A generation that has only begun, with nobody marked yet, makes no data old: its primary may die at once.
-        """
-        state, group = self.status(node).state, self.view.group
-        return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
 
     def answering(self) -> int:
         """How many Sentinels answered their last probe and watch the group."""
@@ -158,10 +100,6 @@ class Scene:
     def ask(self, node: Node, *commands: Command, timeout_s: float = 1.0) -> Ask:
         """Commands for a data node or a Sentinel, with the group's password."""
         return Ask(port_of(node), commands, timeout_s=timeout_s, password=node.probe.password)
-
-    def running(self, nodes: Iterable[Node]) -> list[Node]:
-        """Those of `nodes` whose process exists."""
-        return [node for node in nodes if self.status(node).state.running]
 
     @property
     def elector_id(self) -> str:

@@ -1,0 +1,91 @@
+"""A group with a primary, as the rules and recipes of any such kind see it; each kind adds what its servers say."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from everup.model.desired import Blueprint, Node, Part
+from everup.model.observed import NodeStatus, Role, View
+
+
+@dataclass(frozen=True)
+class GroupScene:
+    """Answers to the questions every rule asks, drawn once from a blueprint and a view.
+
+    `role_changes` names the operations that change roles: what was read before the newest of them is out of date.
+    """
+
+    blueprint: Blueprint
+    view: View
+    role_changes: ClassVar[tuple[str, ...]] = ("failover", "switchover")
+
+    @property
+    def label(self) -> str:
+        """The service's label, which is also the name that its elector knows the group by."""
+        return self.blueprint.label
+
+    @cached_property
+    def members(self) -> tuple[Node, ...]:
+        """Declared data nodes."""
+        return self.blueprint.of(Part.DATA)
+
+    @cached_property
+    def everyone(self) -> tuple[Node, ...]:
+        """Data nodes, declared or retiring."""
+        return self.members + tuple(node for node in self.blueprint.retiring if node.part == Part.DATA)
+
+    @property
+    def primary(self) -> Node | None:
+        """The recorded primary, alive or not."""
+        return self.blueprint.node(self.view.group.primary) if self.view.group.primary else None
+
+    def status(self, node: Node) -> NodeStatus:
+        """The verdict on `node`."""
+        return self.view.status(node.id)
+
+    def said(self, node: Node, topic: str) -> object:
+        """What `node` said last on `topic`, while it runs; None when it does not, or said nothing."""
+        status = self.status(node)
+        return status.reading.facts.get(topic) if status.state.running and status.reading else None
+
+    @cached_property
+    def settled_s(self) -> float:
+        """When the roles were last changed on purpose; what was read before is out of date. Monotonic seconds."""
+        changes = (self.view.attempts.get(name) for name in self.role_changes)
+        return max((change.at_s for change in changes if change), default=0.0)
+
+    def fresh(self, node: Node) -> bool:
+        """It was asked after the last change of roles."""
+        return self.status(node).read_s > self.settled_s
+
+    def leads(self, node: Node | None) -> bool:
+        """It runs and called itself primary when it was last asked."""
+        return node is not None and self.status(node).role == Role.PRIMARY
+
+    @cached_property
+    def leaders(self) -> tuple[Node, ...]:
+        """All data nodes that call themselves primary, by up-to-date answers."""
+        return tuple(node for node in self.everyone if self.leads(node) and self.fresh(node))
+
+    def in_generation(self, node: Node) -> bool:
+        """Its data is there and as new as any that was ever marked.
+
+        A generation that has only begun, with nobody marked yet, makes no data old: its primary may die at once.
+        """
+        state, group = self.status(node).state, self.view.group
+        return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
+
+    def running(self, nodes: Iterable[Node]) -> list[Node]:
+        """Those of `nodes` whose process exists."""
+        return [node for node in nodes if self.status(node).state.running]
+
+    def founder(self, favourite: Node | None = None) -> tuple[str, str]:
+        """Whom to record as primary where nobody is, and why: who leads (the favourite first), has data, is first."""
+        if self.leaders:
+            return (favourite if favourite in self.leaders and favourite else self.leaders[0]).id, "it already leads"
+        kept = [node for node in self.everyone if self.status(node).state.has_data]
+        if kept:
+            best = max(kept, key=lambda node: self.status(node).state.generation or 0)
+            return best.id, "it has the newest data"
+        return self.members[0].id, "the group is new"
