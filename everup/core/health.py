@@ -179,7 +179,8 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
         return "degraded", because
     seen = [view.status(node.id) for node in blueprint.nodes]
     begins = (Health.STARTING, Health.READY, Health.UNKNOWN)
-    young = all(status.health in begins or not status.state.digest for status in seen)  # no digest: never started yet
+    untried = [not status.state.digest and not status.state.failure for status in seen]
+    young = all(status.health in begins or new for status, new in zip(seen, untried, strict=True))
     return ("starting" if young else "down"), because
 
 
