@@ -15,8 +15,8 @@ from tests.sql_writers import SqlWriters
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
-FAILOVER_S, HANG_S, PLANNED_S = 6.0, 12.0, 6.0
-UNNOTICED_S = 4.0
+FAILOVER_S, HANG_S, PLANNED_S = 10.0, 20.0, 10.0
+UNNOTICED_S = 6.0
 """Bounds that a busy machine keeps. The promises are 0.6, 5 and 0.5 s; the benchmark measures them."""
 
 
