@@ -67,7 +67,7 @@ class Everup:
         )
 
     def __call__(
-        self, *args: str, codes: Collection[int] = (0,), timeout_s: float = 60.0
+        self, *args: str, codes: Collection[int] = (0,), timeout_s: float = 240.0
     ) -> "subprocess.CompletedProcess[str]":
         """Run `everup ARGS` to its end.
 
@@ -135,7 +135,7 @@ class Everup:
             client.post(path, json={"fault": fault, "for_s": for_s}).raise_for_status()
         return now_s
 
-    def wait_healthy(self, timeout_s: float = 30.0) -> Json:
+    def wait_healthy(self, timeout_s: float = 150.0) -> Json:
         """Wait until everything is as declared again; returns that status."""
         give_up_s = time.monotonic() + timeout_s
         status = self.status()

@@ -29,7 +29,7 @@ class SqlWriters:
         self._threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(count)]
 
     def __enter__(self) -> "SqlWriters":
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(self._url, autocommit=True, connect_timeout=20) as connection:
             connection.execute(f"create table if not exists {TABLE} (n bigint primary key)")
             connection.execute(f"truncate {TABLE}")
         for thread in self._threads:
@@ -49,7 +49,7 @@ class SqlWriters:
         """Attempts that failed."""
         return [write for write in self.writes if write.error is not None]
 
-    def wait_for(self, more: int, within_s: float = 20.0) -> None:
+    def wait_for(self, more: int, within_s: float = 90.0) -> None:
         """Wait until `more` writes were acknowledged from now on."""
         wanted, end_s = len(acknowledged(self.writes)) + more, time.monotonic() + within_s
         while len(acknowledged(self.writes)) < wanted:
@@ -64,7 +64,7 @@ class SqlWriters:
 
     def survivors(self) -> set[int]:
         """What is in the table now."""
-        with psycopg.connect(self._url, connect_timeout=5) as connection:
+        with psycopg.connect(self._url, connect_timeout=20) as connection:
             return {n for (n,) in connection.execute(f"select n from {TABLE}")}
 
     def _write(self, writer: int) -> None:
@@ -75,7 +75,7 @@ class SqlWriters:
             sent_s = time.monotonic()
             try:
                 if connection is None:
-                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=2)
+                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
                 connection.execute(f"insert into {TABLE} values (%s)", (n,))
                 error = None
             except psycopg.Error as failure:

@@ -52,7 +52,7 @@ def left_behind(folder: Path) -> dict[int, str]:
 
 
 def test_the_demo_ends_well_and_cleans_up(demo: "subprocess.Popen[str]", tmp_path: Path):
-    out, _ = demo.communicate(timeout=110)
+    out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, out
     assert "HTTP requests failed               0 of" in out
     assert left_behind(tmp_path) == {}
@@ -68,7 +68,7 @@ def test_ctrl_c_takes_everything_down(demo: "subprocess.Popen[str]", tmp_path: P
             break
     time.sleep(0.2)
     os.killpg(demo.pid, signal.SIGINT)
-    out, _ = demo.communicate(timeout=60)
+    out, _ = demo.communicate(timeout=240)
     assert demo.returncode == 130, seen + out
     assert left_behind(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []

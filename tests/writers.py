@@ -114,7 +114,7 @@ class Writer:
         """What it complained about, its newest 2,000 characters."""
         return self._errors.read_text()[-2000:]
 
-    def wait_for_acks(self, count: int, *, after_s: float = 0.0, timeout_s: float = 20.0) -> list[Write]:
+    def wait_for_acks(self, count: int, *, after_s: float = 0.0, timeout_s: float = 90.0) -> list[Write]:
         """Wait until `count` writes sent after `after_s` (monotonic seconds) were acknowledged; return those.
 
         Raises:

@@ -12,7 +12,7 @@ from everup.cli.session import Session
 from everup.model.errors import EverupError, NotFound, Refused
 from everup.runtime.home import Home
 
-START_S = 10.0
+START_S = 30.0
 """Seconds that a control plane may take until it answers."""
 
 SECOND = "refused.second_control_plane"

@@ -15,7 +15,7 @@ from tests.faults.conftest import HA
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 SERVER = """\
 import os, sys
@@ -80,7 +80,7 @@ def kill_control_plane(everup: Everup, after_s: float) -> bool:
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert "Traceback" not in err, err
     return out + err
 

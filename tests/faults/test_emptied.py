@@ -14,7 +14,7 @@ from tests.faults.conftest import HA
 from tests.faults.steady import Steady
 from tests.faults.truth import Truth, events, marked, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

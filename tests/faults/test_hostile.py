@@ -13,7 +13,7 @@ from tests.everup_cli import Everup
 from tests.faults.steady import Steady
 from tests.faults.truth import Truth, note
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 LIMIT_MB = 80
 GARBAGE = (

@@ -12,7 +12,7 @@ from tests.everup_cli import Everup, Json
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 LAST_MOMENT = 3
 """Acknowledged writes that asynchronous replication may lose per kill (docs/why)."""

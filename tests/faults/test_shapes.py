@@ -12,7 +12,7 @@ from tests.faults.conftest import HA
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, Truth, leaders, note
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 SINGLE = "environment: shop\nservices:\n  redis01: {kind: redis}\n"
 FIVE = "environment: shop\nservices:\n  redis01: {kind: redis, ha: {replicas: 2, sentinels: 5}}\n"
@@ -110,7 +110,7 @@ def test_the_control_plane_dies_while_the_shape_changes():
                 process = everup.start("up")
                 time.sleep(random.uniform(0.2, 1.5))
                 os.kill(everup.control_plane(), signal.SIGKILL)
-                process.communicate(timeout=60)
+                process.communicate(timeout=240)
                 everup("up")
                 note("shape changed, control plane killed: whole", Truth(everup, "redis01").whole(60))
             with truth.by_url() as client:

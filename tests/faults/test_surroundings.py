@@ -17,7 +17,7 @@ from tests.faults.conftest import HA
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, Truth, marked, note, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 
 def spec(words: str) -> str:
@@ -81,7 +81,7 @@ def test_two_ups_at_once():
         for _ in range(2):
             both = [everup.start("up") for _ in range(2)]
             for process in both:
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=240)
                 assert process.returncode == 0, out + err
             Truth(everup, "redis01").whole()
 
@@ -94,7 +94,7 @@ def test_up_while_down_runs():
             down = everup.start("down", "--yes", *destroy)
             time.sleep(random.uniform(0.3, 1.0))
             everup("up")
-            _, err = down.communicate(timeout=60)
+            _, err = down.communicate(timeout=240)
             assert "Traceback" not in err
             until(lambda: everup.status()["health"] == "healthy", 10)
             Truth(everup, "redis01").whole()
@@ -106,7 +106,7 @@ def test_an_interrupted_up_leaves_a_consistent_state():
             process = everup.start("up")
             time.sleep(random.uniform(0.2, 1.2))
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=240)
             assert "Traceback" not in out + err, out + err
             everup("up")
             Truth(everup, "redis01").whole()

@@ -25,7 +25,7 @@ FIGURES: dict[str, list[float]] = defaultdict(list)
 
 T = TypeVar("T")
 
-BUSY = 3.0
+BUSY = 5.0
 """How much longer everything may take while the machine's disk and processors serve others too."""
 
 

@@ -55,7 +55,7 @@ def fresh_address(port: int = 8080) -> Tcp:
     return Tcp(f"127.{128 + os.getpid() % 100}.{(os.getpid() // 100 + number // 250) % 256}.{number % 250 + 2}", port)
 
 
-def wait_until(true: Callable[[], Any], within_s: float = 10.0) -> float:
+def wait_until(true: Callable[[], Any], within_s: float = 40.0) -> float:
     """Wait for a condition; returns the seconds it took."""
     began_s = time.monotonic()
     while time.monotonic() < began_s + within_s:

@@ -71,11 +71,11 @@ class Group:
         """Take a node's data away."""
         shutil.rmtree(self.home(node_id) / "data")
 
-    def wait_redundant(self, within_s: float = 60.0) -> None:
+    def wait_redundant(self, within_s: float = 180.0) -> None:
         """Wait until every node is ready and commits wait for a standby."""
         self.everup.wait_healthy(within_s)
 
-    def wait_for(self, true: Callable[[], bool], within_s: float = 30.0) -> None:
+    def wait_for(self, true: Callable[[], bool], within_s: float = 90.0) -> None:
         """Wait for a condition."""
         end_s = time.monotonic() + within_s
         while not true():

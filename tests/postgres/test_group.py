@@ -13,7 +13,7 @@ from tests.journal import acknowledged, longest_gap_s, lost
 from tests.postgres.group import ETCD, GROUP, SINGLE, Group
 from tests.sql_writers import SqlWriters
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 FAILOVER_S, HANG_S, PLANNED_S = 10.0, 20.0, 10.0
 UNNOTICED_S = 6.0

@@ -57,7 +57,7 @@ class Ear:
         self.heard.append((node_id, reading, sent_s))
         return self.health
 
-    async def until(self, true: Callable[[], Any], within_s: float = 3.0) -> None:
+    async def until(self, true: Callable[[], Any], within_s: float = 30.0) -> None:
         end_s = time.monotonic() + within_s
         while not true():
             assert time.monotonic() < end_s, self.heard
