@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from everup.core.health import no_room
 from everup.model.actions import Action, Fence, Hold, StartNode, StopNode
-from everup.model.desired import Blueprint, Part, Rule
+from everup.model.desired import Blueprint, Node, Part, Rule
 from everup.model.observed import Health, View
 
 
@@ -20,20 +20,22 @@ def fence_hung(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield Fence(node.id, blueprint.label, f"it runs, but has not answered for {silent_s:.1f} s")
 
 
+def start(view: View, node: Node, because: str, *extra_args: str) -> Action:
+    """Start `node` (`extra_args` say in which role), or wait as long as the back-off of its crash loop asks for."""
+    state = view.status(node.id).state
+    wait_s = state.retry_at_s - view.now_s
+    if wait_s > 0:
+        return Hold(node.service, f"{state.failure or 'it ended again'}; next start in {wait_s:.1f} s", node.id)
+    return StartNode(node, because, extra_args)
+
+
 def start_missing(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """A declared node that does not run is started, as soon as its back-off allows."""
     for node in blueprint.nodes:
         state = view.status(node.id).state
         if state.running:
             continue
-        if view.now_s < state.retry_at_s:
-            yield Hold(
-                blueprint.label,
-                f"{state.failure or 'it ended again'}; next start in {state.retry_at_s - view.now_s:.1f} s",
-                node.id,
-            )
-        else:
-            yield StartNode(node, "it does not run" if state.restarts or state.dead else "it is declared")
+        yield start(view, node, "it does not run" if state.restarts or state.dead else "it is declared")
 
 
 def replace_changed(blueprint: Blueprint, view: View) -> Iterator[Action]:

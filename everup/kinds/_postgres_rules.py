@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from everup.core.rules import start
 from everup.kinds._haproxy import astray
 from everup.kinds._postgres_patroni import differing
 from everup.kinds._postgres_scene import Scene
@@ -59,10 +60,10 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         word = "was waited for by every commit" if scene.synchronous else "was streaming"
         yield Operate(blueprint.label, "failover", f"{primary.id} is dead, {heirs[0].id} {word}", primary.id)
     elif view.group.marked == 0:
-        yield _start(scene, primary, "the group is new", FOUND)
+        yield start(scene.view, primary, "the group is new", FOUND)
     elif scene.in_generation(primary):
         why = last.because if refused and last else _no_heir(scene, primary)
-        yield _start(scene, primary, f"restarted in place: {why}, and its data is there")
+        yield start(scene.view, primary, f"restarted in place: {why}, and its data is there")
     else:
         yield from _without_its_data(scene, primary)
 
@@ -90,19 +91,11 @@ def _without_its_data(scene: Scene, primary: Node) -> Iterator[Action]:
     yield Hold(scene.label, f"{because}, and waits for one that has it to lead", primary.id)
     for node in spare:
         if not scene.status(node).state.running:
-            yield _start(scene, node, f"{because}; {node.id} has it")
+            yield start(scene.view, node, f"{because}; {node.id} has it")
     if spare and all(scene.status(node).state.running for node in spare):
         last = scene.view.attempts.get("failover")
         if last is None or last.at_s < scene.view.now_s - RETRY_S:
             yield Operate(scene.label, "failover", f"{because}; {spare[0].id} has it", primary.id)
-
-
-def _start(scene: Scene, node: Node, because: str, *extra_args: str) -> Action:
-    state = scene.status(node).state
-    wait_s = state.retry_at_s - scene.view.now_s
-    if wait_s > 0:
-        return Hold(scene.label, f"{state.failure or 'it ended again'}; next start in {wait_s:.1f} s", node.id)
-    return StartNode(node, because, extra_args)
 
 
 def start_standbys(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -115,7 +108,7 @@ def start_standbys(blueprint: Blueprint, view: View) -> Iterator[Action]:
         if leader is None or not scene.status(leader).ready:
             yield Hold(blueprint.label, "it starts as a standby once there is a primary", node.id)
         else:
-            yield _start(scene, node, f"it joins {leader.id} as a standby", *_aside(scene, node))
+            yield start(scene.view, node, f"it joins {leader.id} as a standby", *_aside(scene, node))
 
 
 def _aside(scene: Scene, node: Node) -> tuple[str, ...]:

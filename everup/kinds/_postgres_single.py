@@ -7,6 +7,7 @@ data directory is never started, for then clients would find an empty database w
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from everup.core.rules import start
 from everup.kinds._haproxy import astray, point
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode
 from everup.model.desired import Blueprint, Milestone, Node, NodeId, Outcome, Part, Silence, Step, Together
@@ -37,9 +38,9 @@ def restart_only(blueprint: Blueprint, view: View) -> Iterator[Action]:
     if status.health == Health.UNKNOWN or view.group.primary is None:
         yield Hold(blueprint.label, "it was not looked at yet", node.id)
     elif view.group.marked == 0:
-        yield _start(blueprint, view, node, "the service is new", FOUND)
+        yield start(view, node, "the service is new", FOUND)
     elif holds_newest(status, view):
-        yield _start(blueprint, view, node, "restarted in place: it is the only node, and its data is there")
+        yield start(view, node, "restarted in place: it is the only node, and its data is there")
     elif status.state.has_data:
         yield Hold(blueprint.label, f"{_age(status, view)}; it is not started: bring its data back", node.id)
     else:
@@ -59,15 +60,6 @@ def holds_newest(status: NodeStatus, view: View) -> bool:
     """Its data is there and as new as any that was ever marked."""
     state, group = status.state, view.group
     return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
-
-
-def _start(blueprint: Blueprint, view: View, node: Node, because: str, *extra_args: str) -> Action:
-    state = view.status(node.id).state
-    wait_s = state.retry_at_s - view.now_s
-    if wait_s > 0:
-        why = state.failure or "it ended again"
-        return Hold(blueprint.label, f"{why}; next start in {wait_s:.1f} s", node.id)
-    return StartNode(node, because, extra_args)
 
 
 def lead_to_only(blueprint: Blueprint, view: View) -> Iterator[Action]:

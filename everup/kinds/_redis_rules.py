@@ -7,6 +7,7 @@ Everup that died half-way left behind is one more snapshot to continue from.
 
 from collections.abc import Iterator
 
+from everup.core.rules import start
 from everup.kinds._redis_reading import SentinelFacts
 from everup.kinds._redis_scene import KNOBS, Scene, port_of, wanted_settings
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
@@ -80,10 +81,10 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
 def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Action]:
     """Start the primary where it was, if its data is the newest; else the node that has it; else wait for a person."""
     if scene.view.group.marked == 0:
-        yield _start(scene, primary, "the group is new")
+        yield start(scene.view, primary, "the group is new")
     elif scene.in_generation(primary):
         why = refused or ("no replica was in sync" if len(scene.members) > 1 else "it is the only node")
-        yield _start(scene, primary, f"restarted in place: {why}, and its data is there")
+        yield start(scene.view, primary, f"restarted in place: {why}, and its data is there")
     else:
         spares = [node for node in scene.members if node != primary and scene.in_generation(node)]
         spare = max(spares, key=lambda node: scene.status(node).good_s, default=None)  # in sync until last
@@ -91,14 +92,6 @@ def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Act
             yield Accept(scene.label, spare.id, f"{primary.id} has lost its newest data, {spare.id} still has it")
         because = f"{primary.id} has lost its newest data and no node that has it can lead yet; it is not started empty"
         yield Hold(scene.label, because, primary.id)
-
-
-def _start(scene: Scene, node: Node, because: str, *extra_args: str) -> Action:
-    state = scene.status(node).state
-    wait_s = state.retry_at_s - scene.view.now_s
-    if wait_s > 0:
-        return Hold(scene.label, f"{state.failure or 'it ended again'}; next start in {wait_s:.1f} s", node.id)
-    return StartNode(node, because, extra_args)
 
 
 def start_replicas(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -114,7 +107,7 @@ def start_replicas(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield Hold(blueprint.label, "the primary changed a moment ago; clients must first look elsewhere", node.id)
         else:
             to = port_of(leader)
-            yield _start(scene, node, f"it joins {leader.id} as a replica", "--replicaof", to.host, str(to.port))
+            yield start(scene.view, node, f"it joins {leader.id} as a replica", "--replicaof", to.host, str(to.port))
 
 
 def _just_deposed(scene: Scene) -> bool:
