@@ -130,7 +130,7 @@ class Everup:
         transport = httpx.HTTPTransport(uds=str(Home(Path(self.environ["EVERUP_HOME"])).socket))
         environment = self.status()["environment"]
         now_s = time.monotonic()
-        with httpx.Client(transport=transport, base_url="http://everup", timeout=10) as client:
+        with httpx.Client(transport=transport, base_url="http://everup", timeout=60) as client:
             path = f"/v1/environments/{environment}/nodes/{node_id}/fault"
             client.post(path, json={"fault": fault, "for_s": for_s}).raise_for_status()
         return now_s
@@ -174,7 +174,7 @@ class Everup:
         try:
             process = self.start("down", "--destroy", "--yes")
             try:
-                process.communicate(timeout=40)
+                process.communicate(timeout=120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()

@@ -75,7 +75,7 @@ class SqlWriters:
             sent_s = time.monotonic()
             try:
                 if connection is None:
-                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+                    connection = psycopg.connect(self._url, autocommit=True, connect_timeout=20)
                 connection.execute(f"insert into {TABLE} values (%s)", (n,))
                 error = None
             except psycopg.Error as failure:

@@ -38,7 +38,7 @@ class Daemon:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(5)
+        self.process.wait(60)
         assert self.process.stdout
         self.process.stdout.close()
 
@@ -109,7 +109,7 @@ def test_kills_of_the_control_plane_at_any_instant_orphan_nothing_and_start_noth
 def test_a_process_does_nothing_until_it_is_recorded(home: Path, instant: str) -> None:
     daemon = Daemon(home, instant)
     daemon.line()
-    daemon.process.wait(5)
+    daemon.process.wait(60)
     daemon.kill()
     assert settled(home) == {}
     assert not (home / "nodes" / "web-1" / "pids").exists(), "it ran"
@@ -135,11 +135,11 @@ async def test_a_new_control_plane_adopts_everything_and_sees_it_end(home: Path)
             assert state.pid
             killed_s = time.monotonic()
             os.kill(state.pid, signal.SIGKILL)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 event = await anext(aiter(world.engine.watch()))
             assert event.node_id == node_id
             assert event.dead
-            assert event.dead.at_s - killed_s < 1.0
+            assert event.dead.at_s - killed_s < 20.0
             assert event.dead.exit_code in (-9, None)  # only newer kernels tell how somebody else's child ended
         assert settled(home) == {}
     finally:
@@ -193,7 +193,7 @@ async def test_a_process_of_another_boot_or_with_a_number_used_anew_is_no_node(
         assert stranger.poll() is None, "a stranger was killed"
     finally:
         stranger.kill()
-        stranger.wait(5)
+        stranger.wait(60)
 
 
 async def test_a_node_that_died_unseen_is_dead_and_what_it_left_is_killed(home: Path) -> None:

@@ -14,7 +14,7 @@ WITH_DATA = ": > dump.rdb; exec sleep 600"
 
 
 async def next_event(world: World) -> NodeEvent:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async for event in world.engine.watch():
             return event
     raise AssertionError("the watch ended")
@@ -266,7 +266,7 @@ async def test_following_goes_on_with_what_comes(world: World) -> None:
 
     await eventually(said)
     heard: list[str] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async for line in world.engine.logs("web-1", lines=1, follow=True):
             heard.append(line)
             if len(heard) == 2:

@@ -33,7 +33,7 @@ def a_node(node_id: str = "web-1", script: str = "exec sleep 600", **changes: An
     return Node(**{**fields, **changes})
 
 
-async def eventually(what: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+async def eventually(what: Callable[[], Awaitable[bool]], within_s: float = 90.0) -> None:
     """Wait until `what()` is true; fail when it is not within `within_s` seconds."""
     end_s = time.monotonic() + within_s
     while not await what():

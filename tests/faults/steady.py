@@ -51,7 +51,7 @@ class Steady:
         """Every attempt so far."""
         return list(self._writes)
 
-    def wait(self, count: int, after_s: float = 0.0, within_s: float = 20.0) -> None:
+    def wait(self, count: int, after_s: float = 0.0, within_s: float = 120.0) -> None:
         """Wait until `count` writes sent after `after_s` (monotonic seconds) were acknowledged."""
         give_up_s = time.monotonic() + within_s
         while sum(1 for write in acknowledged(self.writes) if write.sent_s > after_s) < count:
@@ -62,7 +62,7 @@ class Steady:
         """End it; returns every attempt."""
         self._over.set()
         if self._thread.is_alive():
-            self._thread.join(15)
+            self._thread.join(60)
         return self.writes
 
     def errors(self) -> list[str]:

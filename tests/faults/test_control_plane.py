@@ -259,7 +259,7 @@ def test_the_sentinels_fail_over_alone_and_everup_accepts_it():
                 writer.wait(50)
                 url.wait(50)
                 killed_s = everup.kill(old)
-                writer.wait(50, after_s=killed_s + 1, within_s=40)
+                writer.wait(50, after_s=killed_s + 1, within_s=120)
                 url.wait(50, after_s=killed_s + 1)
                 time.sleep(1)
                 everup("status", codes=(0, 3))

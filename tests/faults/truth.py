@@ -54,7 +54,7 @@ def table() -> Iterator[str]:
 def status(everup: Everup) -> Json | None:
     """What the API says at once, without a command's start-up; None while no control plane answers."""
     transport = httpx.HTTPTransport(uds=str(Home(Path(everup.environ["EVERUP_HOME"])).socket))
-    with httpx.Client(transport=transport, base_url="http://everup", timeout=10) as client:
+    with httpx.Client(transport=transport, base_url="http://everup", timeout=60) as client:
         try:
             names = client.get("/v1/environments").json()["environments"]
             body: Json = client.get(f"/v1/environments/{names[0]}").json() if names else {}

@@ -55,7 +55,7 @@ def fresh_address(port: int = 8080) -> Tcp:
     return Tcp(f"127.{128 + os.getpid() % 100}.{(os.getpid() // 100 + number // 250) % 256}.{number % 250 + 2}", port)
 
 
-def wait_until(true: Callable[[], Any], within_s: float = 40.0) -> float:
+def wait_until(true: Callable[[], Any], within_s: float = 90.0) -> float:
     """Wait for a condition; returns the seconds it took."""
     began_s = time.monotonic()
     while time.monotonic() < began_s + within_s:
@@ -128,7 +128,7 @@ class Processes:
         folder = os.open(self.folder / node_id, os.O_RDONLY)
         try:
             with socket.socket(socket.AF_UNIX) as link:
-                link.settimeout(5)
+                link.settimeout(30)
                 link.connect(f"/proc/self/fd/{folder}/haproxy.sock")
                 link.sendall(command.encode() + b"\n")
                 return b"".join(iter(lambda: link.recv(65536), b"")).decode()
@@ -139,7 +139,7 @@ class Processes:
         """Send a signal; a killed process is waited for."""
         self.running[name].send_signal(number)
         if number == signal.SIGKILL:
-            self.running[name].wait(10)
+            self.running[name].wait(60)
 
     def log(self, name: str) -> str:
         """What it has said so far."""
@@ -150,7 +150,7 @@ class Processes:
         for process in self.running.values():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+            process.wait(60)
 
 
 @contextlib.contextmanager

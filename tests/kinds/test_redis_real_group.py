@@ -147,7 +147,7 @@ def test_a_group_is_founded_survives_its_primary_and_takes_it_back(plane: Contro
     took_s = time.monotonic() - began_s
     second = plane.record.primary
     assert second != first, plane.happened[-5:]
-    assert took_s < 10.0
+    assert took_s < 30.0
     assert set(group.named()) == {address_of(group.processes[second])}
     assert group.tell(second, "SET", "k", "two") == "OK"
     live(plane, 40)

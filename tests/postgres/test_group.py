@@ -23,7 +23,7 @@ UNNOTICED_S = 6.0
 @pytest.fixture(scope="module")
 def everup() -> Iterator[Everup]:
     with Everup(GROUP) as running:
-        running("up", timeout_s=90)
+        running("up", timeout_s=240)
         yield running
 
 
@@ -109,7 +109,7 @@ def test_a_rolling_restart_hands_the_role_over_and_loses_nothing(group: Group):
     before = group.primary()["id"]
     with SqlWriters(url(group.everup)) as writers:
         writers.wait_for(200)
-        group.everup("restart", "db01", timeout_s=120)
+        group.everup("restart", "db01", timeout_s=240)
         writers.wait_for(200)
         writers.stop()
         missing = lost(writers.writes, writers.survivors())
@@ -203,7 +203,7 @@ def test_from_one_to_a_group_and_back_while_a_client_writes():
             for spec in (GROUP, SINGLE, GROUP, SINGLE):
                 begun_s = time.monotonic()
                 everup.write_spec(spec)
-                everup("up", timeout_s=120)
+                everup("up", timeout_s=240)
                 writers.wait_for(100)
                 assert everup.service("db01")["ha"] is (spec == GROUP)
                 assert group.postmaster("db01-1") == postmaster
@@ -222,7 +222,7 @@ def test_a_group_that_is_led_by_another_server_hands_over_before_it_is_left(grou
     with SqlWriters(url(group.everup)) as writers:
         writers.wait_for(200)
         group.everup.write_spec(SINGLE)
-        group.everup("up", timeout_s=120)
+        group.everup("up", timeout_s=240)
         writers.wait_for(100)
         writers.stop()
         missing = lost(writers.writes, writers.survivors())

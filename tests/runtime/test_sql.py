@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tcp, int]
     yield address, process.pid
     process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(60)
 
 
 async def opened(address: Tcp, password: str = PASSWORD) -> SqlLink:

@@ -58,7 +58,7 @@ def test_a_client_example_goes_on_writing_after_the_primary_is_killed(group: Gro
         writer.wait_for_acks(50)
         before = everup.primary(label)
         killed_s = everup.kill(before)
-        writer.wait_for_acks(50, after_s=killed_s + 0.5, timeout_s=30)
+        writer.wait_for_acks(50, after_s=killed_s + 0.5, timeout_s=120)
         everup.wait_healthy()
         writes = writer.stop()
     assert everup.primary(label)["id"] != before["id"]
