@@ -178,7 +178,7 @@ def test_a_power_cut_loses_nothing_that_reached_the_disk(group: Truth):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(one.pid, signal.SIGKILL)
             writer.stop()
-        until(lambda: not marked(everup), 10)
+        until(lambda everup=everup: not marked(everup), 10)
         everup("up")
         note("power cut: whole again after up", group.whole())
         assert not set(synced) & set(writer.lost(group))

@@ -19,7 +19,7 @@ CHECK = (r"send PING\r\n", "expect string +PONG", r"send info\ replication\r\n",
 
 
 SOON_S = 10.0
-"""A new primary is reached in half a second, or four by its own checks, on a machine that does nothing else; the sessions
+"""A new primary is reached in half a second, or four by its own checks, where nothing else runs; the sessions
 of `timeout server` would last for days."""
 
 
