@@ -98,7 +98,7 @@ def report(faults: Sequence[Fault], orders: list[Write], pages: list[Write], wri
 def run(everup: Everup, folder: Path) -> None:
     """The whole story, from `up` to the result."""
     show(everup, "up")
-    show(everup, "status")
+    show(everup, "status", "db01")
     variables = everup.variables("web")
     redis = everup.variables("redis01")
     order = '{"key": "demo-{n}", "item": "tea"}'
@@ -115,6 +115,7 @@ def run(everup: Everup, folder: Path) -> None:
             kill(everup, everup.primary("db01"), "PostgreSQL primary", journals),
         ]
         placed, read, writes = orders.stop(), pages.stop(), writer.stop()
+    say("\nwaiting until both groups are whole again")
     everup.wait_healthy()
     show(everup, "status")
 
