@@ -41,7 +41,7 @@ format: install  ## put the code in its canonical format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: install  ## measure failover, apps, idle cost and false failovers (ARGS="--runs 3" is quick)
+bench: install  ## measure failover, apps, idle cost, false failovers and PostgreSQL (ARGS="--runs 3" is quick)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 docs: install  ## generate docs/reference anew
