@@ -1,6 +1,7 @@
 """A PostgreSQL group as its users have it: servers killed, hung and emptied, etcd too, while clients write."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -228,6 +229,15 @@ def test_an_emptied_primary_is_cloned_from_the_one_that_took_over(group: Group):
 def test_standbys_are_read_from_at_an_address_of_their_own(group: Group):
     with psycopg.connect(group.everup.variables("db01")["DB01_REPLICA_URL"]) as connection:
         assert connection.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
+def test_the_multi_host_form_of_a_snippet_finds_the_primary(group: Group):
+    snippet = group.everup("connect", "db01", "--lang", "shell").stdout
+    endpoint, everywhere = re.findall(r'"(postgresql://[^"]+)"', snippet)
+    assert endpoint == url(group.everup)
+    assert everywhere.count(":5432") == 3
+    with psycopg.connect(everywhere) as connection:
+        assert connection.execute("select pg_is_in_recovery()").fetchone() == (False,)
 
 
 def test_from_one_to_a_group_and_back_while_a_client_writes():
