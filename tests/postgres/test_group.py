@@ -11,6 +11,7 @@ import pytest
 
 from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s, lost
+from tests.postgres.bank import Bank
 from tests.postgres.group import ETCD, GROUP, SINGLE, Group
 from tests.sql_writers import SqlWriters
 
@@ -153,6 +154,20 @@ def test_a_rolling_restart_hands_the_role_over_and_loses_nothing(group: Group):
         missing = lost(writers.writes, writers.survivors())
     assert group.primary()["id"] != before
     assert missing == []
+
+
+def test_totals_add_up_after_a_switchover_and_a_failover(group: Group):
+    with Bank(url(group.everup)) as bank:
+        bank.wait_for(500)
+        group.everup("switchover", "db01")
+        bank.wait_for(500)
+        group.wait_redundant()
+        group.lose(group.primary(), 1.0)
+        bank.wait_for(500)
+        bank.close()
+        count, sums = bank.totals()
+    assert count >= 1500
+    assert len(sums) == 1
 
 
 def test_one_etcd_member_less_is_not_noticed(group: Group):
