@@ -31,7 +31,7 @@ def dedicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     nobody = privilege._known(("nobody",))
     assert nobody
     monkeypatch.setattr(privilege, "DEDICATED", ("nobody",))
-    monkeypatch.setattr(privilege, "_namespace", lambda: None)
+    monkeypatch.setattr(privilege, "_namespace", lambda who: None)
     monkeypatch.setattr(privilege, "OWN_FOLDERS", 8)  # pytest's own folders let nobody through either
     privilege.footing.cache_clear()
     yield nobody.pw_uid
