@@ -12,6 +12,7 @@ from everup.kinds import _haproxy
 from everup.kinds._postgres_connect import SNIPPETS
 from everup.kinds._postgres_ha import STANDS_ON, Group, readers
 from everup.kinds._postgres_leaving import leave_group
+from everup.kinds._postgres_outlook import election, weaknesses
 from everup.kinds._postgres_patroni import Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
 from everup.kinds._postgres_rules import shortfall
@@ -202,6 +203,8 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         rules=group.rules(),
         retiring=retiring,
         shortfall=shortfall,
+        weaknesses=weaknesses,
+        election=election,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
 from everup.kinds._redis_connect import CONNECT
+from everup.kinds._redis_outlook import Weaknesses, election
 from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel, sentinel_question
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
@@ -224,6 +225,8 @@ class Redis:
             operations=OPERATIONS,
             rules=RULES,
             retiring=tuple(retiring),
+            weaknesses=Weaknesses(safe=service.durability == "safe"),
+            election=election,
         )
 
 
