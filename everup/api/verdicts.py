@@ -90,6 +90,7 @@ def explanation(one: Explanation) -> Json:
                 {"node": each.node_id, "counts": each.counts, "because": each.because} for each in one.election.votes
             ],
             "majority": one.election.majority,
+            "obstacle": one.election.obstacle or None,
         },
         "if_lost": [{**asdict(loss), "nodes": list(loss.nodes)} for loss in one.losses],
         "incident": {"outcome": one.outcome, "events": [event(each) for each in one.incident]}

@@ -1,15 +1,12 @@
 """What people see of check and explain: the answer first, then why, then what to do."""
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from everup.cli.render import event_line, health_of
+from everup.cli.render import GAP, console, event_line, health_of
 
 Json = dict[str, Any]
 
@@ -78,12 +75,23 @@ def _note(label: str, one: Json) -> Iterator[tuple[Text, Text, Text]]:
     yield Text(label, "dim"), Text(LEVELS["note"][0], "dim"), Text(words, "dim")
 
 
-def _columns(rows: Iterable[tuple[Text, ...]], indent: int = 2) -> Padding:
+def _columns(rows: Iterable[tuple[Text, ...]], indent: int = 2) -> Group:
     """Rows in aligned columns; the last one is wrapped where the window is too narrow."""
-    table = Table.grid(padding=(0, 3, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    return Padding(table, (0, 0, 0, indent), expand=False)
+    rows = list(rows)
+    wide = [max(cell.cell_len for cell in column) for column in list(zip(*rows, strict=True))[:-1]]
+    window = console()
+    room = max(20, window.width - indent - sum(cells + GAP for cells in wide if cells))
+    lines = []
+    for *cells, last in rows:
+        start = Text(" " * indent)
+        for cell, width in zip(cells, wide, strict=True):
+            if width:
+                start.append_text(cell).append(" " * (width - cell.cell_len + GAP))
+        for number, piece in enumerate(last.wrap(window, room)):
+            line = (start if number == 0 else Text(" " * start.cell_len)).copy().append_text(piece)
+            line.rstrip()
+            lines.append(line)
+    return Group(*lines)
 
 
 def explanation(body: Json) -> Group:
@@ -127,15 +135,21 @@ def _election(body: Json) -> Iterator[RenderableType]:
     if election["majority"]:
         voting = sum(one["counts"] for one in election["votes"])
         yield Text(f"    {voting} of {len(election['votes'])} vote, {election['majority']} must agree", "dim")
+    if election["obstacle"]:
+        yield Text(f"    {election['obstacle']}", "red")
 
 
 def _losses(found: list[Json]) -> RenderableType:
     """A line for each fate; nodes that share one share the line."""
-    rows = []
-    for (path, because), same in groupby(found, key=lambda one: (one["path"], one["because"])):
-        nodes = ", ".join(node for one in same for node in one["nodes"])
-        rows.append((Text(nodes), Text(path, PATHS[path]), Text(because)))
+    fates: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        fates.setdefault((one["path"], one["because"]), []).extend(one["nodes"])
+    rows = [(Text(_few(nodes)), Text(path, PATHS[path]), Text(because)) for (path, because), nodes in fates.items()]
     return _columns(rows, 4)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) < 4 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
 def _incident(incident: Json | None) -> Iterator[RenderableType]:
@@ -143,5 +157,4 @@ def _incident(incident: Json | None) -> Iterator[RenderableType]:
         yield Text("  last incident").append("   none", "dim")
         return
     yield Text.assemble(("  last incident", "bold"), "   ", incident["outcome"])
-    for one in incident["events"]:
-        yield Text("    ").append_text(event_line(one))
+    yield _columns([(event_line(one),) for one in incident["events"]], 4)

@@ -6,7 +6,7 @@ Each loss is supposed and the rules are asked (`core.losses`); what only a kind 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from everup.core.health import no_room, service_health
+from everup.core.health import FULL_BYTES, no_room, service_health
 from everup.core.losses import STATELESS, loss_of, losses, lost, works
 from everup.core.plan import plan, service_of, summary, view_of
 from everup.model.actions import Action, Hold
@@ -71,8 +71,8 @@ def _service(blueprint: Blueprint, view: View, actions: Sequence[Action], hosts:
     found += [*_limit(blueprint), *_kinds_own(blueprint, view)]
     survives_node = all(finding.level != Level.NO for finding in found)
     by_host = list(_hosts(blueprint, view, hosts)) if survives_node else []
-    if survives_node:
-        found.append(Finding(Level.OK, Topic.LOSS, _who_goes_on(blueprint, view)))
+    if survives_node and (goes_on := _who_goes_on(blueprint, view)):
+        found.append(Finding(Level.OK, Topic.LOSS, goes_on))
     found = sorted([*found, *by_host], key=lambda finding: WORST_FIRST.index(finding.level))
     return ServiceCheck(blueprint.label, survives_node, survives_node and len(hosts) > 1 and not by_host, tuple(found))
 
@@ -86,19 +86,12 @@ def _felt(blueprint: Blueprint, view: View, supposed: Iterable[Loss]) -> Iterato
     for loss in supposed:
         node = blueprint.node(loss.nodes[0])
         stateless = node is not None and node.part in STATELESS and loss.path == Path.RESTART
-        if loss.path in (Path.GOES_ON, Path.FAILOVER) or stateless or node is None:
-            continue
-        level = Level.WARNING if blueprint.platform else Level.NO
-        because = f"if {node.id} were lost now, {_away(blueprint, node, loss)}"
-        yield Finding(level, Topic.LOSS, because, node.id, _remedy(blueprint, view, node))
-
-
-def _away(blueprint: Blueprint, node: Node, loss: Loss) -> str:
-    if loss.path == Path.STUCK:
-        return f"nothing would take its place: {loss.because}"
-    if node.part == Part.VOTER:
-        return "fewer than a majority would be left, and no group that stands on it could fail over"
-    return f"{blueprint.label} would be away until it has started again: {loss.because}"
+        if loss.path in (Path.GOES_ON, Path.FAILOVER) or stateless or node is None or node.part == Part.VOTER:
+            continue  # the loss of a voter is felt only by who then fails over: see `_quorum`
+        away = f"{blueprint.label} would be away until it has started again"
+        fate = "nothing would take its place" if loss.path == Path.STUCK else away
+        because = f"if {node.id} were lost now, {fate}: {loss.because}"
+        yield Finding(Level.NO, Topic.LOSS, because, node.id, _remedy(blueprint, view, node))
 
 
 def _remedy(blueprint: Blueprint, view: View, node: Node) -> str:
@@ -148,7 +141,7 @@ def _unready(blueprint: Blueprint, view: View, actions: Sequence[Action]) -> Ite
         because = f"{node.id} is {status.health.value}: {status.state.failure or status.because or 'not looked at yet'}"
         next_step = f"everup logs {node.id}" if status.state.failure else ""
         level = Level.NO if status.health == Health.UNKNOWN else Level.WARNING
-        doing = _doing(actions, blueprint.label, node.id)
+        doing = _doing(actions, blueprint.label, node.id).replace(f"{status.state.failure}; ", "")
         yield Finding(level, Topic.HEALTH, f"{because}{doing}", node.id, next_step)
 
 
@@ -181,16 +174,18 @@ def _limit(blueprint: Blueprint) -> Iterator[Finding]:
 
 
 def _who_goes_on(blueprint: Blueprint, view: View) -> str:
-    """Why any one node can be lost, in words."""
+    """Why any one node can be lost, in words; "" where those who vote would be too few."""
     primary = view.group.primary
     if blueprint.election and primary:
         candidates = blueprint.election(blueprint, lost(view, [primary])).candidates
         heirs = [candidate.node_id for candidate in candidates if candidate.fit]
         return f"any one node can be lost; {' or '.join(heirs)} would take over from {primary}"
-    workers = blueprint.of(Part.INSTANCE) or blueprint.of(Part.VOTER) or blueprint.of(Part.DATA)
+    instances, voters = blueprint.of(Part.INSTANCE), blueprint.of(Part.VOTER)
+    workers, word = (instances, "instances") if instances else (voters, "voters")
     ready = sum(view.status(node.id).ready for node in workers)
-    word = "voters" if not blueprint.of(Part.INSTANCE) else "instances"
-    return f"any one node can be lost; {ready - 1} of {ready} {word} would go on" if ready else "it has nothing to lose"
+    if word == "voters" and 2 * (ready - 1) <= len(voters):
+        return "" if voters else "it has nothing to lose"
+    return f"any one node can be lost; {ready - 1} of {ready} {word} would go on"
 
 
 def _hosts(blueprint: Blueprint, view: View, hosts: Sequence[str]) -> Iterator[Finding]:
@@ -219,7 +214,7 @@ def _around(blueprints: Sequence[Blueprint], observed: Observed, hosts: Sequence
         yield Finding(Level.NOTE, Topic.PLACEMENT, because)
     ends = [node.id for blueprint in blueprints for node in blueprint.of(Part.ENDPOINT)]
     if ends:
-        because = f"{', '.join(ends)}: one process each; its clients are cut when it ends, until it has started again"
+        because = f"{', '.join(ends)}: one process each; clients are cut when it ends, until it starts again"
         yield Finding(Level.NOTE, Topic.ENDPOINT, because)
 
 
@@ -231,7 +226,7 @@ def _crowded(nodes: dict[NodeId, NodeStatus]) -> Iterator[Finding]:
         if (state := status.state).free_bytes is not None and state.disk_bytes
     ]
     share, node_id, free_bytes, disk_bytes = min(rooms, default=(1.0, "", 0, 0))
-    if share <= 1 - CROWDED:
+    if share <= 1 - CROWDED and free_bytes >= FULL_BYTES:  # of a full one, those whose data it holds tell
         percent, left = f"{100 * (1 - share):.0f} %", f"{free_bytes / 1e9:.1f} GB of {disk_bytes / 1e9:.0f} GB left"
         because = f"the disk of {node_id} is {percent} full ({left}): once it is full, writes may be refused"
         home = nodes[node_id].state.home or f"the data of {node_id}"

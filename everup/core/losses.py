@@ -42,7 +42,8 @@ def loss_of(blueprint: Blueprint, view: View, node_ids: Collection[NodeId]) -> L
     actions = plan([blueprint], alone)
     for action in actions:
         if isinstance(action, Operate) and action.operation == "failover":
-            return Loss(names, Path.FAILOVER, action.because)
+            obstacle = blueprint.election(blueprint, after).obstacle if blueprint.election else ""
+            return Loss(names, Path.RESTART if obstacle else Path.FAILOVER, obstacle or action.because)
     # A replica that starts once there is a primary says nothing of what is waited for: the primary, or an only node.
     concerned = [node_id for node_id in names if node_id == view.group.primary] or names
     for action in actions:

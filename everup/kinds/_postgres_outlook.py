@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from everup.kinds._postgres_patroni import PatroniFacts
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._scene import behind
 from everup.model.desired import Blueprint, Node
@@ -14,7 +15,12 @@ def election(blueprint: Blueprint, view: View) -> Election:
     scene = Scene(blueprint, view)
     heirs = scene.heirs(scene.primary)
     others = [node for node in scene.members if node != scene.primary and node not in heirs]
-    return Election(tuple(_candidate(scene, node) for node in (*heirs, *others)))
+    said = [status.reading.facts.get("patroni") for node in scene.members if (status := scene.status(node)).reading]
+    blocked = any(isinstance(facts, PatroniFacts) and facts.failsafe for facts in said)
+    candidates = tuple(_candidate(scene, node) for node in (*heirs, *others))
+    return Election(
+        candidates, obstacle="etcd has no majority: Patroni could give the lead to nobody" if blocked else ""
+    )
 
 
 def _candidate(scene: Scene, node: Node) -> Candidate:
@@ -35,12 +41,8 @@ def _lsn(position: int) -> str:
 
 
 def weaknesses(blueprint: Blueprint, view: View) -> Iterator[Finding]:
-    """An etcd without a majority, commits that wait for nobody or for somebody slow."""
+    """Commits that wait for nobody, or for somebody slow."""
     scene = Scene(blueprint, view)
-    heard = [facts for node in scene.running(scene.members) if (facts := scene.facts(node))]
-    if any(facts.failsafe for facts in heard):
-        because = "etcd has no majority: the primary goes on because every member agrees, and nobody could take over"
-        yield Finding(Level.NO, Topic.QUORUM, because, next="everup status everup-etcd --nodes")
     if not scene.synchronous:
         because = "commits wait for no standby (rpo: async): a failover can lose the last moment's commits"
         yield Finding(Level.NOTE, Topic.DURABILITY, because)

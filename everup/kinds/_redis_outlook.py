@@ -63,7 +63,7 @@ class Weaknesses:
 
     def _writes(self, scene: Scene) -> Iterator[Finding]:
         if not self.safe:
-            because = "replication is asynchronous: a failover can lose the last moment's writes, unless a client waits"
+            because = "replication is asynchronous: a failover can lose the last moment's writes"
             yield Finding(Level.NOTE, Topic.DURABILITY, because, next="WAIT 1 after a write that must not be lost")
             return
         heirs = scene.heirs(None)
@@ -80,8 +80,8 @@ def _stale(scene: Scene, voter: Node, primary: Node) -> str:
     if opinion.named != str(port_of(primary)):
         named = scene.at(opinion.named)
         return f"names {named.id if named else opinion.named} as primary (epoch {opinion.epoch}), not {primary.id}"
-    if missing := sorted(scene.missing_to(voter, opinion)):
-        return f"does not know {', '.join(missing)} yet: it could not choose it, or ask for its vote"
+    if missing := scene.missing_to(voter, opinion):
+        return f"does not know {', '.join(node.id for node in missing)} yet"
     known = {str(port_of(node)) for node in (*scene.everyone, *scene.voters)}
     ghosts = sorted({peer.address for peer in (*opinion.replicas, *opinion.peers)} - known)
     if ghosts:

@@ -112,10 +112,10 @@ class Scene(GroupScene):
         ]
         return [node for _, node in sorted(fit, key=lambda pair: -pair[0])]
 
-    def missing_to(self, voter: Node, opinion: SentinelFacts) -> set[str]:
-        """Addresses of declared nodes that a Sentinel does not know of."""
-        wanted = {str(port_of(node)) for node in (*self.members, *self.voters) if node != voter}
-        return wanted - {opinion.named} - {peer.address for peer in (*opinion.replicas, *opinion.peers)}
+    def missing_to(self, voter: Node, opinion: SentinelFacts) -> list[Node]:
+        """Declared nodes that a Sentinel does not know of."""
+        known = {opinion.named, *(peer.address for peer in (*opinion.replicas, *opinion.peers))}
+        return [node for node in (*self.members, *self.voters) if node != voter and str(port_of(node)) not in known]
 
     def ask(self, node: Node, *commands: Command, timeout_s: float = 1.0) -> Ask:
         """Commands for a data node or a Sentinel, with the group's password."""

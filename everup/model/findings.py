@@ -69,12 +69,14 @@ class Vote:
 class Election:
     """What choosing the next primary would go by: the candidates, best first, and whose agreement is needed.
 
-    `majority` is how many of `votes` must count; 0 where others vote, who are asked elsewhere.
+    `majority` is how many of `votes` must count; 0 where others vote, who are asked elsewhere. `obstacle` says what
+    would keep even a fit candidate from leading; "" for nothing.
     """
 
     candidates: tuple[Candidate, ...]
     votes: tuple[Vote, ...] = ()
     majority: int = 0
+    obstacle: str = ""
 
 
 class Path(StrEnum):
