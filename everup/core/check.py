@@ -135,13 +135,14 @@ def _home(node_id: NodeId, view: View) -> str:
 def _unready(blueprint: Blueprint, view: View, actions: Sequence[Action]) -> Iterator[Finding]:
     """Declared nodes that are not well, with what is done about each."""
     for node in blueprint.nodes:
-        status = view.status(node.id)
+        status, failure = view.status(node.id), view.status(node.id).state.failure
         if status.ready:
             continue
-        because = f"{node.id} is {status.health.value}: {status.state.failure or status.because or 'not looked at yet'}"
-        next_step = f"everup logs {node.id}" if status.state.failure else ""
+        because = f"{node.id} is {status.health.value}: {failure or status.because or 'not looked at yet'}"
+        doing = _doing(actions, blueprint.label, node.id)
+        doing = doing.replace(f"{failure}; ", "") if failure else doing
         level = Level.NO if status.health == Health.UNKNOWN else Level.WARNING
-        doing = _doing(actions, blueprint.label, node.id).replace(f"{status.state.failure}; ", "")
+        next_step = f"everup logs {node.id}" if failure else ""
         yield Finding(level, Topic.HEALTH, f"{because}{doing}", node.id, next_step)
 
 

@@ -162,6 +162,11 @@ CASES = {
         says="redis01-3 is down: redis-server ended with exit code 1, 4 times; Everup waits: next start in 8.0 s",
         advises="everup logs redis01-3",
     ),
+    "a replica that is lost for a while": case(
+        lambda: with_state(group(down={"redis01-3"}), {"redis01-3": {"retry_at_s": NOW_S + 12}}),
+        (WARNING, HEALTH, "redis01-3"),
+        says="redis01-3 is down: not looked at yet; Everup waits: it ended again; next start in 12.0 s",
+    ),
     "an endpoint that does not answer": case(
         lambda: suspect(group(), "redis01-endpoint"), (NO, HEALTH, None), says="redis01-endpoint is suspect"
     ),
