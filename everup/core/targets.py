@@ -1,10 +1,12 @@
 """From what a spec promises to how its nodes are watched: the one place where `rto` becomes timings.
 
 An end is noticed at once, so `rto` is spent on the worst fault: a node that hangs. It is asked `interval_s` after its
-last good answer, must be silent for `hang_s`, and the last question may wait `timeout_s` and a moment longer; then it
-is ended by force, and another takes over. While the control plane is dead, the electors' own timers count instead.
+last good answer, twice at least, and is hung once it was silent for `hang_s` and the question under way got no answer
+either; then it is ended by force, and another takes over. While the control plane is dead, the electors' own timers
+count instead.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 from everup.model.desired import Node
@@ -12,9 +14,11 @@ from everup.model.desired import Node
 LEAST_HANG_S = 1.0
 """A silence shorter than this is not told from a slow command, a fork or a busy machine."""
 
-LEAST_TIMEOUT_S = 0.25
 SECOND_LOOK_S = 0.1
 """How soon a node that gave no good answer is asked again."""
+
+MARGIN_S = 0.01
+"""The second answer that does not come is late by this much, whatever the clock's grain."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,15 @@ class Watch:
     timeout_s: float = 1.0
     hang_s: float = 3.0
 
+    @property
+    def noticed_s(self) -> float:
+        """How long after the first question without an answer a node is called hung, at most."""
+        questions = max(2, math.ceil((self.hang_s + SECOND_LOOK_S) / (self.timeout_s + SECOND_LOOK_S)))
+        return questions * self.timeout_s + (questions - 1) * SECOND_LOOK_S
+
     def worst_s(self, takeover_s: float) -> float:
         """How long writing may stand still when a node hangs and the next needs `takeover_s` to take over."""
-        return self.interval_s + self.hang_s + self.timeout_s + SECOND_LOOK_S + takeover_s
+        return self.interval_s + self.noticed_s + takeover_s
 
     def over(self, node: Node) -> Node:
         """The node, asked like this."""
@@ -50,7 +60,7 @@ def watch_for(rto_s: float, takeover_s: float) -> Watch:
         ValueError: nothing that can be told from a busy machine is that fast; with a hint.
     """
     watch = _patient(rto_s, takeover_s)
-    if watch.hang_s < LEAST_HANG_S:
+    if watch.noticed_s < LEAST_HANG_S:
         raise ValueError(
             f"must be {least_rto_s(takeover_s):g}s or more: a node that hangs is told from a slow one after"
             f" {LEAST_HANG_S:g} s of silence, and it takes up to {takeover_s:g} s more to take over",
@@ -62,14 +72,16 @@ def watch_for(rto_s: float, takeover_s: float) -> Watch:
 def least_rto_s(takeover_s: float) -> float:
     """The shortest target that can be kept, in tenths of a second."""
     tenths = 1
-    while _patient(tenths / 10, takeover_s).hang_s < LEAST_HANG_S:
+    while _patient(tenths / 10, takeover_s).noticed_s < LEAST_HANG_S:
         tenths += 1
     return tenths / 10
 
 
 def _patient(rto_s: float, takeover_s: float) -> Watch:
-    """As patient as the target allows: a tenth for the interval, an eighth for an answer, the rest for silence."""
+    """As patient as the target allows: a tenth of it until a node is asked, and what is left for two answers."""
     interval_s = min(CALM.interval_s, rto_s / 10)
-    timeout_s = min(CALM.timeout_s, max(LEAST_TIMEOUT_S, rto_s / 8))
-    spent_s = Watch(interval_s, timeout_s, 0.0).worst_s(takeover_s)
-    return Watch(round(interval_s, 3), round(timeout_s, 3), round(min(CALM.hang_s, rto_s - spent_s), 3))
+    left_s = rto_s - interval_s - takeover_s
+    if left_s >= CALM.noticed_s:
+        return Watch(round(interval_s, 3))
+    timeout_s = max(MARGIN_S, min(CALM.timeout_s, (left_s - SECOND_LOOK_S) / 2))
+    return Watch(round(interval_s, 3), round(timeout_s, 3), round(2 * timeout_s + SECOND_LOOK_S - MARGIN_S, 3))

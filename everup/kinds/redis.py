@@ -23,7 +23,7 @@ VOTER_PORT = 26380
 """The Sentinel itself listens here; the published port 26379 belongs to the front that knows QUIT."""
 
 TAKEOVER_S = 0.3
-"""From a confirmed death to the next write, at most: 10-140 ms measured (docs/why), and the killing of a hung node."""
+"""From a hang that was noticed to the next write, at most: 10-140 ms measured, and the killing of the node."""
 
 KEEP = (
     "Leave it out. WAIT 1 after a write says whether a replica has it, and what has it survives any one node;"
