@@ -58,6 +58,7 @@ class Group:
             to=alone.ports["patroni"],
             read=read_patroni,
             commands=QUESTION,
+            absent_s=PATRONI_BACK_S,
             password=self.secrets.superuser,
             user="",
         )

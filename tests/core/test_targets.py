@@ -78,7 +78,8 @@ def rows() -> list[list[str]]:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: str(row[0]))
 def test_the_table_in_the_docs_is_what_the_code_does(row: list[str]):
     takeovers = {"redis": redis.TAKEOVER_S, "postgres": postgres.TAKEOVER_S}
-    watches = {kind: CALM if row[0] == "none" else watch_for(float(row[0][:-1]), t) for kind, t in takeovers.items()}
+    calm = {"redis": CALM, "postgres": postgres.CALM_GROUP}
+    watches = {k: calm[k] if row[0] == "none" else watch_for(float(row[0][:-1]), t) for k, t in takeovers.items()}
     both = [watches["redis"], watches["postgres"]]
     cells = [[f"{watch.interval_s:g} s", f"{watch.timeout_s:g} s", f"{watch.hang_s:g} s"] for watch in both]
     shown = [one if one == other else f"{one} / {other}" for one, other in zip(*cells, strict=True)]
