@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from everup.core.targets import CALM, Watch, watch_for
 from everup.kinds import _haproxy
 from everup.kinds._postgres_connect import SNIPPETS
-from everup.kinds._postgres_ha import STANDS_ON, Group, readers
+from everup.kinds._postgres_ha import STANDS_ON, Group, asked_by_http, readers
 from everup.kinds._postgres_leaving import leave_group
 from everup.kinds._postgres_outlook import election, weaknesses
 from everup.kinds._postgres_patroni import Access
@@ -165,10 +165,14 @@ class Postgres:
     connect = {language: (snippet,) for language, snippet in SNIPPETS.items()}  # noqa: RUF012 - never changed
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
-        """An address per server with a port for Patroni, one for the endpoint, and a password for each role."""
+        """An address per server with a port for Patroni, one for the endpoint, and a password for each role.
+
+        A single server is granted the addresses of a group too: adding HA then leaves the endpoint as it is.
+        """
         ports = {"postgres": POSTGRES_PORT, "patroni": PATRONI_PORT}
         group = (Claim("readers", {"postgres": POSTGRES_PORT}), Claim("patroni")) if service.standbys else ()
-        servers = [Claim(f"data-{index}", ports) for index in range(1, service.standbys + 2)]
+        most = max(service.standbys, Ha().standbys) + 1
+        servers = [Claim(f"data-{index}", ports) for index in range(1, most + 1)]
         secrets = [Claim(name) for name in ("password", "superuser", "replication", "rewind")]
         return (Claim("endpoint", {"postgres": POSTGRES_PORT}), *servers, *secrets, *group)
 
@@ -180,6 +184,7 @@ class Postgres:
         servers = [data_node(grant, service, index) for index in range(1, wanted + 1)]
         spare = [data_node(grant, service, index) for index in sorted(granted) if index > wanted]
         end = _haproxy.primary_node(grant.label, listen, servers[0].ports["postgres"], IS_POSTGRES)
+        end = _haproxy.elected(end, asked_by_http((*servers, *spare)), "/primary")
         end = end if service.rto is None else service.watch.over(end)
         alone = Blueprint(
             label=grant.label,

@@ -120,6 +120,21 @@ def test_a_hung_primary_is_fenced_before_another_leads_and_keeps_no_client(group
     assert names.index("node.fenced") < len(names) - names[::-1].index("failover.promoted")
 
 
+def test_clients_find_the_primary_that_patroni_elects_while_no_control_plane_lives(group: Group):
+    before = group.primary()
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        os.kill(group.everup.control_plane(), signal.SIGKILL)
+        group.kill_server(before)
+        writers.wait_for(200, 180.0)
+        group.everup("up", timeout_s=240)
+        writers.wait_for(200)
+        writers.stop()
+        missing = lost(writers.writes, writers.survivors())
+    assert group.primary()["id"] != before["id"]
+    assert missing == []
+
+
 def _event(line: str) -> dict[str, object]:
     import json
 
