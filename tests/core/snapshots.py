@@ -40,7 +40,8 @@ def db(one: Blueprint = DB, **differences: Any) -> Snapshot:
         differences = {"says": LAZY, **differences}
     if one.of(Part.DATA)[1:]:
         return around(one, postgres.seen(one, **differences))
-    view = postgres.seen(one, says={"web-1": ([["f", "5000", "1", "18.0"]],)}, **differences)
+    never_ran = tuple(node.id for node in one.retiring)
+    view = postgres.seen(one, says={"web-1": ([["f", "5000", "1", "18.0"]],)}, down=never_ran, **differences)
     return around(one, view)
 
 
