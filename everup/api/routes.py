@@ -142,12 +142,11 @@ def service_routes(desk: Desk) -> APIRouter:
     async def explained(environment: str, label: str) -> Json:
         """What is done about the service and why; what would be if a node were lost; its newest incident."""
         picture = desk.picture(environment)
-        blueprint = next((one for one in picture.blueprints if one.label == label), None)
-        if blueprint is None:
-            known = ", ".join(one.label for one in picture.blueprints)
-            raise NotFound(f"{environment} has no service {label}", f"Its services: {known}.", label=label)
+        labels = [one.label for one in picture.blueprints]
+        if label not in labels:
+            raise NotFound(f"{environment} has no service {label}", f"Its services: {', '.join(labels)}.", label=label)
         events = [one async for one in desk.events(environment, after=-NEWEST, follow=False)]
-        return verdicts.explanation(explain(blueprint, picture.blueprints, picture.observed, events))
+        return verdicts.explanation(explain(label, picture, events))
 
     @router.post("/services/{label}/scale")
     async def scale(environment: str, label: str, request: Count) -> Json:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from everup.core.health import service_health
 from everup.core.incident import latest, outcome
-from everup.core.losses import losses, lost, works
-from everup.core.plan import plan, service_of, view_of
+from everup.core.losses import losses, lost
+from everup.core.plan import plan, service_of, view_of, wind_down
 from everup.model.actions import Action, Mark
 from everup.model.desired import Blueprint, NodeId
 from everup.model.events import Event
 from everup.model.findings import Election, Loss
-from everup.model.observed import Observed
+from everup.model.observed import View
+from everup.model.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,36 @@ class Explanation:
     outcome: str
 
 
-def explain(
-    blueprint: Blueprint, blueprints: Sequence[Blueprint], observed: Observed, events: Sequence[Event]
-) -> Explanation:
-    """Explain `blueprint`, one of `blueprints`; `events` are the newest of the environment, oldest first."""
+def explain(label: str, picture: Picture, events: Sequence[Event]) -> Explanation:
+    """Explain the service `label` of `picture`; `events` are the newest of the environment, oldest first."""
+    blueprint = next(one for one in picture.blueprints if one.label == label)
+    observed = picture.observed
     view = view_of(blueprint, observed)
-    health, because = service_health(blueprint, view)
-    own = [action for action in plan(blueprints, observed) if service_of(action) == blueprint.label]
+    health, because = _health(blueprint, view, picture)
+    decide = wind_down if picture.stopped else plan
+    own = [action for action in decide(picture.blueprints, observed) if service_of(action) == label]
     primary = view.group.primary
     lives = bool(primary and view.status(primary).state.running)
     supposed = lost(view, [primary]) if primary and lives else view
-    incident = latest([event for event in events if event.service == blueprint.label])
+    incident = latest([event for event in events if event.service == label])
     return Explanation(
-        label=blueprint.label,
+        label=label,
         kind=blueprint.kind,
-        health=health if observed.engine_answers else "unknown",
-        because=because if observed.engine_answers else "the engine does not answer: nobody knows what runs",
+        health=health,
+        because=because,
         actions=tuple(action for action in own if not isinstance(action, Mark)),
         primary=primary,
         primary_lives=lives,
         election=blueprint.election(blueprint, supposed) if blueprint.election and primary else None,
-        losses=tuple(losses(blueprint, view)) if works(blueprint, view) and observed.engine_answers else (),
+        losses=tuple(losses(blueprint, view)) if health in ("healthy", "degraded") else (),
         incident=incident,
         outcome=outcome(incident),
     )
+
+
+def _health(blueprint: Blueprint, view: View, picture: Picture) -> tuple[str, str]:
+    if picture.stopped:
+        return "down", "it was stopped on request"
+    if not picture.observed.engine_answers:
+        return "unknown", "the engine does not answer: nobody knows what runs"
+    return service_health(blueprint, view)

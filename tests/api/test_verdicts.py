@@ -5,23 +5,18 @@ from typing import Any
 
 from everup.api import verdicts
 from everup.core.explain import explain
-from everup.model.picture import Picture
-from tests.api.small_desk import SOURCE, web, world
-from tests.core.snapshots import SINGLE, Snapshot, app, db, group, instances, silent
+from tests.core.snapshots import SINGLE, Snapshot, app, db, group, instances, picture, silent
 
 CHECK = {"verdict", "services"}
 SERVICE = {"label", "survives", "because", "next"}
 
 
 def verdict(snapshot: Snapshot, **changes: Any) -> Any:
-    (blueprint,), observed = snapshot
-    picture = world(web())
-    return verdicts.verdict(Picture(picture.environment, SOURCE, (blueprint,), observed, **changes))
+    return verdicts.verdict(picture(snapshot, **changes))
 
 
 def explanation(snapshot: Snapshot) -> Any:
-    (blueprint,), observed = snapshot
-    return verdicts.explanation(explain(blueprint, (blueprint,), observed, ()))
+    return verdicts.explanation(explain(snapshot[0][0].label, picture(snapshot), ()))
 
 
 def test_a_verdict_has_every_promised_field():
@@ -58,8 +53,8 @@ def test_what_concerns_all_services_stands_beside_them():
 
 
 def test_an_environment_without_services_survives_nothing():
-    picture = replace(world(web()), blueprints=())
-    assert verdicts.verdict(picture)["survives"] == {"node": False, "host": False}
+    empty = replace(picture(group()), blueprints=())
+    assert verdicts.verdict(empty)["survives"] == {"node": False, "host": False}
 
 
 def test_an_explanation_names_candidates_votes_and_fates():

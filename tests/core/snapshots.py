@@ -6,6 +6,8 @@ from typing import Any
 
 from everup.model.desired import Blueprint, Part
 from everup.model.observed import Health, NodeStatus, Observed, View
+from everup.model.picture import Picture
+from everup.model.spec import Environment, Source
 from tests.kinds import postgres_words as postgres
 from tests.kinds import test_etcd as etcd
 from tests.kinds.shapes import blueprint
@@ -21,7 +23,15 @@ LONE_DB = blueprint("postgres")
 ETCD = replace(etcd.ETCD, platform=True)
 MB = 1_000_000
 
+SOURCE = Source(file="everup.yaml", text="", directory="/", path="")
+
 Snapshot = tuple[tuple[Blueprint, ...], Observed]
+
+
+def picture(snapshot: Snapshot, **changes: Any) -> Picture:
+    """The environment `shop` at that moment."""
+    blueprints, observed = snapshot
+    return Picture(Environment(environment="shop"), SOURCE, blueprints, observed, **changes)
 
 
 def group(one: Blueprint = GROUP, **differences: Any) -> Snapshot:

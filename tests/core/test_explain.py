@@ -25,6 +25,7 @@ from tests.core.snapshots import (
     instances,
     members,
     offsets,
+    picture,
     silent,
     unseen,
     with_state,
@@ -207,9 +208,8 @@ CASES = {
 }
 
 
-def explained(snapshot: Snapshot, *events: Event) -> Explanation:
-    (blueprint,), observed = snapshot
-    return explain(blueprint, (blueprint,), observed, events)
+def explained(snapshot: Snapshot, *events: Event, **changes: bool) -> Explanation:
+    return explain(snapshot[0][0].label, picture(snapshot, **changes), events)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -251,6 +251,12 @@ def test_positions_of_postgres_are_written_as_it_writes_them():
 def test_a_living_primary_is_supposed_dead_and_a_dead_one_is():
     assert explained(group()).primary_lives
     assert not explained(group(down={"redis01-1"})).primary_lives
+
+
+def test_of_a_stopped_service_nothing_is_foretold_but_its_end():
+    found = explained(group(), stopped=True)
+    assert (found.health, found.because, found.losses) == ("down", "it was stopped on request", ())
+    assert {summary(action)[0] for action in found.actions} == {"stop"}
 
 
 # -- the past
