@@ -162,7 +162,7 @@ class Postgres:
     name = "postgres"
     prefix: str | None = "DATABASE"
     service: type[Service] = PostgresService
-    connect = {language: (snippet,) for language, snippet in SNIPPETS.items()}  # noqa: RUF012 - never changed
+    connect = SNIPPETS
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """An address per server with a port for Patroni, one for the endpoint, and a password for each role.
@@ -213,12 +213,13 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         operations, rules = {**alone.operations, **group.leaving()}, (leave_group, *alone.rules)
         return replace(alone, retiring=retiring, operations=operations, rules=rules)
     members = tuple(group.member(node, PATRONI_SOURCE) for node in alone.of(Part.DATA))
+    hosts = ",".join(str(node.ports["postgres"]) for node in members)
     url = f"postgresql://{own}:{grant.secrets['password']}@{listen}/{own}"
     return replace(
         alone,
         ha=True,
         nodes=(*members, *alone.of(Part.ENDPOINT), readers(grant.label, listen, members)),
-        bindings={**alone.bindings, "REPLICA_URL": url},
+        bindings={**alone.bindings, "REPLICA_URL": url, "HOSTS": hosts},
         operations=group.operations(),
         rules=group.rules(),
         retiring=retiring,

@@ -1,6 +1,7 @@
 """A PostgreSQL group as its users have it: servers killed, hung and emptied, etcd too, while clients write."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s, lost
+from tests.postgres.bank import Bank
 from tests.postgres.group import ETCD, GROUP, SINGLE, Group
 from tests.sql_writers import SqlWriters
 
@@ -154,6 +156,20 @@ def test_a_rolling_restart_hands_the_role_over_and_loses_nothing(group: Group):
     assert missing == []
 
 
+def test_totals_add_up_after_a_switchover_and_a_failover(group: Group):
+    with Bank(url(group.everup)) as bank:
+        bank.wait_for(500)
+        group.everup("switchover", "db01")
+        bank.wait_for(500)
+        group.wait_redundant()
+        group.lose(group.primary(), 1.0)
+        bank.wait_for(500)
+        bank.close()
+        count, sums = bank.totals()
+    assert count >= 1500
+    assert len(sums) == 1
+
+
 def test_one_etcd_member_less_is_not_noticed(group: Group):
     with SqlWriters(url(group.everup)) as writers:
         writers.wait_for(200)
@@ -228,6 +244,15 @@ def test_an_emptied_primary_is_cloned_from_the_one_that_took_over(group: Group):
 def test_standbys_are_read_from_at_an_address_of_their_own(group: Group):
     with psycopg.connect(group.everup.variables("db01")["DB01_REPLICA_URL"]) as connection:
         assert connection.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
+def test_the_multi_host_form_of_a_snippet_finds_the_primary(group: Group):
+    snippet = group.everup("connect", "db01", "--lang", "shell").stdout
+    endpoint, everywhere = re.findall(r'"(postgresql://[^"]+)"', snippet)
+    assert endpoint == url(group.everup)
+    assert everywhere.count(":5432") == 3
+    with psycopg.connect(everywhere) as connection:
+        assert connection.execute("select pg_is_in_recovery()").fetchone() == (False,)
 
 
 def test_from_one_to_a_group_and_back_while_a_client_writes():
