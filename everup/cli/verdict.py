@@ -50,6 +50,8 @@ def check(body: Json) -> Group:
 
 def _answer(body: Json) -> Text:
     text = Text.assemble((body["environment"], "bold"), " · ", body["engine"], " · ")
+    if blind := [one["because"] for one in body["findings"] if one["level"] == "no"]:
+        return text.append("no", "red").append(f" · {blind[0]}")
     weak = [one["label"] for one in body["services"] if not one["survives"]["node"]]
     if weak:
         return text.append("no", "red").append(f" · {', '.join(weak)} could not lose any one node")

@@ -57,6 +57,7 @@ def test_one_service_can_be_asked_about_alone():
 
 def test_what_is_wrong_with_everything_has_a_line_of_its_own():
     lines = drawn(verdict.check(made.verdict(silent(group()))))
+    assert lines[0].endswith(" · no · the engine does not answer: nobody knows what runs")
     assert "the engine does not answer: nobody knows what runs" in lines[2]
 
 
