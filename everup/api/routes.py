@@ -10,13 +10,17 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from everup import __version__
-from everup.api import views
+from everup.api import verdicts, views
 from everup.api.desk import Desk
 from everup.api.streams import ndjson
-from everup.model.errors import Refused
+from everup.core.explain import explain
+from everup.model.errors import NotFound, Refused
 from everup.model.spec import Frozen, Source
 
 Json = dict[str, Any]
+
+NEWEST = 2000
+"""Among so many events the newest incident of a service is looked for."""
 
 
 class Count(Frozen):
@@ -93,6 +97,11 @@ def environment_routes(desk: Desk) -> APIRouter:
         """The environment, its services and nodes."""
         return views.status(desk.picture(environment), host)
 
+    @router.get("/{environment}/check")
+    async def check(environment: str) -> Json:
+        """Whether any one node, or host, can be lost now, and why."""
+        return verdicts.verdict(desk.picture(environment))
+
     @router.get("/{environment}/variables")
     async def variables(environment: str) -> dict[str, dict[str, str]]:
         """Connection variables by label."""
@@ -128,6 +137,16 @@ def service_routes(desk: Desk) -> APIRouter:
     async def connect(environment: str, label: str, language: str = "python") -> Json:
         """A snippet that connects to the service, with live values."""
         return {"language": language, "snippet": desk.connect(environment, label, language)}
+
+    @router.get("/services/{label}/explain")
+    async def explained(environment: str, label: str) -> Json:
+        """What is done about the service and why; what would be if a node were lost; its newest incident."""
+        picture = desk.picture(environment)
+        labels = [one.label for one in picture.blueprints]
+        if label not in labels:
+            raise NotFound(f"{environment} has no service {label}", f"Its services: {', '.join(labels)}.", label=label)
+        events = [one async for one in desk.events(environment, after=-NEWEST, follow=False)]
+        return verdicts.explanation(explain(label, picture, events))
 
     @router.post("/services/{label}/scale")
     async def scale(environment: str, label: str, request: Count) -> Json:

@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from everup.api.words import incident, sentence
-from everup.core.health import primary_of, service_health
+from everup.core.health import lag_bytes, primary_of, service_health
 from everup.core.plan import preview, view_of
 from everup.model.actions import Hold
-from everup.model.desired import Blueprint, Node, Part, Tcp
+from everup.model.desired import Blueprint, Node, Part
 from everup.model.events import Event
-from everup.model.observed import NodeStatus, Role, View
+from everup.model.observed import NodeStatus, View
 from everup.model.picture import Change, Picture
 
 Json = dict[str, Any]
@@ -122,19 +122,9 @@ def _node(node: Node, view: View, host: str) -> Json:
         "part": node.part.value,
         "address": listens.host if listens else None,
         "port": listens.port if listens else None,
-        "lag_bytes": _lag(view.status(node.id), listens, view),
+        "lag_bytes": lag_bytes(node, view),
         "declared": True,
     }
-
-
-def _lag(status: NodeStatus, listens: Tcp | None, view: View) -> int | None:
-    """How far a node is behind, in bytes, by its own word or its primary's; None for whoever follows nobody."""
-    if status.state.running and status.reading and status.reading.lag_bytes is not None:
-        return status.reading.lag_bytes
-    primary = view.status(view.group.primary or "")
-    if primary.role != Role.PRIMARY or primary.reading is None:
-        return None
-    return primary.reading.lags_bytes.get(str(listens))
 
 
 def _stray(node_id: str, view: View, host: str) -> Json:

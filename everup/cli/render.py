@@ -98,7 +98,7 @@ def service_row(service: Json) -> list[Text]:
     return [
         Text(service["label"], "bold"),
         Text(kind),
-        _health(service["health"]),
+        health_of(service["health"]),
         Text(service["endpoint"] or "", "cyan"),
         Text(_remark(service), "" if service["health"] == "healthy" else "yellow"),
     ]
@@ -120,7 +120,7 @@ def node_row(node: Json) -> list[Text]:
     return [
         Text(node["id"]),
         Text(node["role"] or "", "magenta" if node["role"] == "primary" else ""),
-        _health(node["health"]),
+        health_of(node["health"]),
         Text(address, "cyan"),
         Text(f"pid {node['pid']}" if node["pid"] else "", "dim"),
         Text(f"up {age(node['since'])}" if node["since"] else "", "dim"),
@@ -198,7 +198,8 @@ def _moment(iso: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _health(word: str) -> Text:
+def health_of(word: str) -> Text:
+    """A health with its shape and colour."""
     sign, colour = SIGNS.get(word, ("·", "dim"))
     return Text(f"{sign} {word}", colour)
 

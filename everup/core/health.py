@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from everup.model.desired import Blueprint, Part
+from everup.model.desired import Blueprint, Node, Part
 from everup.model.observed import Health, NodeState, NodeStatus, Reading, Role, View
 
 
@@ -120,6 +120,17 @@ def primary_of(blueprint: Blueprint, view: View) -> str | None:
     if node_id and view.status(node_id).role == Role.PRIMARY:
         return node_id
     return None
+
+
+def lag_bytes(node: Node, view: View) -> int | None:
+    """How far a node is behind, in bytes, by its own word or its primary's; None for whoever follows nobody."""
+    status = view.status(node.id)
+    if status.state.running and status.reading and status.reading.lag_bytes is not None:
+        return status.reading.lag_bytes
+    primary = view.status(view.group.primary or "")
+    if primary.role != Role.PRIMARY or primary.reading is None:
+        return None
+    return primary.reading.lags_bytes.get(str(next(iter(node.ports.values()), None)))
 
 
 FULL_BYTES = 32 << 20

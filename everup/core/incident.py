@@ -29,3 +29,24 @@ def latest(events: Sequence[Event]) -> tuple[Event, ...]:
         return ()
     service = events[newest[0]].service
     return tuple(event for event in events[newest[0] : newest[1]] if event.service == service)
+
+
+def outcome(incident: Sequence[Event]) -> str:
+    """How an incident ended: whether there was a failover or none, and why; "" where there was no incident."""
+    if not incident:
+        return ""
+    cause = incident[0]
+    failovers = [one for one in incident if one.fields.get("operation") == "failover"]
+    begun = next((one for one in failovers if one.name == "operation.started"), None)
+    ended = next((one for one in reversed(failovers) if one.name == "operation.ended"), None)
+    if ended:
+        word = "there was a failover" if ended.fields.get("done") else "a failover was tried, and not done"
+        why = begun.fields.get("because") if begun and ended.fields.get("done") else ended.fields.get("because")
+        return f"{word}: {why}"
+    if changed := next((one for one in incident if one.name == "primary.changed"), None):
+        return f"{changed.node} became primary: {changed.fields.get('because')}"
+    if started := next((one for one in incident if one.name == "node.started" and one.node == cause.node), None):
+        return f"no failover; {cause.node} was started again: {started.fields.get('because')}"
+    if held := next((one for one in reversed(incident) if one.name == "service.held"), None):
+        return f"nothing was done yet; Everup waits: {held.fields.get('because')}"
+    return "no failover; the others went on" if incident[-1].name == "service.healthy" else "it is not over yet"

@@ -203,3 +203,8 @@ def summary(action: Action) -> tuple[str, str]:
             return "accept", node_id
         case Hold(service=service, node_id=held):
             return "hold", held or service
+
+
+def service_of(action: Action) -> str:
+    """The label of the service that an action is about."""
+    return action.node.service if isinstance(action, StartNode) else action.service

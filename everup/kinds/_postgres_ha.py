@@ -20,7 +20,7 @@ from everup.kinds._postgres_server import Secrets
 from everup.kinds._postgres_single import lead
 from everup.kinds.etcd import LABEL as ETCD
 from everup.kinds.etcd import EtcdService
-from everup.model.desired import Node, NodeId, Probe, Protocol, Recipe, Rule, Tcp
+from everup.model.desired import Node, NodeId, Protocol, Recipe, Rule, Tcp
 from everup.model.spec import Service
 
 PATRONI_BACK_S = 15.0
@@ -55,15 +55,15 @@ class Group:
             "patroni_start.py": patroni_source,
             "patroni.json": patroni_json(alone, self.access, self.shared, self.secrets, self.own),
         }
-        probe = Probe(
-            Protocol.HTTP,
-            alone.ports["patroni"],
-            read_patroni,
-            QUESTION,
-            timeout_s=1.0,
-            hang_s=3.0,
+        probe = replace(
+            alone.probe,
+            protocol=Protocol.HTTP,
+            to=alone.ports["patroni"],
+            read=read_patroni,
+            commands=QUESTION,
             absent_s=PATRONI_BACK_S,
             password=self.secrets.superuser,
+            user="",
         )
         return replace(alone, files=files, probe=probe)
 

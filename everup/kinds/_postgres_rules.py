@@ -70,17 +70,7 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
 
 def _no_heir(scene: Scene, primary: Node) -> str:
     """Why nobody can take over, candidate by candidate."""
-    reasons = []
-    for node in scene.members:
-        facts = scene.facts(node)
-        if node == primary:
-            continue
-        if facts is None or facts.state != "running":
-            reasons.append(f"{node.id} does not run")
-        elif scene.synchronous and not facts.sync_standby:
-            reasons.append(f"{node.id} was not waited for by commits")
-        else:
-            reasons.append(f"{node.id} was behind")
+    reasons = [f"{node.id}: {scene.unfit(node, primary)}" for node in scene.members if node != primary]
     return "; ".join(reasons) or "it is the only node"
 
 

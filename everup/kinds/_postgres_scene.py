@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from everup.kinds._postgres_patroni import PatroniFacts
-from everup.kinds._scene import GroupScene
+from everup.kinds._scene import GroupScene, why_old
 from everup.model.desired import Node
 from everup.model.observed import Role
 
@@ -41,19 +41,31 @@ class Scene(GroupScene):
                 found.append(node)
         return tuple(found)
 
-    def heirs(self, after: Node | None) -> list[Node]:
-        """Standbys fit to take over, most advanced first; `after` is the dead primary, if it is dead.
+    def unfit(self, node: Node, after: Node | None) -> str:
+        """Why a standby may not take over, "" when it may; `after` is the dead primary, if it is dead.
 
         Fit: running, of the newest generation, seen streaming within 5 s of the death, and, where commits wait for a
         standby, one that was waited for.
         """
         dead = self.status(after).state.dead if after else None
-        fit = []
-        for node in self.confirmed if self.synchronous else self.members:
-            facts, status = self.facts(node), self.status(node)
-            if facts is None or facts.role != Role.REPLICA or facts.state != "running":
-                continue
-            stale = dead is not None and status.good_s < dead.at_s - STALE_S
-            if self.in_generation(node) and status.good_s and not stale:
-                fit.append((facts.position, node))
+        facts, status = self.facts(node), self.status(node)
+        if facts is None or facts.state != "running":
+            return "it does not run"
+        if facts.role != Role.REPLICA:
+            return "it calls itself primary"
+        if self.synchronous and node not in self.confirmed:
+            return "it was not waited for by commits"
+        if not self.in_generation(node):
+            return why_old(status, self.view)
+        if not status.good_s or (dead is not None and status.good_s < dead.at_s - STALE_S):
+            return "it was behind"
+        return ""
+
+    def heirs(self, after: Node | None) -> list[Node]:
+        """Standbys fit to take over, most advanced first; `after` is the dead primary, if it is dead."""
+        fit = [
+            (facts.position, node)
+            for node in self.members
+            if (facts := self.facts(node)) and not self.unfit(node, after)
+        ]
         return [node for _, node in sorted(fit, key=lambda pair: -pair[0])]

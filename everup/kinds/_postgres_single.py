@@ -9,9 +9,10 @@ from typing import Any
 
 from everup.core.rules import start
 from everup.kinds._haproxy import astray, point
+from everup.kinds._scene import holds_newest, why_old
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode
 from everup.model.desired import Blueprint, Milestone, Node, NodeId, Outcome, Part, Silence, Step, Together
-from everup.model.observed import Health, NodeStatus, Role, View
+from everup.model.observed import Health, Role, View
 
 FOUND = "--found"
 """What a keeper must be told before it makes a data directory."""
@@ -42,24 +43,9 @@ def restart_only(blueprint: Blueprint, view: View) -> Iterator[Action]:
     elif holds_newest(status, view):
         yield start(view, node, "restarted in place: it is the only node, and its data is there")
     elif status.state.has_data:
-        yield Hold(blueprint.label, f"{_age(status, view)}; it is not started: bring its data back", node.id)
+        yield Hold(blueprint.label, f"{why_old(status, view)}; it is not started: bring its data back", node.id)
     else:
         yield Hold(blueprint.label, "its data is gone; it is not started empty: bring the data back", node.id)
-
-
-def _age(status: NodeStatus, view: View) -> str:
-    generation = status.state.generation
-    if generation is None:
-        return "its data was never marked as this service's"
-    if generation < view.group.marked:
-        return f"its data is of generation {generation}, older than the newest, {view.group.marked}"
-    return f"its data is of generation {generation}, which nobody recorded"
-
-
-def holds_newest(status: NodeStatus, view: View) -> bool:
-    """Its data is there and as new as any that was ever marked."""
-    state, group = status.state, view.group
-    return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
 
 
 def lead_to_only(blueprint: Blueprint, view: View) -> Iterator[Action]:

@@ -83,7 +83,7 @@ def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Act
     if scene.view.group.marked == 0:
         yield start(scene.view, primary, "the group is new")
     elif scene.in_generation(primary):
-        why = refused or ("no replica was in sync" if len(scene.members) > 1 else "it is the only node")
+        why = refused or _no_heir(scene, primary)
         yield start(scene.view, primary, f"restarted in place: {why}, and its data is there")
     else:
         spares = [node for node in scene.members if node != primary and scene.in_generation(node)]
@@ -92,6 +92,14 @@ def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Act
             yield Accept(scene.label, spare.id, f"{primary.id} has lost its newest data, {spare.id} still has it")
         because = f"{primary.id} has lost its newest data and no node that has it can lead yet; it is not started empty"
         yield Hold(scene.label, because, primary.id)
+
+
+def _no_heir(scene: Scene, primary: Node) -> str:
+    """Why nobody can take over: too few votes, or else candidate by candidate."""
+    if scene.heirs(primary):
+        return f"only {scene.answering()} of {len(scene.voters)} Sentinels answer, and {scene.majority} must agree"
+    reasons = [f"{node.id}: {scene.unfit(node, primary)}" for node in scene.members if node != primary]
+    return f"no replica was in sync ({'; '.join(reasons)})" if reasons else "it is the only node"
 
 
 def start_replicas(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -234,7 +242,7 @@ def _clear_memory(scene: Scene, primary: Node) -> Iterator[Action]:
     complete = [
         voter
         for voter in scene.voters
-        if scene.status(voter).ready and (view := scene.opinion(voter)) and not _missing(scene, voter, view)
+        if scene.status(voter).ready and (view := scene.opinion(voter)) and not scene.missing_to(voter, view)
     ]
     for voter in scene.voters:
         opinion = scene.opinion(voter)
@@ -250,11 +258,6 @@ def _clear_memory(scene: Scene, primary: Node) -> Iterator[Action]:
         elif any("master_down" in peer.flags for peer in opinion.peers) and _well_for(scene, primary) > FLAG_STUCK_S:
             yield StopNode(voter.id, scene.label, "it still notes that the primary was down; restarted to forget that")
             return
-
-
-def _missing(scene: Scene, voter: Node, opinion: SentinelFacts) -> set[str]:
-    wanted = {str(port_of(node)) for node in (*scene.members, *scene.voters) if node != voter}
-    return wanted - {opinion.named} - {peer.address for peer in (*opinion.replicas, *opinion.peers)}
 
 
 def _well_for(scene: Scene, node: Node) -> float:

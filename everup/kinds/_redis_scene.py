@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from everup.kinds._redis_reading import RedisFacts, SentinelFacts
-from everup.kinds._scene import GroupScene
+from everup.kinds._scene import GroupScene, why_old
 from everup.model.desired import Ask, Command, Node, Part, Tcp
 from everup.model.observed import Role
 
@@ -19,6 +19,9 @@ KNOBS = {
     "election-timeout": "2000",
 }
 """`SENTINEL DEBUG` values, measured; a Sentinel forgets them when it restarts."""
+
+STALE_S = 5.0
+"""A replica that was not seen in sync this long before a death may lack much of what the dead primary had."""
 
 HEARING_S = 5.0
 """How long a silent node may delay what must not happen beside a primary that is not known of."""
@@ -80,22 +83,39 @@ class Scene(GroupScene):
         """How many Sentinels answered their last probe and watch the group."""
         return sum(1 for voter in self.voters if self.status(voter).ready)
 
-    def heirs(self, after: Node | None) -> list[Node]:
-        """Replicas fit to take over, most advanced first; `after` is the dead primary, if it is dead.
+    def unfit(self, node: Node, after: Node | None) -> str:
+        """Why a node may not take over, "" when it may; `after` is the dead primary, if it is dead.
 
         Fit: running, holding the newest generation, and in sync within 5 s of the death. A replica that has not been
         seen in sync since Everup started is taken at the word of its generation mark.
         """
         dead = self.status(after).state.dead if after else None
-        fit = []
-        for node in self.members:
-            facts, status = self.facts(node), self.status(node)
-            if facts is None or facts.role != Role.REPLICA or facts.loading or facts.syncing:
-                continue
-            stale = bool(status.good_s) and dead is not None and status.good_s < dead.at_s - 5.0
-            if self.in_generation(node) and not stale:
-                fit.append((facts.offset, node))
+        facts, status = self.facts(node), self.status(node)
+        if not status.state.running:
+            return "it does not run"
+        if facts is None:
+            return "it has not said yet how it is"
+        if facts.role != Role.REPLICA:
+            return "it calls itself primary"
+        if facts.loading or facts.syncing:
+            return status.reading.because if status.reading else ""
+        if not self.in_generation(node):
+            return why_old(status, self.view)
+        if status.good_s and dead is not None and status.good_s < dead.at_s - STALE_S:
+            return f"it was in sync last {dead.at_s - status.good_s:.0f} s before the primary died"
+        return ""
+
+    def heirs(self, after: Node | None) -> list[Node]:
+        """Replicas fit to take over, most advanced first; `after` is the dead primary, if it is dead."""
+        fit = [
+            (facts.offset, node) for node in self.members if (facts := self.facts(node)) and not self.unfit(node, after)
+        ]
         return [node for _, node in sorted(fit, key=lambda pair: -pair[0])]
+
+    def missing_to(self, voter: Node, opinion: SentinelFacts) -> list[Node]:
+        """Declared nodes that a Sentinel does not know of."""
+        known = {opinion.named, *(peer.address for peer in (*opinion.replicas, *opinion.peers))}
+        return [node for node in (*self.members, *self.voters) if node != voter and str(port_of(node)) not in known]
 
     def ask(self, node: Node, *commands: Command, timeout_s: float = 1.0) -> Ask:
         """Commands for a data node or a Sentinel, with the group's password."""

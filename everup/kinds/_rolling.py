@@ -7,6 +7,7 @@ from everup.kinds import _haproxy
 from everup.kinds._process import instance_number
 from everup.model.actions import Action, Hold, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node, NodeId, Outcome, Part, Pause, Recipe, Silence, Step, Together
+from everup.model.findings import Finding, Level, Topic
 from everup.model.observed import Health, NodeStatus, View
 
 SETTLED_S = 2.0
@@ -35,6 +36,20 @@ def admit_ready(blueprint: Blueprint, view: View) -> Iterator[Action]:
     if kept_out and not _asked_since(view, "admit", end) and not _failed_lately(view, "admit"):
         reason = f"{', '.join(kept_out)} can serve, and {blueprint.endpoint.node} sends no requests there yet"
         yield Operate(blueprint.label, "admit", reason, kept_out[0] if len(kept_out) == 1 else None)
+
+
+def shut_out(blueprint: Blueprint, view: View) -> Iterator[Finding]:
+    """Ready instances that get no requests: those who are left may be fewer than the health of the nodes tells."""
+    servers = _haproxy.servers_of(view, blueprint.endpoint.node) if blueprint.endpoint else {}
+    ready = [node.id for node in blueprint.of(Part.INSTANCE) if view.status(node.id).ready]
+    serving = [name for name in ready if name in servers and servers[name].serves]
+    idle = [name for name in ready if name in servers and name not in serving]
+    if not idle:
+        return
+    level = Level.NO if len(serving) < 2 else Level.WARNING
+    left = f"only {', '.join(serving)} does" if serving else "nobody does"
+    because = f"{', '.join(idle)} is ready and gets no requests" + (f"; {left}" if level == Level.NO else "")
+    yield Finding(level, Topic.ENDPOINT, because, idle[0], f"everup logs {blueprint.label}")
 
 
 def reload_endpoint(blueprint: Blueprint, view: View) -> Iterator[Action]:

@@ -1,12 +1,46 @@
 """A group with a primary, as the rules and recipes of any such kind see it; each kind adds what its servers say."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from everup.core.health import lag_bytes
 from everup.model.desired import Blueprint, Node, Part
 from everup.model.observed import NodeStatus, Role, View
+
+
+def holds_newest(status: NodeStatus, view: View) -> bool:
+    """Its data is there and as new as any that was ever marked.
+
+    A generation that has only begun, with nobody marked yet, makes no data old: its primary may die at once.
+    """
+    state, group = status.state, view.group
+    return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
+
+
+def why_old(status: NodeStatus, view: View) -> str:
+    """Why a node does not hold the newest data."""
+    generation = status.state.generation
+    if not status.state.has_data:
+        return "its data is gone"
+    if generation is None:
+        return "its data was never marked as this service's"
+    if generation < view.group.marked:
+        return f"its data is of generation {generation}, older than the newest, {view.group.marked}"
+    return f"its data is of generation {generation}, which nobody recorded"
+
+
+BEHIND_BYTES = 16 << 20
+"""A copy that is further behind than this is told of."""
+
+
+def behind(members: Iterable[Node], view: View) -> Iterator[tuple[Node, str]]:
+    """Members that are far behind their primary, and how far, in words."""
+    for node in members:
+        lag = lag_bytes(node, view)
+        if lag is not None and lag >= BEHIND_BYTES:
+            yield node, f"{node.id} is {lag / 1e6:.1f} MB behind its primary"
 
 
 @dataclass(frozen=True)
@@ -69,12 +103,8 @@ class GroupScene:
         return tuple(node for node in self.everyone if self.leads(node) and self.fresh(node))
 
     def in_generation(self, node: Node) -> bool:
-        """Its data is there and as new as any that was ever marked.
-
-        A generation that has only begun, with nobody marked yet, makes no data old: its primary may die at once.
-        """
-        state, group = self.status(node).state, self.view.group
-        return bool(state.has_data and state.generation and 0 < group.marked <= state.generation <= group.generation)
+        """Its data is there and as new as any that was ever marked."""
+        return holds_newest(self.status(node), self.view)
 
     def running(self, nodes: Iterable[Node]) -> list[Node]:
         """Those of `nodes` whose process exists."""

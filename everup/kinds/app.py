@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
 from everup.kinds._process import ProcessService, instance, instance_id, instance_number, read_running
-from everup.kinds._rolling import OPERATIONS, admit_ready, reload_endpoint, replace_stale, retire
+from everup.kinds._rolling import OPERATIONS, admit_ready, reload_endpoint, replace_stale, retire, shut_out
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, Endpoint, NodeId, Probe, Protocol, Tcp
 from everup.model.observed import Reading
@@ -110,6 +110,7 @@ class App:
             scale=service.scale,
             limit=service.limit,
             retiring=tuple(nodes[service.scale :]),
+            weaknesses=shut_out,
         )
 
 

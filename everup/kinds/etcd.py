@@ -30,6 +30,7 @@ from everup.model.desired import (
     Tcp,
     Together,
 )
+from everup.model.findings import Finding, Level, Topic
 from everup.model.observed import Health, Reading, View
 from everup.model.spec import Service
 
@@ -174,6 +175,16 @@ def _give_up(blueprint: Blueprint, view: View, kept: list[Node]) -> Iterator[Act
             yield StopNode(node.id, blueprint.label, because, keep_data=False)
 
 
+def ghosts(blueprint: Blueprint, view: View) -> Iterator[Finding]:
+    """Members that the group lists and nobody declares: they never vote, and make the majority harder to reach."""
+    members = blueprint.of(Part.VOTER)
+    wanted = {peer_url(node) for node in members}
+    listed = {url for node in members if (facts := facts_of(view, node)) for url in facts.members}
+    if unknown := sorted(listed - wanted):
+        because = f"it lists {', '.join(unknown)}, which nobody declares: {len(listed) // 2 + 1} members must agree"
+        yield Finding(Level.WARNING, Topic.QUORUM, because)
+
+
 def lock_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """Nobody on this machine writes into it without the password."""
     open_to_all = [
@@ -296,6 +307,7 @@ class Etcd:
             bindings={"ENDPOINTS": ",".join(map(str, clients)), "PASSWORD": grant.secrets.get("password", "")},
             operations={"lock": lock, "replace": replace},
             rules=(found_group, lock_group),
+            weaknesses=ghosts,
         )
 
 

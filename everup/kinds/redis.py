@@ -6,8 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from everup.core.targets import CALM, Watch, watch_for
 from everup.kinds import _haproxy
 from everup.kinds._redis_connect import CONNECT
+from everup.kinds._redis_outlook import Weaknesses, election
 from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel, sentinel_question
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
@@ -19,6 +21,15 @@ REDIS_PORT = 6379
 SENTINEL_PORT = 26379
 VOTER_PORT = 26380
 """The Sentinel itself listens here; the published port 26379 belongs to the front that knows QUIT."""
+
+TAKEOVER_S = 0.3
+"""From a hang that was noticed to the next write, at most: 10-140 ms measured, and the killing of the node."""
+
+KEEP = (
+    "Leave it out. WAIT 1 after a write says whether a replica has it, and what has it survives any one node;"
+    " durability: safe stops the writes of a primary that no replica confirms for a second."
+)
+"""What keeps acknowledged writes where replication is asynchronous."""
 
 FRONT_SOURCE = (resources.files("everup") / "programs" / "sentinel_front.py").read_text(encoding="utf-8")
 
@@ -56,6 +67,28 @@ class RedisService(Service):
         default=False, description="true: a password for the nodes and the Sentinels, in REDIS_PASSWORD."
     )
     rto: Duration | None = Field(default=None, description="How long writing may stand still after a fault, e.g. 2s.")
+    rpo: Literal["async"] = Field(default="async", description="async: replication is; 0 is refused with the reason.")
+
+    @field_validator("rto")
+    @classmethod
+    def _within_reach(cls, value: float | None) -> float | None:
+        if value is not None:
+            watch_for(value, TAKEOVER_S)
+        return value
+
+    @field_validator("rpo", mode="before")
+    @classmethod
+    def _asynchronous(cls, value: object) -> object:
+        if value == 0:
+            raise ValueError(
+                "cannot be kept: Redis replicates asynchronously, and a failover can lose what was not sent", KEEP
+            )
+        return value
+
+    @property
+    def watch(self) -> Watch:
+        """How closely its nodes are watched."""
+        return CALM if self.rto is None else watch_for(self.rto, TAKEOVER_S)
 
     @property
     def replicas(self) -> int:
@@ -114,22 +147,20 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
     """The `index`-th data node (from 1): the same alone and in a group, so that HA can be added in place."""
     address = grant.listeners[f"data-{index}"]["redis"]
     password = grant.secrets.get("password", "")
-    probe = Probe(
-        Protocol.RESP, address, read_data, DATA_QUESTION, interval_s=0.5, timeout_s=1.0, hang_s=3.0, password=password
-    )
-    return Node(
+    node = Node(
         id=f"{grant.label}-{index}",
         service=grant.label,
         part=Part.DATA,
         program="redis-server",
         args=("redis.conf",),
-        probe=probe,
+        probe=Probe(Protocol.RESP, address, read_data, DATA_QUESTION, password=password),
         files={"redis.conf": redis_conf(address, service, password), "data/.keep": ""},
         ports={"redis": address},
         env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
         keeps=("data/appendonlydir/*.manifest", "data/appendonlydir/*.base.*"),
         stop=Stop("SIGTERM", 30.0, repeat_s=0.5),  # "Writing initial AOF, can't exit": asked then, it goes on running
     )
+    return service.watch.over(node)
 
 
 def voter_node(grant: Grant, index: int) -> Node:
@@ -202,6 +233,7 @@ class Redis:
         listen, password = grant.listeners["endpoint"]["redis"], grant.secrets.get("password", "")
         slots = {f"{grant.label}-{n}": grant.listeners[f"data-{n}"]["redis"] for n in (*members, *spare_members)}
         end = _haproxy.primary_node(grant.label, listen, nodes[0].ports["redis"], redis_check(password), slots)
+        end = end if service.rto is None else service.watch.over(end)
         secret = f":{password}@" if password else ""
         bindings = {"URL": f"redis://{secret}{listen}"}
         if password:
@@ -224,6 +256,8 @@ class Redis:
             operations=OPERATIONS,
             rules=RULES,
             retiring=tuple(retiring),
+            weaknesses=Weaknesses(safe=service.durability == "safe"),
+            election=election,
         )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from everup.model.actions import Action
+    from everup.model.findings import Election, Finding
     from everup.model.observed import Reading, View
 
 NodeId = str
@@ -259,7 +260,8 @@ class Blueprint:
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
     `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still lacks
-    although all of its nodes are ready ("" for nothing).
+    although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind understands of what a
+    loss would cost; `election` says who would lead next, and who must agree.
     """
 
     label: str
@@ -277,6 +279,8 @@ class Blueprint:
     retiring: tuple[Node, ...] = ()
     platform: bool = False
     shortfall: "Callable[[Blueprint, View], str] | None" = None
+    weaknesses: "Callable[[Blueprint, View], Iterable[Finding]] | None" = None
+    election: "Callable[[Blueprint, View], Election] | None" = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

@@ -53,7 +53,8 @@ class NodeState:
         retry_at_s: do not start it before this moment (monotonic seconds): back-off of a crash loop.
         failure: why the last start failed, in words, or "".
         home: its directory, where the engine has one on this machine.
-        free_bytes: what its disk has left for it, where the engine can tell.
+        free_bytes, disk_bytes: what its disk has left for it, and holds in all, where the engine can tell.
+        host: the machine it runs on; "" on an engine that has only one.
     """
 
     running: bool
@@ -70,6 +71,8 @@ class NodeState:
     failure: str = ""
     home: str | None = None
     free_bytes: int | None = field(default=None, compare=False)
+    disk_bytes: int | None = field(default=None, compare=False)
+    host: str = ""
 
 
 @dataclass(frozen=True)

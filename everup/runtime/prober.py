@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from everup.core.targets import SECOND_LOOK_S
 from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, ReplyError, Silence
 from everup.model.observed import Health, Reading
 from everup.runtime.talk import KEPT, Homes, Link, Reply, ask, open_link
@@ -17,7 +18,6 @@ EAGER_GROWTH = 1.15
 EAGER_LIMIT_S = 0.25
 """A starting node is asked after 4 ms, then ever less often: it is noticed within about 15 % of its start."""
 
-DOUBT_S = 0.1
 LATE_S = 0.25
 """A time-out that fires this much too late says that this process was starved, and nothing about the node."""
 
@@ -79,7 +79,7 @@ class Prober:
                     eager_s = min(eager_s * EAGER_GROWTH, EAGER_LIMIT_S)
                     wait_s = eager_s
                 elif health != Health.READY:
-                    wait_s = min(DOUBT_S, wait_s)
+                    wait_s = min(SECOND_LOOK_S, wait_s)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await nudge.wait()

@@ -10,6 +10,7 @@ import pytest
 from everup.api.app import create_app
 from everup.api.server import serve_api
 from everup.model.errors import EngineError
+from everup.model.events import Event
 
 
 def source(text: str = "environment: shop\n") -> dict[str, str]:
@@ -148,3 +149,23 @@ async def test_the_socket_is_its_owners_alone_and_a_stale_one_is_replaced(tmp_pa
     stop.set()
     await asyncio.wait_for(serving, 5)
     assert not path.exists()
+
+
+async def test_the_verdict_names_every_service(http):
+    body = (await http.get("/environments/shop/check")).json()
+    assert [one["label"] for one in body["services"]] == ["redis01", "web"]
+    assert body["verdict"] in ("yes", "no")
+    assert (await http.get("/environments/nowhere/check")).status_code == 404
+
+
+async def test_a_service_is_explained_with_its_newest_incident(http, desk):
+    desk.happened = [
+        Event("node.exited", "shop", "2026-11-22T14:00:00Z", "redis01", "redis01-1", {"exit_code": -9}, 1),
+        Event("node.exited", "shop", "2026-11-22T14:00:00Z", "web", "web-1", {"exit_code": 1}, 2),
+        Event("node.started", "shop", "2026-11-22T14:00:01Z", "web", "web-1", {"because": "it does not run"}, 3),
+    ]
+    body = (await http.get("/environments/shop/services/web/explain")).json()
+    assert body["incident"]["outcome"] == "no failover; web-1 was started again: it does not run"
+    assert body["incident"]["events"][0]["text"] == "web-1 ended with exit code 1"
+    answer = await http.get("/environments/shop/services/wbe/explain")
+    assert (answer.status_code, answer.json()["hint"]) == (404, "Its services: redis01, web.")

@@ -142,6 +142,15 @@ def test_a_restart_is_followed_to_its_end(shop):
     assert after["nodes"][0]["pid"] != before
 
 
+def test_check_ends_with_3_where_a_node_could_not_be_lost_and_says_what_to_do(shop):
+    assert "→ declare cache with ha: true, then everup up" in shop("check", codes=(3,)).stdout
+    body = shop.json("check", "cache", codes=(3,))
+    assert (body["verdict"], body["services"][0]["survives"]) == ("no", {"node": False, "host": False})
+    assert "has no service nobody" in shop("check", "nobody", codes=(1,)).stderr
+    assert "its data is there" in shop("explain", "cache").stdout
+    assert "Its services: cache" in shop("explain", "nobody", codes=(1,)).stderr
+
+
 def test_what_has_no_scale_is_refused(shop):
     assert "refused.kind" in shop("scale", "cache", "3", codes=(1,)).stderr
     error = json.loads(shop("limit", "cache", "3", "--json", codes=(1,)).stderr)["error"]

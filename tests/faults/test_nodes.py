@@ -56,6 +56,20 @@ def test_a_killed_primary_costs_milliseconds(group: Truth):
             assert len(one.lost(group)) <= LAST_MOMENT
 
 
+def test_what_check_and_explain_foretell_is_what_happens(group: Truth):
+    everup = group.everup
+    assert everup.json("check")["verdict"] == "yes"
+    foretold = everup.json("explain", "redis01")
+    heirs = [one["node"] for one in foretold["election"]["candidates"] if one["fit"]]
+    fate = next(one for one in foretold["if_lost"] if one["nodes"] == [foretold["primary"]])
+    assert (len(heirs), fate["path"]) == (2, "failover")
+    everup.inject(foretold["primary"], "crash")
+    after = until(lambda: (now := everup.json("explain", "redis01"))["primary"] != foretold["primary"] and now, 20.0)
+    assert after["primary"] in heirs
+    assert until(lambda: everup.json("check", codes=(0, 3))["verdict"] == "yes", 20.0)
+    assert everup.json("explain", "redis01")["incident"]["outcome"].startswith("there was a failover")
+
+
 @pytest.mark.parametrize("part", ["data", "voter", "front", "endpoint"])
 def test_a_stopped_process_is_noticed_fenced_and_replaced(group: Truth, part: str):
     """Of the data nodes a replica."""

@@ -99,7 +99,7 @@ def test_without_a_confirmed_standby_the_primary_restarts_in_place_and_the_reaso
     view = seen(one, down=("web-1",), says={"web-2": patroni()})
     first = next(action for action in proposals(one, view) if isinstance(action, StartNode))
     assert first.node.id == "web-1"
-    assert "web-2 was not waited for by commits; web-3 was not waited for by commits" in first.because
+    assert "web-2: it was not waited for by commits; web-3: it was not waited for by commits" in first.because
 
 
 def test_a_standby_that_was_behind_before_the_death_is_no_heir():

@@ -55,13 +55,14 @@ class Home:
             return None
         return generation if whose in ([], [self.path.name]) and self.has(keeps) else None
 
-    def free_bytes(self) -> int | None:
-        """What its file system has left for an ordinary user; None while it does not exist."""
+    def disk_bytes(self) -> tuple[int, int] | tuple[None, None]:
+        """What its file system has left for an ordinary user, and has in all; None while it does not exist."""
         try:
             found = os.statvfs(self.path)
         except OSError:
-            return None
-        return found.f_bavail * found.f_frsize
+            return None, None
+        used = found.f_blocks - found.f_bfree
+        return found.f_bavail * found.f_frsize, (used + found.f_bavail) * found.f_frsize
 
     def mark(self, generation: int, keeps: Iterable[str]) -> None:
         """Note the generation, durably, among the data itself: a copy of the data that comes back brings its own."""

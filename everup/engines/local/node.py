@@ -162,6 +162,7 @@ class LocalNode:
         running = self._life is not None and not self._life.over
         if running:
             self._pace.calmed(self._around.clock())
+        free_bytes, disk_bytes = self.home.disk_bytes()
         return NodeState(
             running=running,
             service=record.service,
@@ -176,7 +177,8 @@ class LocalNode:
             retry_at_s=max(self._pace.retry_at_s, self._lost_until_s()),
             failure=self._pace.failure,
             home=str(self.home.path),
-            free_bytes=self.home.free_bytes(),
+            free_bytes=free_bytes,
+            disk_bytes=disk_bytes,
         )
 
     async def close(self) -> None:
