@@ -59,8 +59,8 @@ class Writer(Protocol):
         """Allow up to `count` instances."""
         ...
 
-    async def restart(self, environment: str, label: str) -> None:
-        """Ask for a rolling restart; returns at once."""
+    async def restart(self, environment: str, label: str) -> int | None:
+        """Ask for a rolling restart; returns at once, with the number of the revision that this makes of an app."""
         ...
 
     async def switchover(self, environment: str, label: str, to: str | None) -> str:
@@ -76,5 +76,17 @@ class Writer(Protocol):
         ...
 
 
-class Desk(Reader, Writer, Protocol):
+class Deployer(Protocol):
+    """What changes the revision that an app or a worker runs. Other kinds are `Refused` with `refused.kind`."""
+
+    async def deploy(self, environment: str, label: str, source: Source | None) -> int | None:
+        """Start every instance anew as `source` declares it; returns at once, with the revision's number."""
+        ...
+
+    async def rollback(self, environment: str, label: str, to: int | None) -> int:
+        """Declare a former revision again: number `to`, or the newest other one that was good; returns its number."""
+        ...
+
+
+class Desk(Reader, Writer, Deployer, Protocol):
     """The whole control plane as the API sees it."""

@@ -37,6 +37,18 @@ class Handover(Frozen):
     to: str | None = None
 
 
+class Deployment(Frozen):
+    """The spec file to take the service's declaration from; None: as it is declared already."""
+
+    source: Source | None = None
+
+
+class Return(Frozen):
+    """The number of a revision; None: the newest other one that was good."""
+
+    to: int | None = Field(default=None, ge=1)
+
+
 class Injection(Frozen):
     """A fault for one node; `for_s` (seconds) bounds how long a lost node stays lost."""
 
@@ -141,9 +153,18 @@ def service_routes(desk: Desk) -> APIRouter:
 
     @router.post("/services/{label}/restart", status_code=202)
     async def restart(environment: str, label: str) -> Json:
-        """Restart every node of the service, one at a time."""
-        await desk.restart(environment, label)
-        return {"label": label}
+        """Restart every node of the service, one at a time; an app gets a new revision."""
+        return {"label": label, "revision": await desk.restart(environment, label)}
+
+    @router.post("/services/{label}/deploy", status_code=202)
+    async def deploy(environment: str, label: str, request: Deployment) -> Json:
+        """Start every instance anew, as the spec file now declares it; answers at once with the revision's number."""
+        return {"label": label, "revision": await desk.deploy(environment, label, request.source)}
+
+    @router.post("/services/{label}/rollback", status_code=202)
+    async def rollback(environment: str, label: str, request: Return) -> Json:
+        """Declare a former revision again; answers at once with its number."""
+        return {"label": label, "revision": await desk.rollback(environment, label, request.to)}
 
     @router.post("/services/{label}/switchover")
     async def switchover(environment: str, label: str, request: Handover) -> Json:

@@ -34,6 +34,9 @@ SENTENCES: Mapping[str, str] = {
     "scale.changed": "{service} runs {after} instances instead of {before}",
     "limit.changed": "{service} may run {after} instances instead of {before}",
     "restart.requested": "somebody asked to restart {service}",
+    "revision.declared": "{service} is to run revision {number}[: {because}]",
+    "revision.good": "{service} runs revision {number}[, rolled out in {took_s}]",
+    "revision.failed": "revision {number} of {service} failed, revision {back_to} comes back[: {because}]",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }

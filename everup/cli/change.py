@@ -1,4 +1,4 @@
-"""Changing what runs: scale, limit, restart, switchover."""
+"""Changing what runs: scale, limit, switchover."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -42,30 +42,6 @@ def limit(context: typer.Context, label: Label, count: Count) -> None:
     _set(session_of(context), label, "limit", count, None)
 
 
-def restart(context: typer.Context, label: Label, wait: Wait = True, timeout: Timeout = "120s") -> None:
-    """Restart every node of a service, one at a time, so that it goes on working.
-
-    Examples:
-
-      everup restart web
-    """
-    session = session_of(context)
-    from everup.cli import render
-    from everup.cli.daemon import control
-
-    with control(session) as client:
-        name = session.name(client)
-        _ask(session, client, name, label, ("restart", {}), seconds(timeout) if wait else None)
-    if session.as_json:
-        render.show_json({"label": label, "done": wait})
-    else:
-        print(
-            f"{label} was restarted"
-            if wait
-            else f"{label} is being restarted; everup status {label} shows how far it is"
-        )
-
-
 def switchover(
     context: typer.Context,
     label: Label,
@@ -102,7 +78,7 @@ def _set(session: Session, label: str, what: str, count: int, timeout_s: float |
     with control(session) as client:
         name = session.name(client)
         before = service_in(client.get(f"environments/{name}"), label)
-        change = _ask(session, client, name, label, (what, {"count": count}), timeout_s)
+        change = ask(session, client, name, label, (what, {"count": count}), timeout_s)
         body = client.get(f"environments/{name}")
     after = service_in(body, label)
     file = body["file"]
@@ -121,7 +97,7 @@ def _set(session: Session, label: str, what: str, count: int, timeout_s: float |
         print(f"{shorten(file)} still says {declared}; the next `everup up` sets it back")
 
 
-def _ask(
+def ask(
     session: Session, client: "Client", name: str, label: str, request: "tuple[str, Json]", timeout_s: float | None
 ) -> "Json":
     """Send the request, and with `timeout_s` follow until the service is as declared."""

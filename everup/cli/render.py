@@ -65,6 +65,8 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
     if nodes:
         for service in services:
             parts += [grid([service_row(service)]), grid([node_row(one) for one in service["nodes"]], indent=4), Text()]
+            if labels and service["revision"]:
+                parts += [grid(revision_rows(service["revision"])), Text()]
     else:
         parts += [grid([service_row(one) for one in services]), Text()] if services else []
     if body["leaving"]:
@@ -112,6 +114,21 @@ def _remark(service: Json) -> str:
     if service["primary"] and service["primary_since"]:
         return f"primary {service['primary']} since {clock(service['primary_since'])}"
     return f"primary {service['primary']}" if service["primary"] and service["ha"] else ""
+
+
+def revision_rows(revision: Json) -> list[list[Text]]:
+    """The newest revisions of an app, the one that is declared now marked, and why those that failed did."""
+    colours = {"good": "green", "failed": "red", "rolling": "cyan"}
+    return [
+        [
+            Text("▸" if one["number"] == revision["number"] else " "),
+            Text(f"revision {one['number']}", "bold" if one["number"] == revision["number"] else ""),
+            Text(one["trial"], colours[one["trial"]]),
+            Text(clock(one["at"]), "dim"),
+            Text(one["because"] or one["run"]),
+        ]
+        for one in revision["known"]
+    ]
 
 
 def node_row(node: Json) -> list[Text]:

@@ -142,10 +142,13 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     It works while its endpoint is ready and, by its nature, its primary, at least one instance, or a majority is.
     """
     lacking = [node.id for node in blueprint.nodes if not view.status(node.id).ready]
+    replaced = [node.id for node in blueprint.of(Part.INSTANCE) if node.id in lacking]
+    covered = replaced[: sum(view.status(node.id).ready for node in blueprint.stand_ins)]
+    lacking = [node_id for node_id in lacking if node_id not in covered]
     full = [words for node in blueprint.of(Part.DATA) if (words := no_room(node.id, view))]
-    strays = sorted(set(view.nodes) - {node.id for node in blueprint.nodes})
+    strays = sorted(set(view.nodes) - {node.id for node in blueprint.active})
     ends = blueprint.of(Part.ENDPOINT)
-    workers = blueprint.of(Part.DATA) + blueprint.of(Part.INSTANCE)
+    workers = blueprint.of(Part.DATA) + blueprint.of(Part.INSTANCE) + blueprint.stand_ins
     works = all(view.status(node.id).ready for node in ends)
     if blueprint.of(Part.DATA):
         primary = primary_of(blueprint, view)
@@ -165,6 +168,8 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     shortfall = blueprint.shortfall(blueprint, view) if blueprint.shortfall and works else ""
     if not lacking and shortfall:
         return "degraded", shortfall
+    if not lacking and works and covered:
+        return "healthy", f"{blueprint.stand_ins[0].id} stands in for {covered[0]}"
     if not lacking and works:
         leaving = [node_id for node_id in strays if view.status(node_id).state.running]
         return (

@@ -255,6 +255,7 @@ class Blueprint:
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
+    `stand_ins` run only while a rule wants them, in place of nodes that are being replaced.
     `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still lacks
     although all of its nodes are ready ("" for nothing).
     """
@@ -272,6 +273,7 @@ class Blueprint:
     scale: int = 1
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
+    stand_ins: tuple[Node, ...] = ()
     platform: bool = False
     shortfall: "Callable[[Blueprint, View], str] | None" = None
 
@@ -279,6 +281,16 @@ class Blueprint:
         """The nodes with that part, in order."""
         return tuple(node for node in self.nodes if node.part == part)
 
+    @property
+    def active(self) -> tuple[Node, ...]:
+        """All that may run for long or for a while: declared nodes and stand-ins."""
+        return (*self.nodes, *self.stand_ins)
+
+    @property
+    def known(self) -> tuple[Node, ...]:
+        """Every node there is a description of: declared ones, stand-ins, those that retire."""
+        return (*self.active, *self.retiring)
+
     def node(self, node_id: NodeId) -> Node | None:
-        """The node with that id, declared or retiring, if the service has it."""
-        return next((node for node in (*self.nodes, *self.retiring) if node.id == node_id), None)
+        """The node with that id, whatever it is for, if the service has it."""
+        return next((node for node in self.known if node.id == node_id), None)

@@ -8,7 +8,7 @@ CATALOGUE: Mapping[str, str] = {
     "control.started": "A control plane started. fields: pid, adopted (running nodes it found)",
     "node.started": "A node's process was started. fields: because",
     "node.ready": "A node answered its probe for the first time since it started. fields: after_s",
-    "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms",
+    "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms, stand_in",
     "node.stopped": "A node was stopped on purpose. fields: because",
     "node.suspect": "A node that was ready gave no good answer. fields: because",
     "node.recovered": "A suspect node answers again. fields: after_s",
@@ -30,6 +30,9 @@ CATALOGUE: Mapping[str, str] = {
     "scale.changed": "The number of instances changed. fields: before, after",
     "limit.changed": "The limit changed. fields: before, after",
     "restart.requested": "Somebody asked for a rolling restart.",
+    "revision.declared": "An app or a worker is to run another revision. fields: number, because",
+    "revision.good": "Every instance runs a revision, and is ready. fields: number, took_s",
+    "revision.failed": "A revision did not work; the former one comes back. fields: number, because, back_to",
     "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }

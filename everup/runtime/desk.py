@@ -1,10 +1,9 @@
 """Where requests are taken: applies specs, scales, restarts, stops; questions go to `inquiry`."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-
-from pydantic import ValidationError
 
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
@@ -12,9 +11,12 @@ from everup.model.desired import Part
 from everup.model.errors import NotFound, Refused
 from everup.model.observed import Group
 from everup.model.picture import Change
+from everup.model.revisions import KEYS, History, Revision
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
 from everup.runtime.inquiry import Inquiry
+from everup.runtime.layout import declared_anew
+from everup.runtime.rollouts import Rollouts
 
 SWITCHOVER_S = 25.0
 """How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
@@ -26,7 +28,14 @@ class Desk(Inquiry):
     def __init__(self, environments: Environments) -> None:
         super().__init__(environments)
         self._changing = asyncio.Lock()
+        self._rollouts = Rollouts(environments, self._undo)
         self._destructions: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Go on with the rollouts that an earlier control plane began."""
+        async with self._changing:
+            for name in self._environments.names():
+                await self._rollouts.note(self._environments.get(name))
 
     async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.
@@ -37,6 +46,7 @@ class Desk(Inquiry):
         async with self._changing:
             draft = self._environments.draft_source(source)
             running = await self._environments.enforce(draft)
+            await self._rollouts.note(running)
             if draft.changes:
                 running.controller.journal.say("spec.applied", services=list(draft.environment.services))
             return draft.environment.environment, draft.changes
@@ -76,15 +86,37 @@ class Desk(Inquiry):
                 running.controller.journal.say("limit.changed", label, before=before, after=count)
             return Change("limit", label, f"from {before} to {count} instances")
 
-    async def restart(self, environment: str, label: str) -> None:
-        """Ask for a rolling restart; returns at once."""
+    async def restart(self, environment: str, label: str) -> int | None:
+        """Ask for a rolling restart; returns at once, with the number of the revision that this makes of an app."""
         async with self._changing:
             running = self._environments.get(environment)
             self._environments.blueprint(running, label)
-            revisions = {**running.saved.revisions, label: running.saved.revisions.get(label, 0) + 1}
-            draft = self._environments.draft(replace(running.saved, revisions=revisions))
             running.controller.journal.say("restart.requested", label)
-            await self._environments.enforce(draft)
+            return await self._renew(running, label, {}, "somebody asked for a restart")
+
+    async def deploy(self, environment: str, label: str, source: Source | None) -> int | None:
+        """Start every instance anew as `source`, the spec file, now declares it; returns the revision's number."""
+        async with self._changing:
+            running, service = self._revised(environment, label)
+            values: dict[str, Any] = {}
+            if source is not None:
+                values = declared_anew(environment, label, service, self._environments.parse(source))
+            return await self._renew(running, label, values, "somebody asked for a deploy")
+
+    async def rollback(self, environment: str, label: str, to: int | None) -> int:
+        """Declare a former revision again: number `to`, or the newest other one that was good."""
+        async with self._changing:
+            running, _ = self._revised(environment, label)
+            history = running.histories.get(label, History())
+            one = history.find(to) if to is not None else history.former
+            if one is None:
+                known = ", ".join(str(one.number) for one in history.revisions)
+                what = f"no revision {to}" if to is not None else "no former revision that was good"
+                raise NotFound(f"{label} has {what}", f"Known: {known or 'none'}.", code="no_revision", label=label)
+            if one.number == history.current:
+                raise Refused(f"{label} runs revision {one.number} already", code="refused.revision", label=label)
+            await self._bring_back(running, label, one, "somebody asked for a rollback")
+            return one.number
 
     async def switchover(self, environment: str, label: str, to: str | None) -> str:
         """Hand the role of the primary to the node `to`, or the best one; returns how that went, in words."""
@@ -133,27 +165,48 @@ class Desk(Inquiry):
                 task.add_done_callback(self._destructions.discard)
 
     def _scalable(self, environment: str, label: str) -> tuple[Running, Any]:
+        return self._able(environment, label, ("scale", "limit"), "scale", "Its size is set by ha: in the spec.")
+
+    def _revised(self, environment: str, label: str) -> tuple[Running, Any]:
+        hint = f"Restart its servers one after another: everup restart {label}"
+        return self._able(environment, label, KEYS, "revisions", hint)
+
+    def _able(self, environment: str, label: str, keys: tuple[str, ...], what: str, hint: str) -> tuple[Running, Any]:
+        """The environment and the declaration of a service that has all these `keys`."""
         running = self._environments.get(environment)
         self._environments.blueprint(running, label)
         service = running.environment.services.get(label)
-        if not hasattr(service, "scale") or not hasattr(service, "limit"):
+        if not all(hasattr(service, key) for key in keys):
             kind = f"of kind {service.kind}" if service else "a service of Everup's own"
-            raise Refused(
-                f"{label} is {kind}, which has no scale",
-                "Its size is set by ha: in the spec.",
-                code="refused.kind",
-            )
+            raise Refused(f"{label} is {kind}, which has no {what}", hint, code="refused.kind", label=label)
         return running, service
 
-    async def _override(self, running: Running, label: str, values: dict[str, int]) -> None:
-        service = running.environment.services[label]
-        try:
-            type(service).model_validate(service.model_dump() | values)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise Refused(f"{label} cannot run like that: {reason}", code="refused.scale", label=label) from error
+    async def _renew(self, running: Running, label: str, values: dict[str, Any], because: str) -> int | None:
+        """Restart every node of a service, with `values` from now on; returns the number of the revision, if it has."""
+        history = running.histories.get(label, History())
+        newest = max((one.number for one in history.revisions), default=running.saved.revisions.get(label, 0))
+        serials = {**running.saved.revisions, label: newest + 1}
+        await self._enforce(running, label, values, because, serials)
+        return running.histories[label].current if label in running.histories else None
+
+    async def _bring_back(self, running: Running, label: str, one: Revision, because: str) -> None:
+        """Declare a revision that was declared before."""
+        await self._enforce(running, label, dict(one.declared), because, {**running.saved.revisions, label: one.serial})
+
+    async def _undo(self, environment: str, label: str, one: Revision) -> None:
+        async with self._changing:
+            await self._bring_back(self._environments.get(environment), label, one, "the newer one failed")
+
+    async def _override(self, running: Running, label: str, values: dict[str, Any]) -> None:
+        await self._enforce(running, label, values, "its declaration changed", running.saved.revisions)
+
+    async def _enforce(
+        self, running: Running, label: str, values: dict[str, Any], because: str, serials: Mapping[str, int]
+    ) -> None:
+        """Declare a service with other `values` than the spec file's, until that is applied again."""
         overrides = {**running.saved.overrides, label: {**running.saved.overrides.get(label, {}), **values}}
-        await self._environments.enforce(self._environments.draft(replace(running.saved, overrides=overrides)))
+        saved = replace(running.saved, overrides=overrides, revisions=serials)
+        await self._rollouts.note(await self._environments.enforce(self._environments.draft(saved)), because)
 
     async def _destroy(self, environment: str, running: Running) -> None:
         """Delete everything once nothing runs; applying the environment again meanwhile saves it."""

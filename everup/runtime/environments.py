@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from everup.core.plan import preview
@@ -12,6 +12,7 @@ from everup.model.desired import Blueprint
 from everup.model.errors import EverupError, NotFound
 from everup.model.observed import Observed
 from everup.model.picture import Change
+from everup.model.revisions import History
 from everup.model.spec import Environment, Source
 from everup.runtime.controller import Controller
 from everup.runtime.grants import AddressBook
@@ -28,7 +29,7 @@ ADOPT_S = 3.0
 
 @dataclass
 class Running:
-    """One environment under control."""
+    """One environment under control; `histories` holds the revisions of those of its services that have some."""
 
     environment: Environment
     saved: Saved
@@ -36,6 +37,7 @@ class Running:
     engine: Engine
     task: asyncio.Task[None]
     destroying: bool = False
+    histories: dict[str, History] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Environments:
         self.store = store
         self.kinds = kinds
         self.layout = Layout(kinds, book)
-        self._parse = parse
+        self.parse = parse
         self._engine_for = engine_for
         self._running: dict[str, Running] = {}
 
@@ -71,6 +73,8 @@ class Environments:
                 print(f"environment {name} is left alone, its spec is not understood: {error.message}", flush=True)
                 continue
             self._take_up(name, draft)
+            if draft.granted != self.store.grants(name):  # an earlier Everup did not claim all of it
+                await self.store.save_grants(name, draft.granted)
         looks = [asyncio.create_task(running.controller.looked.wait()) for running in self._running.values()]
         if looks:
             await asyncio.wait(looks, timeout=ADOPT_S)
@@ -109,7 +113,7 @@ class Environments:
             SpecError: it is wrong.
             Refused: it changes what cannot change in place.
         """
-        environment = self._parse(source)
+        environment = self.parse(source)
         running = self._running.get(environment.environment)
         if running:
             refuse_unsettling(running.environment, environment)
@@ -118,7 +122,7 @@ class Environments:
 
     def draft(self, saved: Saved) -> Draft:
         """Work out blueprints and grants; nothing is stored or changed."""
-        environment = overridden(self._parse(saved.source), saved.overrides)
+        environment = overridden(self.parse(saved.source), saved.overrides)
         name = environment.environment
         blueprints, granted = self.layout.draw(environment, saved, self.store.grants(name))
         observed = self._running[name].controller.observed() if name in self._running else Observed(0.0)

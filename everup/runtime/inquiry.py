@@ -42,6 +42,7 @@ class Inquiry:
             actions=controller.actions,
             stopped=running.saved.stopped,
             incident=latest(controller.events()),
+            histories=dict(running.histories),
             control_pid=os.getpid(),
             control_since_utc=self._since_utc,
         )
@@ -78,7 +79,7 @@ class Inquiry:
         blueprint = next((one for one in running.controller.blueprints if one.label == name), None)
         known = running.controller.observed().nodes
         ids = (
-            [node.id for node in blueprint.nodes if node.id in known] if blueprint else [name] if name in known else []
+            [node.id for node in blueprint.active if node.id in known] if blueprint else [name] if name in known else []
         )
         if not ids:
             raise NotFound(f"{environment} has no service or node {name}", "everup status names them.", label=name)

@@ -130,9 +130,20 @@ class SmallDesk:
         self._blueprint(environment, label)
         return Change("limit", label, f"{count} are allowed")
 
-    async def restart(self, environment: str, label: str) -> None:
+    async def restart(self, environment: str, label: str) -> int | None:
         self._blueprint(environment, label)
         self.done.append(("restart", label))
+        return 2
+
+    async def deploy(self, environment: str, label: str, source: Source | None) -> int | None:
+        self._blueprint(environment, label)
+        self.done.append(("deploy", label, source))
+        return 3
+
+    async def rollback(self, environment: str, label: str, to: int | None) -> int:
+        self._blueprint(environment, label)
+        self.done.append(("rollback", label, to))
+        return to or 1
 
     async def switchover(self, environment: str, label: str, to: str | None) -> str:
         self._blueprint(environment, label)
