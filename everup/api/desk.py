@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from everup.model.events import Event
-from everup.model.picture import Change, Picture
+from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 
 
@@ -27,8 +27,8 @@ class Reader(Protocol):
         """A snippet in `language` that connects to the service, with live values."""
         ...
 
-    async def plan(self, source: Source) -> tuple[Change, ...]:
-        """What `apply` would change. `SpecError` when the source is wrong."""
+    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
+        """What `apply` would change, and how long writers would wait for it. `SpecError` when the source is wrong."""
         ...
 
     def events(self, environment: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
@@ -52,7 +52,7 @@ class Writer(Protocol):
         ...
 
     async def scale(self, environment: str, label: str, count: int) -> Change:
-        """Run `count` instances. `Refused` with the code `refused.limit` above the limit."""
+        """Run `count` instances, or servers of a group. `Refused` with the code `refused.limit` above the limit."""
         ...
 
     async def limit(self, environment: str, label: str, count: int) -> Change:
@@ -77,7 +77,11 @@ class Writer(Protocol):
 
 
 class Deployer(Protocol):
-    """What changes the revision that an app or a worker runs. Other kinds are `Refused` with `refused.kind`."""
+    """What changes a service in ways that its kind must know. Other kinds are `Refused` with `refused.kind`."""
+
+    async def ha(self, environment: str, label: str, enabled: bool) -> tuple[Change, Foresight | None]:
+        """Make one server a group, or a group one server; returns what changes, and the pause foreseen for writers."""
+        ...
 
     async def deploy(self, environment: str, label: str, source: Source | None) -> int | None:
         """Start every instance anew as `source` declares it; returns at once, with the revision's number."""

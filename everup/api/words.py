@@ -32,6 +32,8 @@ SENTENCES: Mapping[str, str] = {
     "service.down": "{service} is down[: {because}]",
     "service.held": "{service} waits[: {because}]",
     "scale.changed": "{service} runs {after} instances instead of {before}",
+    "ha.changed": "{service} is to be {ha}",
+    "pause.measured": "writers of {service} waited {pause_s} at most[ (predicted: {predicted_s}; usual: {usual_s})]",
     "limit.changed": "{service} may run {after} instances instead of {before}",
     "restart.requested": "somebody asked to restart {service}",
     "revision.declared": "{service} is to run revision {number}[: {because}]",

@@ -44,7 +44,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Bring up and take down": (apply.up, apply.plan, apply.down),
     "Look": (look.status, look.events, look.logs),
     "Connect": (use.env, use.run, use.connect, use.shell),
-    "Change": (change.scale, change.limit, change.switchover),
+    "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
     "This machine": (machine.doctor, machine.schema, machine.serve),
 }

@@ -22,6 +22,9 @@ HOPELESS_S = 6.0
 """Seconds after which a start is given up when everything that lacks has failed again and again."""
 
 
+EVENT_S = 30.0
+"""Seconds that somebody waits, at most, for an event that says how a change went."""
+
 UNTOLD = {"operation.started", "control.started", "node.suspect"}
 """Events that the line-by-line progress leaves out; `everup events` has them all."""
 
@@ -137,6 +140,16 @@ class Follower:
     def catch_up(self) -> None:
         """Take in what happened up to now, and show nothing."""
         self._look()
+
+    def await_field(self, event: str, label: str, field: str) -> Any:
+        """What the first such event of a service since the beginning says of `field`; None if none comes soon."""
+        for _ in range(int(EVENT_S / POLL_S)):
+            for one in self._client.lines(f"{self._path}/events", after=self._seq, follow=False):
+                self._seq = one["seq"]
+                if (one["name"], one["service"]) == (event, label):
+                    return one["fields"].get(field)
+            time.sleep(POLL_S)
+        return None
 
     def last_lines(self, node: str, count: int) -> list[str]:
         """The newest lines that a node printed; empty when there are none to be had."""

@@ -169,6 +169,12 @@ def changes(found: Iterable[Json]) -> Group:
     return Group(grid(rows))
 
 
+def foresight(label: str, pause_s: float, because: str) -> str:
+    """What writers of a service will notice of a change, in a sentence."""
+    wait = f"about {pause_s * 1000:.0f} ms" if pause_s < 1 else f"about {pause_s:.1f} s"
+    return f"writers of {label} will wait {wait if pause_s else 'for nothing'}: {because}"
+
+
 def checks(found: Iterable[Json]) -> Group:
     """What `doctor` found, and what brings what is missing."""
     rows = []

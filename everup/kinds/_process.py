@@ -36,6 +36,15 @@ class ProcessService(Service):
         description="How long a new revision may take to have one more instance ready; then the former one comes back.",
     )
 
+    @property
+    def size(self) -> int:
+        """How many instances run."""
+        return self.scale
+
+    def sized(self, count: int) -> Mapping[str, object]:
+        """`count` instances."""
+        return {"scale": count}
+
     @field_validator("run")
     @classmethod
     def _without_shell(cls, value: str) -> str:

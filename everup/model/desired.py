@@ -249,15 +249,32 @@ Rule = Callable[["Blueprint", "View"], Iterable["Action"]]
 
 
 @dataclass(frozen=True)
+class Pauses:
+    """For how long writers wait while a group changes shape, as measured; seconds.
+
+    Attributes:
+        beat: a write that leaves no trace, sent where clients write; by it the real pause is measured.
+        join_s: a server is copied for the first time by others, and serves meanwhile.
+        handover_s: the primary's role goes to another server.
+        restart_s: the only server is restarted.
+    """
+
+    beat: Ask
+    join_s: float
+    handover_s: float
+    restart_s: float
+
+
+@dataclass(frozen=True)
 class Blueprint:
     """All that a kind says about one service.
 
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
-    `stand_ins` run only while a rule wants them, in place of nodes that are being replaced.
-    `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still lacks
-    although all of its nodes are ready ("" for nothing).
+    `stand_ins` run only while a rule wants them, in place of nodes that are being replaced. `pauses` are those of a
+    service with a primary. `platform` marks a service that others imply: it stops after them. `shortfall` says what a
+    service still lacks although all of its nodes are ready ("" for nothing).
     """
 
     label: str
@@ -274,6 +291,7 @@ class Blueprint:
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
     stand_ins: tuple[Node, ...] = ()
+    pauses: Pauses | None = None
     platform: bool = False
     shortfall: "Callable[[Blueprint, View], str] | None" = None
 

@@ -28,6 +28,8 @@ CATALOGUE: Mapping[str, str] = {
     "service.down": "A service does not work. fields: because",
     "service.held": "Everup waits on purpose. fields: because",
     "scale.changed": "The number of instances changed. fields: before, after",
+    "ha.changed": "High availability was switched on or off. fields: ha",
+    "pause.measured": "How long writers waited for a change, measured. fields: pause_s, usual_s, predicted_s, writes",
     "limit.changed": "The limit changed. fields: before, after",
     "restart.requested": "Somebody asked for a rolling restart.",
     "revision.declared": "An app or a worker is to run another revision. fields: number, because",

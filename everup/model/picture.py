@@ -21,6 +21,15 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Foresight:
+    """How long writers of a service will probably wait while it changes, and why."""
+
+    label: str
+    pause_s: float
+    because: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A snapshot. `actions` is the newest plan, empty when there is nothing to do; its `Hold`s say what is waited for.
 

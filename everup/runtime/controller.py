@@ -45,8 +45,8 @@ class Controller:
         self._recording = asyncio.Lock()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
-        self._prober = Prober(self._home, self._hear)
-        self._executor = Executor(engine, journal, self, self._home)
+        self._prober = Prober(self.home, self._hear)
+        self._executor = Executor(engine, journal, self, self.home)
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
@@ -217,7 +217,8 @@ class Controller:
     def _node(self, node_id: NodeId) -> Node | None:
         return next((node for one in self.blueprints if (node := one.node(node_id))), None)
 
-    def _home(self, node_id: NodeId) -> str | None:
+    def home(self, node_id: NodeId) -> str | None:
+        """Where the home of a node is, if it has one on this machine."""
         return self._statuses.get(node_id, NodeStatus()).state.home
 
     async def crown(self, service: str, node_id: NodeId, because: str) -> None:

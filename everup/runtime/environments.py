@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from everup.core.plan import preview
+from everup.core.foresee import foresee
+from everup.core.plan import preview, view_of
 from everup.model.contracts import Engine, Kind
 from everup.model.desired import Blueprint
 from everup.model.errors import EverupError, NotFound
 from everup.model.observed import Observed
-from everup.model.picture import Change
+from everup.model.picture import Change, Foresight
 from everup.model.revisions import History
 from everup.model.spec import Environment, Source
 from everup.runtime.controller import Controller
@@ -42,13 +43,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Draft:
-    """An environment worked out and not yet in force: its blueprints, all that is granted for it, what it changes."""
+    """An environment worked out and not yet in force: its blueprints, its grants, what it changes, whom that pauses."""
 
     environment: Environment
     saved: Saved
     blueprints: tuple[Blueprint, ...]
     granted: Mapping[str, Any]
     changes: tuple[Change, ...]
+    pauses: tuple[Foresight, ...] = ()
 
 
 class Environments:
@@ -126,7 +128,10 @@ class Environments:
         name = environment.environment
         blueprints, granted = self.layout.draw(environment, saved, self.store.grants(name))
         observed = self._running[name].controller.observed() if name in self._running else Observed(0.0)
-        return Draft(environment, saved, blueprints, granted, preview(blueprints, observed))
+        before = {one.label: one for one in self._running[name].controller.blueprints} if name in self._running else {}
+        foreseen = (foresee(before.get(one.label), one, view_of(one, observed)) for one in blueprints)
+        pauses = tuple(one for one in foreseen if one)
+        return Draft(environment, saved, blueprints, granted, preview(blueprints, observed), pauses)
 
     async def enforce(self, draft: Draft) -> Running:
         """Store the draft, then declare it; a change of programs looks for them afresh."""
