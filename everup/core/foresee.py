@@ -20,8 +20,9 @@ def foresee(before: Blueprint | None, after: Blueprint, view: View) -> Foresight
             return Foresight(after.label, pauses.handover_s, f"{primary} is restarted, and hands over before")
         return Foresight(after.label, pauses.restart_s, f"{primary} is the only server, and is restarted")
     if joining:
-        because = f"{', '.join(joining)} copies {primary}, which is not restarted"
-        return Foresight(after.label, pauses.join_s, because)
+        verb = "copy" if len(joining) > 1 else "copies"
+        return Foresight(after.label, pauses.join_s, f"{', '.join(joining)} {verb} {primary}, which is not restarted")
     if leaving:
-        return Foresight(after.label, 0.0, f"{', '.join(leaving)} goes, and {primary} is not touched")
+        verb = "go" if len(leaving) > 1 else "goes"
+        return Foresight(after.label, 0.0, f"{', '.join(leaving)} {verb}, and {primary} is not touched")
     return None

@@ -253,3 +253,29 @@ async def test_a_control_plane_that_died_before_it_could_roll_back_does_so_when_
     desk = await place.desk()
     await until(at_rest(desk, 1))
     assert await program(place) == "send"
+
+
+async def test_a_group_is_sized_within_what_keeps_it_redundant(place: Place):
+    desk = await place.desk()
+    await desk.apply(source("send"))
+    with pytest.raises(Refused, match="cache is one server"):
+        await desk.scale("shop", "cache", 3)
+    await desk.ha("shop", "cache", True)
+    await desk.scale("shop", "cache", 5)
+    assert [one.scale for one in desk.picture("shop").blueprints] == [1, 5]
+    for count, said in ((2, "stay redundant"), (8, "at most 7 servers")):
+        with pytest.raises(Refused, match=said):
+            await desk.scale("shop", "cache", count)
+    await desk.ha("shop", "cache", False)
+    assert not desk.picture("shop").blueprints[1].ha
+    change, pause = await desk.ha("shop", "cache", False)
+    assert (change.because, pause) == ("it is one server already", None)
+
+
+async def test_an_app_has_no_ha_to_switch_on(place: Place):
+    desk = await place.desk()
+    await desk.apply(source("send"))
+    with pytest.raises(Refused, match="of kind worker, which has no ha"):
+        await desk.ha("shop", "mail", True)
+    with pytest.raises(Refused, match="may run at most 10 instances"):
+        await desk.scale("shop", "mail", 11)
