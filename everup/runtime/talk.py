@@ -117,7 +117,7 @@ async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
     except TimeoutError:
         return Silence(f"no answer within {question.timeout_s:g} s")
     except (OSError, ValueError, EOFError, asyncio.IncompleteReadError) as error:
-        return Silence(str(error) or type(error).__name__)
+        return Silence(str(error) or type(error).__name__, isinstance(error, ConnectionRefusedError))
 
 
 async def ask_again(question: Ask, homes: Homes, link: Link | None) -> tuple[Link | None, Reply]:
@@ -129,7 +129,7 @@ async def ask_again(question: Ask, homes: Homes, link: Link | None) -> tuple[Lin
         except ReplyError as error:  # refused in so many words: an answer, not silence
             return None, (error,)
         except (OSError, TimeoutError, ValueError, EOFError) as error:
-            return None, Silence(str(error) or "no answer")
+            return None, Silence(str(error) or "no answer", isinstance(error, ConnectionRefusedError))
     return link, await ask(question, homes, link)
 
 
