@@ -3,11 +3,12 @@
 import signal
 import sys
 
-from benchmarks import bench_apps, bench_failover, bench_false_failover, bench_idle, bench_postgres
+from benchmarks import bench_apps, bench_deploys, bench_failover, bench_false_failover, bench_idle, bench_postgres
 
 PARTS = {
     "failover": bench_failover.main,
     "apps": bench_apps.main,
+    "deploys": bench_deploys.main,
     "idle": bench_idle.main,
     "false-failover": bench_false_failover.main,
     "postgres": bench_postgres.main,

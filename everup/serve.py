@@ -82,8 +82,10 @@ async def serve(home: Home) -> None:
     environments = compose(home)
     await environments.open()
     try:
+        desk = Desk(environments)
+        await desk.open()
         gc.freeze()
-        await serve_api(create_app(Desk(environments)), home.socket, stop)
+        await serve_api(create_app(desk), home.socket, stop)
     finally:
         await environments.close()
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from everup.model.events import Event
-from everup.model.picture import Change, Picture
+from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 
 
@@ -27,8 +27,8 @@ class Reader(Protocol):
         """A snippet in `language` that connects to the service, with live values."""
         ...
 
-    async def plan(self, source: Source) -> tuple[Change, ...]:
-        """What `apply` would change. `SpecError` when the source is wrong."""
+    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
+        """What `apply` would change, and how long writers would wait for it. `SpecError` when the source is wrong."""
         ...
 
     def events(self, environment: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
@@ -52,15 +52,15 @@ class Writer(Protocol):
         ...
 
     async def scale(self, environment: str, label: str, count: int) -> Change:
-        """Run `count` instances. `Refused` with the code `refused.limit` above the limit."""
+        """Run `count` instances, or servers of a group. `Refused` with the code `refused.limit` above the limit."""
         ...
 
     async def limit(self, environment: str, label: str, count: int) -> Change:
         """Allow up to `count` instances."""
         ...
 
-    async def restart(self, environment: str, label: str) -> None:
-        """Ask for a rolling restart; returns at once."""
+    async def restart(self, environment: str, label: str) -> int | None:
+        """Ask for a rolling restart; returns at once, with the number of the revision that this makes of an app."""
         ...
 
     async def switchover(self, environment: str, label: str, to: str | None) -> str:
@@ -76,5 +76,21 @@ class Writer(Protocol):
         ...
 
 
-class Desk(Reader, Writer, Protocol):
+class Deployer(Protocol):
+    """What changes a service in ways that its kind must know. Other kinds are `Refused` with `refused.kind`."""
+
+    async def ha(self, environment: str, label: str, enabled: bool) -> tuple[Change, Foresight | None]:
+        """Make one server a group, or a group one server; returns what changes, and the pause foreseen for writers."""
+        ...
+
+    async def deploy(self, environment: str, label: str, source: Source | None) -> int | None:
+        """Start every instance anew as `source` declares it; returns at once, with the revision's number."""
+        ...
+
+    async def rollback(self, environment: str, label: str, to: int | None) -> int:
+        """Declare a former revision again: number `to`, or the newest other one that was good; returns its number."""
+        ...
+
+
+class Desk(Reader, Writer, Deployer, Protocol):
     """The whole control plane as the API sees it."""

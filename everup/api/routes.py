@@ -4,6 +4,7 @@ import os
 import platform
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -41,6 +42,24 @@ class Handover(Frozen):
     to: str | None = None
 
 
+class Availability(Frozen):
+    """Whether a service is to survive the loss of any one node."""
+
+    enabled: bool
+
+
+class Deployment(Frozen):
+    """The spec file to take the service's declaration from; None: as it is declared already."""
+
+    source: Source | None = None
+
+
+class Return(Frozen):
+    """The number of a revision; None: the newest other one that was good."""
+
+    to: int | None = Field(default=None, ge=1)
+
+
 class Injection(Frozen):
     """A fault for one node; `for_s` (seconds) bounds how long a lost node stays lost."""
 
@@ -76,8 +95,9 @@ def control_routes(desk: Desk) -> APIRouter:
 
     @router.post("/plan")
     async def plan(source: Source) -> Json:
-        """What `apply` would change."""
-        return {"changes": [views.change(one) for one in await desk.plan(source)]}
+        """What `apply` would change, and how long writers would wait."""
+        changes, pauses = await desk.plan(source)
+        return {"changes": [views.change(one) for one in changes], "pauses": [asdict(one) for one in pauses]}
 
     return router
 
@@ -158,12 +178,6 @@ def service_routes(desk: Desk) -> APIRouter:
         """Allow so many instances."""
         return views.change(await desk.limit(environment, label, request.count))
 
-    @router.post("/services/{label}/restart", status_code=202)
-    async def restart(environment: str, label: str) -> Json:
-        """Restart every node of the service, one at a time."""
-        await desk.restart(environment, label)
-        return {"label": label}
-
     @router.post("/services/{label}/switchover")
     async def switchover(environment: str, label: str, request: Handover) -> Json:
         """Hand the role of the primary to another node; answers once that leads."""
@@ -174,6 +188,38 @@ def service_routes(desk: Desk) -> APIRouter:
         """Break a node on purpose."""
         await desk.inject(environment, node, request.fault, request.for_s)
         return {"node": node, "fault": request.fault, "for_s": request.for_s}
+
+    return router
+
+
+def change_routes(desk: Desk) -> APIRouter:
+    """What one service runs, and whether it is redundant."""
+    router = APIRouter(prefix="/v1/environments/{environment}", tags=["changes"])
+
+    @router.post("/services/{label}/ha")
+    async def ha(environment: str, label: str, request: Availability) -> Json:
+        """Make one server a group that survives the loss of any one, or a group one server; answers at once."""
+        change, pause = await desk.ha(environment, label, request.enabled)
+        return {
+            **views.change(change),
+            "predicted_pause_s": pause.pause_s if pause else None,
+            "pause_because": pause.because if pause else None,
+        }
+
+    @router.post("/services/{label}/restart", status_code=202)
+    async def restart(environment: str, label: str) -> Json:
+        """Restart every node of the service, one at a time; an app gets a new revision."""
+        return {"label": label, "revision": await desk.restart(environment, label)}
+
+    @router.post("/services/{label}/deploy", status_code=202)
+    async def deploy(environment: str, label: str, request: Deployment) -> Json:
+        """Start every instance anew, as the spec file now declares it; answers at once with the revision's number."""
+        return {"label": label, "revision": await desk.deploy(environment, label, request.source)}
+
+    @router.post("/services/{label}/rollback", status_code=202)
+    async def rollback(environment: str, label: str, request: Return) -> Json:
+        """Declare a former revision again; answers at once with its number."""
+        return {"label": label, "revision": await desk.rollback(environment, label, request.to)}
 
     return router
 

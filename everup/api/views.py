@@ -13,8 +13,12 @@ from everup.model.desired import Blueprint, Node, Part
 from everup.model.events import Event
 from everup.model.observed import NodeStatus, View
 from everup.model.picture import Change, Picture
+from everup.model.revisions import History, Trial
 
 Json = dict[str, Any]
+
+SHOWN_REVISIONS = 10
+"""Of each service; the store has more."""
 
 WORST_FIRST = ("down", "degraded", "starting", "healthy")
 
@@ -22,8 +26,8 @@ WORST_FIRST = ("down", "degraded", "starting", "healthy")
 def status(picture: Picture, host: str) -> Json:
     """An environment as `everup status --json` prints it; `host` names the machine that its nodes run on.
 
-    `settled` is true when every service is healthy and nothing that runs differs from what is declared; `pending` lists
-    what differs, `waiting` what Everup waits for on purpose.
+    `settled` is true when every service is healthy, nothing that runs differs from what is declared, and no revision of
+    an app is still on its way; `pending` lists what differs, `waiting` what Everup waits for on purpose.
     """
     services = [service(blueprint, picture, host) for blueprint in picture.blueprints]
     pending = () if picture.stopped else preview(picture.blueprints, picture.observed)
@@ -33,7 +37,7 @@ def status(picture: Picture, host: str) -> Json:
         "engine": picture.environment.engine,
         "health": health,
         "stopped": picture.stopped,
-        "settled": health == "healthy" and not pending,
+        "settled": health == "healthy" and not pending and not _rolling(services),
         "control_plane": {"pid": picture.control_pid, "since": picture.control_since_utc},
         "file": picture.source.file,
         "services": services,
@@ -46,6 +50,10 @@ def status(picture: Picture, host: str) -> Json:
         ],
         "incident": incident(picture.incident),
     }
+
+
+def _rolling(services: Iterable[Json]) -> bool:
+    return any(one["revision"] and one["revision"]["trial"] == Trial.ROLLING for one in services)
 
 
 def worst(healths: Iterable[str]) -> str:
@@ -62,7 +70,8 @@ def service(blueprint: Blueprint, picture: Picture, host: str) -> Json:
         health, because = "down", "it was stopped on request"
     elif health == "down" and held:
         because = held.because
-    declared = {node.id for node in blueprint.nodes}
+    declared = {node.id for node in blueprint.active}
+    standing_in = [node for node in blueprint.stand_ins if _runs(view, node.id)]
     strays = [node_id for node_id in sorted(view.nodes) if node_id not in declared and _runs(view, node_id)]
     primary = primary_of(blueprint, view)
     return {
@@ -76,8 +85,27 @@ def service(blueprint: Blueprint, picture: Picture, host: str) -> Json:
         "endpoint": hide_password(blueprint.endpoint.url) if blueprint.endpoint else None,
         "scale": blueprint.scale,
         "limit": blueprint.limit,
-        "nodes": [_node(one, view, host) for one in blueprint.nodes] + [_stray(one, view, host) for one in strays],
+        "revision": _revision(picture.histories.get(blueprint.label)),
+        "nodes": [_node(one, view, host) for one in (*blueprint.nodes, *standing_in)]
+        + [_stray(one, view, host) for one in strays],
     }
+
+
+def _revision(history: History | None) -> Json | None:
+    """What an app or a worker runs; None of a service without revisions."""
+    if history is None or history.now is None:
+        return None
+    known = [
+        {
+            "number": one.number,
+            "trial": one.trial.value,
+            "at": one.at_utc,
+            "run": one.declared["run"],
+            "because": one.because,
+        }
+        for one in history.revisions[-SHOWN_REVISIONS:]
+    ]
+    return {"number": history.current, "trial": history.now.trial.value, "known": known}
 
 
 def event(one: Event) -> Json:
@@ -173,7 +201,7 @@ def _primary_since(primary: str | None, events: Iterable[Event]) -> str | None:
 def _leaving(picture: Picture, host: str) -> list[Json]:
     """Running nodes of services that are not declared any more."""
     labels = {blueprint.label for blueprint in picture.blueprints}
-    declared = {node.id for blueprint in picture.blueprints for node in blueprint.nodes}
+    declared = {node.id for blueprint in picture.blueprints for node in blueprint.active}
     return [
         _facts(node_id, one, host)
         for node_id, one in sorted(picture.observed.nodes.items())

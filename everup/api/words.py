@@ -32,8 +32,13 @@ SENTENCES: Mapping[str, str] = {
     "service.down": "{service} is down[: {because}]",
     "service.held": "{service} waits[: {because}]",
     "scale.changed": "{service} runs {after} instances instead of {before}",
+    "ha.changed": "{service} is to be {ha}",
+    "pause.measured": "writers of {service} waited {pause_s} at most[ (predicted: {predicted_s}; usual: {usual_s})]",
     "limit.changed": "{service} may run {after} instances instead of {before}",
     "restart.requested": "somebody asked to restart {service}",
+    "revision.declared": "{service} is to run revision {number}[: {because}]",
+    "revision.good": "{service} runs revision {number}[, rolled out in {took_s}]",
+    "revision.failed": "revision {number} of {service} failed, revision {back_to} comes back[: {because}]",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }

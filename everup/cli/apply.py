@@ -94,6 +94,8 @@ def plan(context: typer.Context) -> None:
     else:
         count = len(answer["changes"])
         render.show(render.changes(answer["changes"]))
+        for pause in answer["pauses"]:
+            print(f"\n  {render.foresight(pause['label'], pause['pause_s'], pause['because'])}", end="")
         print(f"\n{count} change{'s' if count > 1 else ''} to {environment.environment}; everup up makes them")
 
 

@@ -1,7 +1,8 @@
-"""Changing what runs: scale, limit, restart, switchover."""
+"""Changing what runs: scale, limit, switchover."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,11 +22,13 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow until it is
 
 
 def scale(context: typer.Context, label: Label, count: Count, wait: Wait = True, timeout: Timeout = "120s") -> None:
-    """Run N instances of a service, within its limit.
+    """Run N instances of an app or a worker, within its limit; or N servers of a group with a primary.
 
     Examples:
 
       everup scale web 5
+
+      everup scale db01 5
 
       everup scale web 2 --no-wait
     """
@@ -42,27 +45,58 @@ def limit(context: typer.Context, label: Label, count: Count) -> None:
     _set(session_of(context), label, "limit", count, None)
 
 
-def restart(context: typer.Context, label: Label, wait: Wait = True, timeout: Timeout = "120s") -> None:
-    """Restart every node of a service, one at a time, so that it goes on working.
+class Ha(StrEnum):
+    """What `everup ha` is told."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+
+
+def ha(
+    context: typer.Context,
+    what: Annotated[Ha, typer.Argument(metavar="enable|disable", help="Add redundancy, or take it away.")],
+    label: Label,
+    wait: Wait = True,
+    timeout: Timeout = "300s",
+) -> None:
+    """Make one server a group that survives the loss of any one, or a group one server, while clients write.
+
+    The data stays where it is, and so does the address that follows the primary. The spec file is not edited.
 
     Examples:
 
-      everup restart web
+      everup ha enable db01
+
+      everup ha disable redis01
     """
     session = session_of(context)
     from everup.cli import render
+    from everup.cli.client import service_in
     from everup.cli.daemon import control
+    from everup.cli.progress import Follower
 
     with control(session) as client:
         name = session.name(client)
-        _ask(session, client, name, label, ("restart", {}), seconds(timeout) if wait else None)
+        begun = Follower(client, name)
+        enabled = what == Ha.ENABLE
+        timeout_s = seconds(timeout) if wait else None
+        answer = ask(session, client, name, label, ("ha", {"enabled": enabled}), timeout_s)
+        foreseen = answer["predicted_pause_s"] is not None
+        measured = begun.await_field("pause.measured", label, "pause_s") if wait and foreseen else None
+        body = client.get(f"environments/{name}")
+    declared = _declared(body["file"], label, "ha")
     if session.as_json:
-        render.show_json({"label": label, "done": wait})
-    else:
+        size = service_in(body, label)["scale"]
+        render.show_json({**answer, "label": label, "scale": size, "file_says": bool(declared), "pause_s": measured})
+        return
+    print(f"{label}: {answer['because']}")
+    if foreseen:
+        print(render.foresight(label, answer["predicted_pause_s"], answer["pause_because"]))
+    if measured is not None:
+        print(f"they waited {measured * 1000:.0f} ms at most")
+    if declared is not None and bool(declared) != enabled:
         print(
-            f"{label} was restarted"
-            if wait
-            else f"{label} is being restarted; everup status {label} shows how far it is"
+            f"{shorten(body['file'])} still says ha: {'true' if declared else 'false'}; the next `everup up` does that"
         )
 
 
@@ -102,17 +136,17 @@ def _set(session: Session, label: str, what: str, count: int, timeout_s: float |
     with control(session) as client:
         name = session.name(client)
         before = service_in(client.get(f"environments/{name}"), label)
-        change = _ask(session, client, name, label, (what, {"count": count}), timeout_s)
+        change = ask(session, client, name, label, (what, {"count": count}), timeout_s)
         body = client.get(f"environments/{name}")
     after = service_in(body, label)
     file = body["file"]
-    declared = _declared(file, label, what)
+    declared = _declared(file, label, "size" if what == "scale" else what)
     if session.as_json:
         render.show_json(
             {"label": label, what: after[what], "before": before[what], "file_says": declared, "change": change}
         )
         return
-    noun = "instances" if what == "scale" else "instances allowed"
+    noun = "servers" if after["limit"] is None else "instances" if what == "scale" else "instances allowed"
     if before[what] == after[what]:
         print(f"{label}: {after[what]} {noun}, as before")
     else:
@@ -121,7 +155,7 @@ def _set(session: Session, label: str, what: str, count: int, timeout_s: float |
         print(f"{shorten(file)} still says {declared}; the next `everup up` sets it back")
 
 
-def _ask(
+def ask(
     session: Session, client: "Client", name: str, label: str, request: "tuple[str, Json]", timeout_s: float | None
 ) -> "Json":
     """Send the request, and with `timeout_s` follow until the service is as declared."""
@@ -140,7 +174,7 @@ def _ask(
     return answer
 
 
-def _declared(file: "str | Path", label: str, what: str) -> int | None:
+def _declared(file: "str | Path", label: str, what: str) -> Any:
     """What the spec file says of `what` now; None when it says nothing or cannot be read."""
     from pathlib import Path
 
@@ -152,5 +186,4 @@ def _declared(file: "str | Path", label: str, what: str) -> int | None:
         environment = parse(Path(file).read_text(encoding="utf-8"), str(file), load_kinds())
     except (EverupError, OSError, UnicodeDecodeError):
         return None
-    value = getattr(environment.services.get(label), what, None)
-    return value if isinstance(value, int) else None
+    return getattr(environment.services.get(label), what, None)

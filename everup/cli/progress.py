@@ -22,6 +22,9 @@ HOPELESS_S = 6.0
 """Seconds after which a start is given up when everything that lacks has failed again and again."""
 
 
+EVENT_S = 30.0
+"""Seconds that somebody waits, at most, for an event that says how a change went."""
+
 UNTOLD = {"operation.started", "control.started", "node.suspect"}
 """Events that the line-by-line progress leaves out; `everup events` has them all."""
 
@@ -96,13 +99,17 @@ def _under_way(service: Json, body: Json) -> Json:
 
 
 class Follower:
-    """Asks again and again how an environment does, from the moment it was made."""
+    """Asks again and again how an environment does, from the moment it was made.
+
+    `failed_revisions` says by label what became of revisions that did not work since then.
+    """
 
     def __init__(self, client: Client, environment: str) -> None:
         self._client = client
         self._path = f"environments/{environment}"
         self._seq = 0
         self._begun_utc = datetime.now(UTC).isoformat()
+        self.failed_revisions: dict[str, str] = {}
         with contextlib.suppress(NotFound):
             for event in client.lines(f"{self._path}/events", after=0, follow=False):
                 self._seq = event["seq"]
@@ -127,7 +134,22 @@ class Follower:
             return None, []
         if events:
             self._seq = events[-1]["seq"]
+        self.failed_revisions |= {one["service"]: one["text"] for one in events if one["name"] == "revision.failed"}
         return body, [one for one in events if _later(one["at"], self._begun_utc)]
+
+    def catch_up(self) -> None:
+        """Take in what happened up to now, and show nothing."""
+        self._look()
+
+    def await_field(self, event: str, label: str, field: str) -> Any:
+        """What the first such event of a service since the beginning says of `field`; None if none comes soon."""
+        for _ in range(int(EVENT_S / POLL_S)):
+            for one in self._client.lines(f"{self._path}/events", after=self._seq, follow=False):
+                self._seq = one["seq"]
+                if (one["name"], one["service"]) == (event, label):
+                    return one["fields"].get(field)
+            time.sleep(POLL_S)
+        return None
 
     def last_lines(self, node: str, count: int) -> list[str]:
         """The newest lines that a node printed; empty when there are none to be had."""
@@ -157,6 +179,8 @@ def settle(follower: Follower, screen: Screen, *, timeout_s: float, label: str |
         if body["stopped"]:
             raise NotReady("the environment was stopped meanwhile", "everup up starts it again", code="stopped")
         if settled(body, label):
+            follower.catch_up()
+            _refuse_failed(follower, label)
             return body
         if not hopeless(body, label):
             hopeless_since_s = None
@@ -176,7 +200,16 @@ def settled(body: Json, label: str | None = None) -> bool:
     if service is None:
         return False
     own = {node["id"] for node in service["nodes"]}
-    return service["health"] == "healthy" and not any(one["node"] in own for one in body["pending"])
+    rolling = service["revision"] is not None and service["revision"]["trial"] == "rolling"
+    changing = rolling or any(one["node"] in own for one in body["pending"])
+    return service["health"] == "healthy" and not changing
+
+
+def _refuse_failed(follower: Follower, label: str | None) -> None:
+    """Say so if a revision of that service, or of any, did not work and the former one came back."""
+    failed = {one: text for one, text in follower.failed_revisions.items() if label in (None, one)}
+    for one, text in failed.items():
+        raise NotReady(text, f"everup logs {one} shows more; the former revision serves.", code="rolled_back", at=one)
 
 
 def hopeless(body: Json, label: str | None = None) -> bool:

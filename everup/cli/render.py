@@ -65,6 +65,8 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
     if nodes:
         for service in services:
             parts += [grid([service_row(service)]), grid([node_row(one) for one in service["nodes"]], indent=4), Text()]
+            if labels and service["revision"]:
+                parts += [grid(revision_rows(service["revision"])), Text()]
     else:
         parts += [grid([service_row(one) for one in services]), Text()] if services else []
     if body["leaving"]:
@@ -114,6 +116,21 @@ def _remark(service: Json) -> str:
     return f"primary {service['primary']}" if service["primary"] and service["ha"] else ""
 
 
+def revision_rows(revision: Json) -> list[list[Text]]:
+    """The newest revisions of an app, the one that is declared now marked, and why those that failed did."""
+    colours = {"good": "green", "failed": "red", "rolling": "cyan"}
+    return [
+        [
+            Text("▸" if one["number"] == revision["number"] else " "),
+            Text(f"revision {one['number']}", "bold" if one["number"] == revision["number"] else ""),
+            Text(one["trial"], colours[one["trial"]]),
+            Text(clock(one["at"]), "dim"),
+            Text(one["because"] or one["run"]),
+        ]
+        for one in revision["known"]
+    ]
+
+
 def node_row(node: Json) -> list[Text]:
     """Id, role, health, address, pid, age, and what is worth a word."""
     address = f"{node['address']}:{node['port']}" if node["address"] else ""
@@ -150,6 +167,12 @@ def changes(found: Iterable[Json]) -> Group:
             [Text(sign, f"bold {colour}"), Text(one["action"], colour), Text(one["node"]), Text(one["because"], "dim")]
         )
     return Group(grid(rows))
+
+
+def foresight(label: str, pause_s: float, because: str) -> str:
+    """What writers of a service will notice of a change, in a sentence."""
+    wait = f"about {pause_s * 1000:.0f} ms" if pause_s < 1 else f"about {pause_s:.1f} s"
+    return f"writers of {label} will wait {wait if pause_s else 'for nothing'}: {because}"
 
 
 def checks(found: Iterable[Json]) -> Group:

@@ -152,20 +152,10 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
 
     It works while its endpoint is ready and, by its nature, its primary, at least one instance, or a majority is.
     """
-    lacking = [node.id for node in blueprint.nodes if not view.status(node.id).ready]
+    lacking, covered = _lacking(blueprint, view)
     full = [words for node in blueprint.of(Part.DATA) if (words := no_room(node.id, view))]
-    strays = sorted(set(view.nodes) - {node.id for node in blueprint.nodes})
-    ends = blueprint.of(Part.ENDPOINT)
-    workers = blueprint.of(Part.DATA) + blueprint.of(Part.INSTANCE)
-    works = all(view.status(node.id).ready for node in ends)
-    if blueprint.of(Part.DATA):
-        primary = primary_of(blueprint, view)
-        works = works and primary is not None and view.status(primary).ready
-    elif workers:
-        works = works and any(view.status(node.id).ready for node in workers)
-    else:
-        voters = blueprint.of(Part.VOTER)
-        works = works and (not voters or 2 * sum(view.status(node.id).ready for node in voters) > len(voters))
+    strays = sorted(set(view.nodes) - {node.id for node in blueprint.active})
+    works = _works(blueprint, view)
     behind = [
         node.id for node in blueprint.of(Part.DATA) if view.status(node.id).state.generation != view.group.generation
     ]
@@ -176,6 +166,8 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     shortfall = blueprint.shortfall(blueprint, view) if blueprint.shortfall and works else ""
     if not lacking and shortfall:
         return "degraded", shortfall
+    if not lacking and works and covered:
+        return "healthy", f"{blueprint.stand_ins[0].id} stands in for {covered[0]}"
     if not lacking and works:
         leaving = [node_id for node_id in strays if view.status(node_id).state.running]
         return (
@@ -193,6 +185,27 @@ def service_health(blueprint: Blueprint, view: View) -> tuple[str, str]:
     untried = [not status.state.digest and not status.state.failure for status in seen]
     young = all(status.health in begins or new for status, new in zip(seen, untried, strict=True))
     return ("starting" if young else "down"), because
+
+
+def _lacking(blueprint: Blueprint, view: View) -> tuple[list[str], list[str]]:
+    """The declared nodes that are not ready; apart from them those that a stand-in serves for."""
+    lacking = [node for node in blueprint.nodes if not view.status(node.id).ready]
+    standing_in = sum(view.status(node.id).ready for node in blueprint.stand_ins)
+    covered = [node.id for node in lacking if node.part == Part.INSTANCE][:standing_in]
+    return [node.id for node in lacking if node.id not in covered], covered
+
+
+def _works(blueprint: Blueprint, view: View) -> bool:
+    """Its endpoint is ready, and its primary, an instance, or a majority, by its nature."""
+    if not all(view.status(node.id).ready for node in blueprint.of(Part.ENDPOINT)):
+        return False
+    if blueprint.of(Part.DATA):
+        primary = primary_of(blueprint, view)
+        return primary is not None and view.status(primary).ready
+    if instances := blueprint.of(Part.INSTANCE):
+        return any(view.status(node.id).ready for node in (*instances, *blueprint.stand_ins))
+    voters = blueprint.of(Part.VOTER)
+    return not voters or 2 * sum(view.status(node.id).ready for node in voters) > len(voters)
 
 
 def _explain(lacking: list[str], view: View) -> str:

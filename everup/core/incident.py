@@ -11,12 +11,12 @@ def latest(events: Sequence[Event]) -> tuple[Event, ...]:
     """The events of the newest incident, oldest first; empty when there was none.
 
     An incident begins when a node of a service that was whole ends unasked or hangs, and lasts until the service is
-    healthy again; while it lasts, further failures belong to it.
+    healthy again; while it lasts, further failures belong to it. What stands in for others can fail without one.
     """
     open_since: dict[str, int] = {}
     newest: tuple[int, int] | None = None
     for index, event in enumerate(events):
-        if event.service is None:
+        if event.service is None or event.fields.get("stand_in"):
             continue
         if event.name in BEGINNINGS and event.service not in open_since:
             open_since[event.service] = index

@@ -13,7 +13,7 @@ from everup.model.spec import RESERVED
 
 def view_of(blueprint: Blueprint, observed: Observed) -> View:
     """The part of a snapshot that belongs to one service: its declared nodes, and those once started for it."""
-    declared = {node.id for node in blueprint.nodes}
+    declared = {node.id for node in blueprint.active}
     nodes = {
         node_id: status
         for node_id, status in observed.nodes.items()
@@ -125,7 +125,7 @@ def wind_down(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action,
 
 
 def _parts(blueprints: Iterable[Blueprint]) -> dict[NodeId, Part]:
-    return {node.id: node.part for one in blueprints for node in (*one.nodes, *one.retiring)}
+    return {node.id: node.part for one in blueprints for node in one.known}
 
 
 def _serves(blueprint: Blueprint, observed: Observed) -> bool:
@@ -142,7 +142,7 @@ def _serves(blueprint: Blueprint, observed: Observed) -> bool:
 
 def _is_leaving(node_id: NodeId, status: NodeStatus, desired: Sequence[Blueprint]) -> bool:
     """It is not declared, or runs as it was declared earlier."""
-    nodes = [node for one in desired if one.label == status.state.service for node in one.nodes if node.id == node_id]
+    nodes = [node for one in desired if one.label == status.state.service for node in one.active if node.id == node_id]
     state = status.state
     return not nodes or (state.digest, state.files_digest) != (nodes[0].digest, nodes[0].files_digest)
 
@@ -168,10 +168,9 @@ def _orphans(labels: set[str], desired: Sequence[Blueprint], observed: Observed)
 def preview(desired: Sequence[Blueprint], observed: Observed) -> tuple[Change, ...]:
     """What applying `desired` would do to the nodes that exist now, one line per node; nothing is simulated."""
     changes: list[Change] = []
-    declared: dict[NodeId, Blueprint] = {}
+    declared = {node.id for blueprint in desired for node in blueprint.active}
     for blueprint in desired:
         for node in blueprint.nodes:
-            declared[node.id] = blueprint
             state = observed.nodes.get(node.id, NodeStatus()).state
             if not state.running:
                 changes.append(Change("start", node.id, "it does not run" if state.digest else "it is declared"))

@@ -13,7 +13,7 @@ from everup.model.observed import Health, View
 
 def fence_hung(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """A running node that stays silent is killed: clients hang on it, and only a confirmed death may be acted upon."""
-    for node in blueprint.nodes:
+    for node in blueprint.active:
         status = view.status(node.id)
         if status.health == Health.HUNG and status.state.running:
             silent_s = view.now_s - (status.silent_since_s or view.now_s)
@@ -61,7 +61,7 @@ def replace_changed(blueprint: Blueprint, view: View) -> Iterator[Action]:
 
 def stop_undeclared(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """A node that is no longer declared is stopped; its data is kept."""
-    declared = {node.id for node in blueprint.nodes}
+    declared = {node.id for node in blueprint.active}
     for node_id, status in sorted(view.nodes.items()):
         if node_id not in declared and status.state.running:
             yield StopNode(node_id, blueprint.label, "it is no longer declared")

@@ -5,7 +5,7 @@ Settings come from measurements (`docs/why` tells them): no `server-state-file` 
 `idle-close-on-response`, without which a reload costs requests on kept-alive connections.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
@@ -55,7 +55,14 @@ class Server:
         return self.up and self.admin == "ready"
 
 
-def http_node(label: str, listen: Tcp, servers: Mapping[NodeId, Tcp], health: str, timeout_s: float) -> Node:
+def http_node(
+    label: str,
+    listen: Tcp,
+    servers: Mapping[NodeId, Tcp],
+    health: str,
+    timeout_s: float,
+    aside: Collection[NodeId] = (),
+) -> Node:
     """Spread HTTP requests from `listen` over `servers`; one that does not run is found out and skipped.
 
     Args:
@@ -64,6 +71,7 @@ def http_node(label: str, listen: Tcp, servers: Mapping[NodeId, Tcp], health: st
         servers: every instance that may ever run, by node id: changing their number reloads, and loses no request.
         health: a path that must answer GET with 2xx or 3xx, or `tcp` for a connection.
         timeout_s: how long an instance may take to answer; the longest stall that a hung one causes.
+        aside: those of `servers` that get no requests before they are admitted.
     """
     question = ["option httpchk", _health_question(health)] if health.startswith("/") else []
     causes = "conn-failure empty-response" + (" response-timeout" if timeout_s <= REPLAY_UP_TO_S else "")
@@ -94,7 +102,7 @@ def http_node(label: str, listen: Tcp, servers: Mapping[NodeId, Tcp], health: st
         *(f"  {line}" for line in question),
         "  default-server check inter 500ms fastinter 100ms downinter 250ms fall 2 rise 1"
         " observe layer4 error-limit 1 on-error mark-down",
-        *(f"  server {name} {address}" for name, address in servers.items()),
+        *(f"  server {name} {address}{' disabled' if name in aside else ''}" for name, address in servers.items()),
     ]
     return _node(label, "http", listen, lines)
 

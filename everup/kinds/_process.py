@@ -31,6 +31,20 @@ class ProcessService(Service):
     cwd: str | None = Field(default=None, description="Working directory; default: the directory of the spec file.")
     stop_grace: Duration = Field(default=10.0, description="How long an instance may take to end before it is killed.")
 
+    ready_within: Duration = Field(
+        default=60.0,
+        description="How long a new revision may take to have one more instance ready; then the former one comes back.",
+    )
+
+    @property
+    def size(self) -> int:
+        """How many instances run."""
+        return self.scale
+
+    def sized(self, count: int) -> Mapping[str, object]:
+        """`count` instances."""
+        return {"scale": count}
+
     @field_validator("run")
     @classmethod
     def _without_shell(cls, value: str) -> str:
@@ -78,13 +92,18 @@ def instance_number(label: str, node_id: NodeId) -> int | None:
     return int(digits) if digits.isdecimal() and node_id != digits else None
 
 
+def stand_in_id(label: str) -> NodeId:
+    """The name of the instance that serves while others are replaced."""
+    return f"{label}-surge"
+
+
 def read_running(replies: tuple[Any, ...]) -> Reading:
     """It runs, and that is all that is asked of it."""
     return Reading(ready=True)
 
 
-def instance(service: ProcessService, grant: Grant, number: int, probe: Probe, listen: Tcp | None = None) -> Node:
-    """The `number`-th instance as a node; `listen` is where it must listen, if anywhere.
+def instance(service: ProcessService, grant: Grant, node_id: NodeId, probe: Probe, listen: Tcp | None = None) -> Node:
+    """An instance as a node; `listen` is where it must listen, if anywhere.
 
     Raises:
         ValueError: `run` names a variable that it is not given.
@@ -95,7 +114,7 @@ def instance(service: ProcessService, grant: Grant, number: int, probe: Probe, l
     env = {**grant.variables, **service.env, **own}
     program, *args = (expand(word, env) for word in shlex.split(service.run))
     return Node(
-        id=instance_id(grant.label, number),
+        id=node_id,
         service=grant.label,
         part=Part.INSTANCE,
         program=program,

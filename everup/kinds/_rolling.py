@@ -1,22 +1,23 @@
-"""Changing the instances of an app or a worker one at a time: rules that propose, recipes that do."""
+"""Rules that change the instances of an app or a worker one at a time, beside a stand-in where requests need one."""
 
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from everup.core.rules import start
 from everup.kinds import _haproxy
+from everup.kinds._draining import is_fresh, stand_in_of
 from everup.kinds._process import instance_number
 from everup.model.actions import Action, Hold, Operate, StartNode, StopNode
-from everup.model.desired import Blueprint, Node, NodeId, Outcome, Part, Pause, Recipe, Silence, Step, Together
+from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.findings import Finding, Level, Topic
 from everup.model.observed import Health, NodeStatus, View
 
 SETTLED_S = 2.0
 """An instance that nobody can ask how it is must run this long before the next is replaced."""
 
-RETRY_S = 1.0
-POLL_S = 0.05
+TRIED_S = 1.0
+"""How long a stand-in, the first of a new revision, must be ready before anybody leaves on its account."""
 
-Run = Generator[Step, Any, Outcome]
+RETRY_S = 1.0
 
 
 def admit_ready(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -26,7 +27,9 @@ def admit_ready(blueprint: Blueprint, view: View) -> Iterator[Action]:
     end, servers = view.status(blueprint.endpoint.node), _haproxy.servers_of(view, blueprint.endpoint.node)
     last = view.attempts.get("admit")
     kept_out = []
-    for node in _admissible(blueprint, view):
+    for node in _crew(blueprint, view):
+        if not (is_fresh(node, view) and view.status(node.id).ready):
+            continue
         server, since_s = servers.get(node.id), view.status(node.id).since_s
         if server is None or server.serves or end.read_s < since_s:
             continue
@@ -61,44 +64,68 @@ def reload_endpoint(blueprint: Blueprint, view: View) -> Iterator[Action]:
 
 
 def retire(blueprint: Blueprint, view: View) -> Iterator[Action]:
-    """An instance that is no longer declared ends its requests and is stopped; a dead or hung one has none to end."""
-    declared = {node.id for node in blueprint.nodes}
+    """An instance that is not wanted any more ends its requests and is stopped; a dead or hung one has none to end."""
+    wanted = {node.id for node in (*blueprint.nodes, *_crew(blueprint, view))}
+    extra = stand_in_of(blueprint)
+    if extra and extra.id in wanted and is_fresh(extra, view) and view.status(extra.id).health != Health.HUNG:
+        yield Hold(blueprint.label, f"{extra.id} serves until every instance does", extra.id)
     for node_id, status in sorted(view.nodes.items()):
-        if node_id in declared or not status.state.running or instance_number(blueprint.label, node_id) is None:
+        stands_in = extra is not None and node_id == extra.id
+        if node_id in wanted or not status.state.running:
             continue
+        if not stands_in and instance_number(blueprint.label, node_id) is None:
+            continue
+        because = "no instance is being replaced any more" if stands_in else "it is no longer declared"
         if status.health in (Health.HUNG, Health.DOWN) or not _may_get_requests(blueprint, view, node_id):
-            yield StopNode(node_id, blueprint.label, "it is no longer declared, and has no requests left")
+            yield StopNode(node_id, blueprint.label, f"{because}, and it has no requests left")
         else:
-            yield from _drain(blueprint, view, node_id, "it is no longer declared")
+            yield from _drain(blueprint, view, node_id, because)
 
 
 def replace_stale(blueprint: Blueprint, view: View) -> Iterator[Action]:
-    """Instances of an earlier declaration are replaced one at a time, each while all the others can serve."""
-    stale = [node for node in blueprint.of(Part.INSTANCE) if _is_stale(node, view.status(node.id))]
-    stale.sort(key=lambda node: _serves(blueprint, view, node))
+    """Instances of an earlier declaration are replaced one at a time, each while all the others can serve.
+
+    Where requests need them, a stand-in as now declared serves first: so there is never one less, and a declaration
+    that does not work is found out before anybody has left.
+    """
+    crew, because = _crew(blueprint, view), "its declaration changed"
+    stale = [node for node in crew if _is_stale(node, view.status(node.id))]
+    stale.sort(key=lambda node: (_serves(blueprint, view, node), node not in blueprint.stand_ins))
     for place, node in enumerate(stale):
         if place:
             yield Hold(blueprint.label, f"{node.id} is replaced after {stale[0].id}", node.id)
         elif not _serves(blueprint, view, node):
-            yield StartNode(node, "its declaration changed, and it serves nobody meanwhile")
+            yield StartNode(node, f"{because}, and it serves nobody meanwhile")
         elif waits := _unsettled(blueprint, view, node):
-            reason = f"{node.id} is due for replacement, but waits for {', '.join(waits)}"
-            yield Hold(blueprint.label, reason, node.id)
+            yield from _stand_in(crew[len(blueprint.of(Part.INSTANCE)) :], view)
+            yield Hold(blueprint.label, f"{node.id} is due for replacement, but waits for {', '.join(waits)}", node.id)
         elif blueprint.endpoint:
-            yield from _drain(blueprint, view, node.id, _why_replace(blueprint))
+            yield from _drain(blueprint, view, node.id, because)
         else:
-            yield StartNode(node, _why_replace(blueprint))
+            yield StartNode(node, because)
+
+
+def _stand_in(extra: list[Node], view: View) -> Iterator[Action]:
+    """Have the stand-in started, as soon as its back-off allows."""
+    for node in extra:
+        if not view.status(node.id).state.running:
+            yield start(view, node, "it serves while others are replaced")
+
+
+def _crew(blueprint: Blueprint, view: View) -> list[Node]:
+    """The declared instances; and last the stand-in, while one that serves is to be replaced, and until all serve."""
+    instances, extra = list(blueprint.of(Part.INSTANCE)), stand_in_of(blueprint)
+    if extra is None:
+        return instances
+    due = any(_is_stale(node, view.status(node.id)) and _serves(blueprint, view, node) for node in instances)
+    needed = due or any(_unsettled_one(blueprint, view, node) for node in instances)
+    there = is_fresh(extra, view) or _serves(blueprint, view, extra)
+    return [*instances, extra] if due or (needed and there) else instances
 
 
 def _is_stale(node: Node, status: NodeStatus) -> bool:
     alive = status.health in (Health.STARTING, Health.READY, Health.SUSPECT)
     return status.state.running and alive and status.state.digest != node.digest
-
-
-def _why_replace(blueprint: Blueprint) -> str:
-    if blueprint.endpoint and len(blueprint.of(Part.INSTANCE)) == 1:
-        return "its declaration changed; it is the only instance, so requests fail until it is back"
-    return "its declaration changed"
 
 
 def _serves(blueprint: Blueprint, view: View, node: Node) -> bool:
@@ -119,22 +146,23 @@ def _may_get_requests(blueprint: Blueprint, view: View, node_id: NodeId) -> bool
 
 def _unsettled(blueprint: Blueprint, view: View, leaving: Node) -> list[str]:
     """Who must be well before `leaving` may go."""
-    waits = []
     end = blueprint.endpoint
-    if end and not view.status(end.node).ready:
-        waits.append(end.node)
-    servers: Mapping[str, _haproxy.Server] = _haproxy.servers_of(view, end.node) if end else {}
-    for node in blueprint.of(Part.INSTANCE):
-        status, server = view.status(node.id), servers.get(node.id)
-        if node.id == leaving.id:
-            continue
-        if end:
-            settled = server is not None and server.serves and view.status(end.node).read_s >= status.since_s
-        else:
-            settled = view.now_s - status.since_s >= SETTLED_S
-        if not status.ready or not settled:
-            waits.append(node.id)
-    return waits
+    waits = [end.node] if end and not view.status(end.node).ready else []
+    crew = [node for node in _crew(blueprint, view) if node.id != leaving.id]
+    return waits + [node.id for node in crew if _unsettled_one(blueprint, view, node)]
+
+
+def _unsettled_one(blueprint: Blueprint, view: View, node: Node) -> bool:
+    """It can't be relied upon yet."""
+    status, end = view.status(node.id), blueprint.endpoint
+    if not status.ready:
+        return True
+    if end is None:
+        return view.now_s - status.since_s < SETTLED_S
+    if node in blueprint.stand_ins and not (is_fresh(node, view) and view.now_s - status.since_s >= TRIED_S):
+        return True
+    server = _haproxy.servers_of(view, end.node).get(node.id)
+    return server is None or not server.serves or view.status(end.node).read_s < status.since_s
 
 
 def _drain(blueprint: Blueprint, view: View, node_id: NodeId, because: str) -> Iterator[Action]:
@@ -154,63 +182,3 @@ def _asked_since(view: View, operation: str, end: NodeStatus) -> bool:
 def _failed_lately(view: View, operation: str) -> bool:
     last = view.attempts.get(operation)
     return last is not None and not last.done and view.now_s - last.at_s < RETRY_S
-
-
-def _admissible(blueprint: Blueprint, view: View) -> list[Node]:
-    return [
-        node
-        for node in blueprint.of(Part.INSTANCE)
-        if view.status(node.id).ready and view.status(node.id).state.digest == node.digest
-    ]
-
-
-def drain(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
-    """Send `subject` nothing new, wait for its requests to end, at most its stop grace, and take it out altogether."""
-    node = blueprint.node(subject) if subject else None
-    if blueprint.endpoint is None or subject is None:
-        return Outcome(False, "only an instance behind an endpoint can be drained")
-    end, grace_s = blueprint.endpoint.node, node.stop.grace_s if node else 10.0
-    (reply,) = yield Together((_haproxy.drain(end, subject),))
-    if objection := _objection(reply):
-        return Outcome(False, objection)
-    left: int | None = None
-    for _ in range(int(grace_s / POLL_S) + 1):
-        (reply,) = yield Together((_haproxy.look(end),))
-        left = _sessions(reply, subject)
-        if left == 0:
-            break
-        yield Pause(POLL_S)
-    (reply,) = yield Together((_haproxy.rest(end, subject),))
-    if objection := _objection(reply):
-        return Outcome(False, objection)
-    if left == 0:
-        return Outcome(True, f"{subject} has no requests left")
-    return Outcome(True, f"{subject} was still busy with {left or 'some'} requests after {grace_s:g} s")
-
-
-def admit(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
-    """Send requests to `subject`, or to every instance that is ready and as declared."""
-    names = [subject] if subject else [node.id for node in _admissible(blueprint, view)]
-    if blueprint.endpoint is None or not names:
-        return Outcome(False, "there is nobody to admit")
-    (reply,) = yield Together((_haproxy.admit(blueprint.endpoint.node, names),))
-    if objection := _objection(reply):
-        return Outcome(False, objection)
-    return Outcome(True, f"{', '.join(names)} gets requests")
-
-
-def _objection(reply: Any) -> str:
-    if isinstance(reply, Silence):
-        return f"the endpoint did not answer: {reply.because}"
-    return _haproxy.problem(reply)
-
-
-def _sessions(reply: Any, name: NodeId) -> int | None:
-    """Requests that `name` is working on; None when the answer does not say."""
-    if isinstance(reply, Silence):
-        return None
-    server = _haproxy.read_servers(reply).facts.get("servers", {}).get(name)
-    return server.sessions if server else None
-
-
-OPERATIONS: Mapping[str, Recipe] = {"drain": drain, "admit": admit}

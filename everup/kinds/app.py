@@ -5,8 +5,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
-from everup.kinds._process import ProcessService, instance, instance_id, instance_number, read_running
-from everup.kinds._rolling import OPERATIONS, admit_ready, reload_endpoint, replace_stale, retire, shut_out
+from everup.kinds._draining import OPERATIONS
+from everup.kinds._process import ProcessService, instance, instance_id, instance_number, read_running, stand_in_id
+from everup.kinds._rolling import admit_ready, reload_endpoint, replace_stale, retire, shut_out
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, Endpoint, NodeId, Probe, Protocol, Tcp
 from everup.model.observed import Reading
@@ -76,9 +77,10 @@ class App:
     }
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
-        """The endpoint's address, and one for every instance that the limit allows."""
+        """The endpoint's address, one for every instance that the limit allows, and one for their stand-in."""
         instances = [instance_id(label, number) for number in range(1, service.limit + 1)]
-        return tuple(Claim(key, {"http": HTTP_PORT}) for key in (f"{label}-endpoint", *instances))
+        keys = (f"{label}-endpoint", *instances, stand_in_id(label))
+        return tuple(Claim(key, {"http": HTTP_PORT}) for key in keys)
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """`scale` instances and the endpoint, which knows every address ever granted: the limit may go down under load.
@@ -86,16 +88,16 @@ class App:
         Raises:
             ValueError: `run` names a variable that it is not given.
         """
-        slots = _slots(grant)
-        nodes = [
-            instance(service, grant, number, health_probe(service.health, address), address)
-            for number, address in slots.items()
-        ]
+        extra = stand_in_id(grant.label)
+        slots = {**_slots(grant), extra: grant.listeners[extra]["http"]}
+        *nodes, stand_in = (
+            instance(service, grant, node_id, health_probe(service.health, address), address)
+            for node_id, address in slots.items()
+        )
         listen = grant.listeners[f"{grant.label}-endpoint"]["http"]
-        servers = {instance_id(grant.label, number): address for number, address in slots.items()}
         # Without a question HAProxy must still know which slots run.
         health = "tcp" if service.health == "none" else service.health
-        end = _haproxy.http_node(grant.label, listen, servers, health, service.timeout)
+        end = _haproxy.http_node(grant.label, listen, slots, health, service.timeout, aside=(extra,))
         return Blueprint(
             label=grant.label,
             kind=self.name,
@@ -111,17 +113,18 @@ class App:
             limit=service.limit,
             retiring=tuple(nodes[service.scale :]),
             weaknesses=shut_out,
+            stand_ins=(stand_in,),
         )
 
 
-def _slots(grant: Grant) -> dict[int, Tcp]:
-    """Every address granted to an instance, by its number, in order."""
+def _slots(grant: Grant) -> dict[NodeId, Tcp]:
+    """Every address granted to an instance, by its id, in order of numbers."""
     keys: dict[int, NodeId] = {}
     for key in grant.listeners:
         number = instance_number(grant.label, key)
         if number is not None:
             keys[number] = key
-    return {number: grant.listeners[keys[number]]["http"] for number in sorted(keys)}
+    return {instance_id(grant.label, number): grant.listeners[keys[number]]["http"] for number in sorted(keys)}
 
 
 KIND = App()

@@ -29,7 +29,7 @@ from everup.kinds._postgres_server import (
 from everup.kinds._postgres_single import SINGLE_RULES, lead
 from everup.kinds.etcd import endpoints_of
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
+from everup.model.desired import Ask, Blueprint, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
 
 POSTGRES_PORT = 5432
@@ -44,6 +44,9 @@ CALM_GROUP = Watch(interval_s=1.0)
 
 PATRONI_SOURCE = (resources.files("everup") / "programs" / "patroni_start.py").read_text(encoding="utf-8")
 KEEPER_SOURCE = (resources.files("everup") / "programs" / "postgres_keeper.py").read_text(encoding="utf-8")
+
+BEAT = (("SELECT pg_logical_emit_message(true, 'everup', '')",),)
+"""A commit like any other, which waits for a standby where commits do, and changes no table."""
 
 IS_POSTGRES = ("send-binary 0000000804d21630", "expect rstring ^[NG]")
 """The endpoint's own look at a server: asked for GSSAPI, a server that takes connections answers yes or no.
@@ -101,6 +104,15 @@ class PostgresService(Service):
                 raise ValueError(f"{name} is set by Everup; leave it out")
         return value
 
+    @property
+    def size(self) -> int:
+        """How many servers run."""
+        return self.standbys + 1
+
+    def sized(self, count: int) -> Mapping[str, object]:
+        """One server, or a primary with `count` - 1 standbys."""
+        return {"ha": {"standbys": count - 1} if count > 1 else False}
+
     def implies(self) -> Mapping[str, Service]:
         """A group stands on etcd."""
         return STANDS_ON if self.standbys else {}
@@ -156,6 +168,12 @@ def server_probe(address: Tcp, password: str) -> Probe:
     return Probe(Protocol.SQL, address, read_server, SERVER_QUESTION, password=password, user=SUPERUSER)
 
 
+def pauses_of(listen: Tcp, password: str) -> Pauses:
+    """What changes of the group cost, as measured (docs/how-to/postgres.md)."""
+    beat = Ask(listen, BEAT, Protocol.SQL, timeout_s=10.0, password=password, user=SUPERUSER)
+    return Pauses(beat, join_s=0.5, handover_s=0.5, restart_s=1.5)
+
+
 class Postgres:
     """The kind `postgres`."""
 
@@ -179,7 +197,7 @@ class Postgres:
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """One server, or several under Patroni with an endpoint for reading; and the endpoint."""
         listen, own = grant.listeners["endpoint"]["postgres"], own_name(grant.label)
-        wanted = service.standbys + 1
+        wanted = service.size
         granted = [int(key.removeprefix("data-")) for key in grant.listeners if key.startswith("data-")]
         servers = [data_node(grant, service, index) for index in range(1, wanted + 1)]
         spare = [data_node(grant, service, index) for index in sorted(granted) if index > wanted]
@@ -196,7 +214,9 @@ class Postgres:
             bindings=bindings_of(grant, listen),
             operations={"lead": lead},
             rules=SINGLE_RULES,
+            scale=wanted,
             retiring=tuple(spare),
+            pauses=pauses_of(listen, grant.secrets["superuser"]),
         )
         return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
 

@@ -1,6 +1,6 @@
 """Redis: one node, or a primary with replicas and Sentinels; always behind an endpoint that follows the primary."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +14,7 @@ from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel,
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
+from everup.model.desired import Ask, Blueprint, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
 
 REDIS_PORT = 6379
@@ -31,13 +31,18 @@ KEEP = (
 )
 """What keeps acknowledged writes where replication is asynchronous."""
 
+MOST_REPLICAS = 6
+
+BEAT = (("PUBLISH", "everup:beat", ""),)
+"""Waits wherever a write has to wait (CLIENT PAUSE counts it as one), and changes nothing."""
+
 FRONT_SOURCE = (resources.files("everup") / "programs" / "sentinel_front.py").read_text(encoding="utf-8")
 
 
 class Ha(Frozen):
     """The size of a highly available group."""
 
-    replicas: Annotated[int, Field(ge=2, le=6)] = Field(
+    replicas: Annotated[int, Field(ge=2, le=MOST_REPLICAS)] = Field(
         default=2, description="Nodes that copy the primary; 2 or more."
     )
     sentinels: Annotated[int, Field(ge=3, le=9)] = Field(default=3, description="Voters: odd, 3 or more.")
@@ -89,6 +94,17 @@ class RedisService(Service):
     def watch(self) -> Watch:
         """How closely its nodes are watched."""
         return CALM if self.rto is None else watch_for(self.rto, TAKEOVER_S)
+
+    @property
+    def size(self) -> int:
+        """How many data nodes run."""
+        return self.replicas + 1
+
+    def sized(self, count: int) -> Mapping[str, object]:
+        """One server, or a primary with `count` - 1 replicas and as many Sentinels as now."""
+        if count == 1:
+            return {"ha": False}
+        return {"ha": {"replicas": count - 1, "sentinels": self.sentinels or Ha().sentinels}}
 
     @property
     def replicas(self) -> int:
@@ -211,10 +227,9 @@ class Redis:
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """An address per data node and per Sentinel, one for the endpoint, and a password when asked for.
 
-        A single node is granted the addresses of a group too: adding HA then leaves the endpoint as it is.
+        A single node is granted the addresses of the largest group too: growing then leaves the endpoint as it is.
         """
-        most = max(service.replicas, Ha().replicas) + 1
-        listeners = [Claim(f"data-{index}", {"redis": REDIS_PORT}) for index in range(1, most + 1)]
+        listeners = [Claim(f"data-{index}", {"redis": REDIS_PORT}) for index in range(1, MOST_REPLICAS + 2)]
         listeners += [
             Claim(f"sentinel-{index}", {"sentinel": SENTINEL_PORT, "voter": VOTER_PORT})
             for index in range(1, service.sentinels + 1)
@@ -255,9 +270,13 @@ class Redis:
             bindings=bindings,
             operations=OPERATIONS,
             rules=RULES,
+            scale=service.size,
             retiring=tuple(retiring),
             weaknesses=Weaknesses(safe=service.durability == "safe"),
             election=election,
+            pauses=Pauses(
+                Ask(listen, BEAT, timeout_s=10.0, password=password), join_s=0.15, handover_s=0.06, restart_s=0.2
+            ),
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from everup.kinds._process import ProcessService, instance, read_running
+from everup.kinds._process import ProcessService, instance, instance_id, read_running
 from everup.kinds._rolling import replace_stale
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, Probe, Protocol
@@ -34,12 +34,12 @@ class Worker:
             ValueError: `run` names a variable that it is not given.
         """
         probe = Probe(Protocol.NONE, None, read_running)
-        nodes = [instance(service, grant, number, probe) for number in range(1, service.scale + 1)]
+        ids = [instance_id(grant.label, number) for number in range(1, service.scale + 1)]
         return Blueprint(
             label=grant.label,
             kind=self.name,
             ha=service.scale > 1,
-            nodes=tuple(nodes),
+            nodes=tuple(instance(service, grant, node_id, probe) for node_id in ids),
             needs=service.needs,
             environment=dict(service.env),
             rules=(replace_stale,),

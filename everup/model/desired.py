@@ -253,15 +253,33 @@ Rule = Callable[["Blueprint", "View"], Iterable["Action"]]
 
 
 @dataclass(frozen=True)
+class Pauses:
+    """For how long writers wait while a group changes shape, as measured; seconds.
+
+    Attributes:
+        beat: a write that leaves no trace, sent where clients write; by it the real pause is measured.
+        join_s: a server is copied for the first time by others, and serves meanwhile.
+        handover_s: the primary's role goes to another server.
+        restart_s: the only server is restarted.
+    """
+
+    beat: Ask
+    join_s: float
+    handover_s: float
+    restart_s: float
+
+
+@dataclass(frozen=True)
 class Blueprint:
     """All that a kind says about one service.
 
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
-    `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still lacks
-    although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind understands of what a
-    loss would cost; `election` says who would lead next, and who must agree.
+    `stand_ins` run only while a rule wants them, in place of nodes that are being replaced. `pauses` are those of a
+    service with a primary. `platform` marks a service that others imply: it stops after them. `shortfall` says what a
+    service still lacks although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind
+    understands of what a loss would cost; `election` says who would lead next, and who must agree.
     """
 
     label: str
@@ -277,6 +295,8 @@ class Blueprint:
     scale: int = 1
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
+    stand_ins: tuple[Node, ...] = ()
+    pauses: Pauses | None = None
     platform: bool = False
     shortfall: "Callable[[Blueprint, View], str] | None" = None
     weaknesses: "Callable[[Blueprint, View], Iterable[Finding]] | None" = None
@@ -286,6 +306,16 @@ class Blueprint:
         """The nodes with that part, in order."""
         return tuple(node for node in self.nodes if node.part == part)
 
+    @property
+    def active(self) -> tuple[Node, ...]:
+        """All that may run for long or for a while: declared nodes and stand-ins."""
+        return (*self.nodes, *self.stand_ins)
+
+    @property
+    def known(self) -> tuple[Node, ...]:
+        """Every node there is a description of: declared ones, stand-ins, those that retire."""
+        return (*self.active, *self.retiring)
+
     def node(self, node_id: NodeId) -> Node | None:
-        """The node with that id, declared or retiring, if the service has it."""
-        return next((node for node in (*self.nodes, *self.retiring) if node.id == node_id), None)
+        """The node with that id, whatever it is for, if the service has it."""
+        return next((node for node in self.known if node.id == node_id), None)

@@ -1,11 +1,13 @@
 """One environment at one moment, declared and observed together: what `status` is drawn from."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from everup.model.actions import Action
 from everup.model.desired import Blueprint
 from everup.model.events import Event
 from everup.model.observed import Observed
+from everup.model.revisions import History
 from everup.model.spec import Environment, Source
 
 
@@ -19,10 +21,20 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Foresight:
+    """How long writers of a service will probably wait while it changes, and why."""
+
+    label: str
+    pause_s: float
+    because: str
+
+
+@dataclass(frozen=True)
 class Picture:
     """A snapshot. `actions` is the newest plan, empty when there is nothing to do; its `Hold`s say what is waited for.
 
-    `stopped` is True after `down`. `incident` holds the events of the newest failover or restart, oldest first.
+    `histories` holds the revisions of apps and workers by label. `stopped` is True after `down`. `incident` holds the
+    events of the newest failover or restart, oldest first.
     """
 
     environment: Environment
@@ -32,5 +44,6 @@ class Picture:
     actions: tuple[Action, ...] = ()
     stopped: bool = False
     incident: tuple[Event, ...] = ()
+    histories: Mapping[str, History] = field(default_factory=dict)
     control_pid: int = 0
     control_since_utc: str = ""

@@ -85,6 +85,15 @@ class Service(Frozen):
         """
         return {}
 
+    @property
+    def size(self) -> int:
+        """How many instances or servers run."""
+        return 1
+
+    def sized(self, count: int) -> Mapping[str, object]:
+        """The keys that make it run `count` instances or servers; empty where a size is nothing it has."""
+        return {}
+
 
 class Environment(Frozen):
     """One spec file: a name, where it runs, and services by label, in file order."""

@@ -45,12 +45,12 @@ class Controller:
         self._recording = asyncio.Lock()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
-        self._prober = Prober(self._home, self._hear)
-        self._executor = Executor(engine, journal, self, self._home)
+        self._prober = Prober(self.home, self._hear)
+        self._executor = Executor(engine, journal, self, self.home)
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
-        before = {node.id: node.probe for one in self.blueprints for node in (*one.retiring, *one.nodes)}
+        before = {node.id: node.probe for one in self.blueprints for node in one.known}
         self.blueprints = blueprints
         for node_id, status in self._statuses.items():
             node = self._node(node_id)
@@ -114,7 +114,7 @@ class Controller:
             return
         self._engine_answers = True
         now_s = time.monotonic()
-        for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.nodes)}:
+        for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.active)}:
             self._take(node_id, states.get(node_id, NodeState(running=False)), now_s)
         if not self.looked.is_set():
             running = [node_id for node_id, state in states.items() if state.running]
@@ -144,7 +144,10 @@ class Controller:
             return
         noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
         service = status.state.service
-        self.journal.say("node.exited", service, event.node_id, exit_code=event.dead.exit_code, noticed_ms=noticed_ms)
+        fields: dict[str, object] = {"exit_code": event.dead.exit_code, "noticed_ms": noticed_ms}
+        if any(node.id == event.node_id for one in self.blueprints for node in one.stand_ins):
+            fields["stand_in"] = True
+        self.journal.say("node.exited", service, event.node_id, **fields)
         self.wake()
 
     async def _decide_now(self) -> None:
@@ -214,7 +217,8 @@ class Controller:
     def _node(self, node_id: NodeId) -> Node | None:
         return next((node for one in self.blueprints if (node := one.node(node_id))), None)
 
-    def _home(self, node_id: NodeId) -> str | None:
+    def home(self, node_id: NodeId) -> str | None:
+        """Where the home of a node is, if it has one on this machine."""
         return self._statuses.get(node_id, NodeStatus()).state.home
 
     async def crown(self, service: str, node_id: NodeId, because: str) -> None:

@@ -1,10 +1,8 @@
-"""Where requests are taken: applies specs, scales, restarts, stops; questions go to `inquiry`."""
+"""Where requests are taken: the desk itself applies specs, hands over, breaks and stops; its bases do the rest."""
 
 import asyncio
 from dataclasses import replace
 from typing import Any
-
-from pydantic import ValidationError
 
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
@@ -14,18 +12,17 @@ from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
-from everup.runtime.inquiry import Inquiry
+from everup.runtime.sizes import Sizes
 
 SWITCHOVER_S = 25.0
 """How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
 
 
-class Desk(Inquiry):
+class Desk(Sizes):
     """The control plane as its API sees it. Changes are made one at a time."""
 
     def __init__(self, environments: Environments) -> None:
         super().__init__(environments)
-        self._changing = asyncio.Lock()
         self._destructions: set[asyncio.Task[None]] = set()
 
     async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
@@ -36,55 +33,10 @@ class Desk(Inquiry):
         """
         async with self._changing:
             draft = self._environments.draft_source(source)
-            running = await self._environments.enforce(draft)
+            running = await self._declare(draft)
             if draft.changes:
                 running.controller.journal.say("spec.applied", services=list(draft.environment.services))
             return draft.environment.environment, draft.changes
-
-    async def scale(self, environment: str, label: str, count: int) -> Change:
-        """Run `count` instances, within the limit."""
-        async with self._changing:
-            running, service = self._scalable(environment, label)
-            limit: int = service.limit
-            if count > limit:
-                raise Refused(
-                    f"{label} may run at most {limit} instances here",
-                    f"An operator can raise it: everup limit {label} {count}",
-                    code="refused.limit",
-                    label=label,
-                )
-            before: int = service.scale
-            await self._override(running, label, {"scale": count})
-            if before != count:
-                running.controller.journal.say("scale.changed", label, before=before, after=count)
-            return Change("scale", label, f"from {before} to {count} instances")
-
-    async def limit(self, environment: str, label: str, count: int) -> Change:
-        """Allow up to `count` instances."""
-        async with self._changing:
-            running, service = self._scalable(environment, label)
-            if count < service.scale:
-                raise Refused(
-                    f"{label} runs {service.scale} instances, more than a limit of {count}",
-                    f"Scale it in first: everup scale {label} {count}",
-                    code="refused.limit",
-                    label=label,
-                )
-            before: int = service.limit
-            await self._override(running, label, {"limit": count})
-            if before != count:
-                running.controller.journal.say("limit.changed", label, before=before, after=count)
-            return Change("limit", label, f"from {before} to {count} instances")
-
-    async def restart(self, environment: str, label: str) -> None:
-        """Ask for a rolling restart; returns at once."""
-        async with self._changing:
-            running = self._environments.get(environment)
-            self._environments.blueprint(running, label)
-            revisions = {**running.saved.revisions, label: running.saved.revisions.get(label, 0) + 1}
-            draft = self._environments.draft(replace(running.saved, revisions=revisions))
-            running.controller.journal.say("restart.requested", label)
-            await self._environments.enforce(draft)
 
     async def switchover(self, environment: str, label: str, to: str | None) -> str:
         """Hand the role of the primary to the node `to`, or the best one; returns how that went, in words."""
@@ -131,29 +83,6 @@ class Desk(Inquiry):
                 task = asyncio.create_task(self._destroy(environment, running), name=f"destroy {environment}")
                 self._destructions.add(task)
                 task.add_done_callback(self._destructions.discard)
-
-    def _scalable(self, environment: str, label: str) -> tuple[Running, Any]:
-        running = self._environments.get(environment)
-        self._environments.blueprint(running, label)
-        service = running.environment.services.get(label)
-        if not hasattr(service, "scale") or not hasattr(service, "limit"):
-            kind = f"of kind {service.kind}" if service else "a service of Everup's own"
-            raise Refused(
-                f"{label} is {kind}, which has no scale",
-                "Its size is set by ha: in the spec.",
-                code="refused.kind",
-            )
-        return running, service
-
-    async def _override(self, running: Running, label: str, values: dict[str, int]) -> None:
-        service = running.environment.services[label]
-        try:
-            type(service).model_validate(service.model_dump() | values)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise Refused(f"{label} cannot run like that: {reason}", code="refused.scale", label=label) from error
-        overrides = {**running.saved.overrides, label: {**running.saved.overrides.get(label, {}), **values}}
-        await self._environments.enforce(self._environments.draft(replace(running.saved, overrides=overrides)))
 
     async def _destroy(self, environment: str, running: Running) -> None:
         """Delete everything once nothing runs; applying the environment again meanwhile saves it."""

@@ -3,15 +3,17 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from everup.core.plan import preview
+from everup.core.foresee import foresee
+from everup.core.plan import preview, view_of
 from everup.model.contracts import Engine, Kind
 from everup.model.desired import Blueprint
 from everup.model.errors import EverupError, NotFound
 from everup.model.observed import Observed
-from everup.model.picture import Change
+from everup.model.picture import Change, Foresight
+from everup.model.revisions import History
 from everup.model.spec import Environment, Source
 from everup.runtime.controller import Controller
 from everup.runtime.grants import AddressBook
@@ -28,7 +30,7 @@ ADOPT_S = 3.0
 
 @dataclass
 class Running:
-    """One environment under control."""
+    """One environment under control; `histories` holds the revisions of those of its services that have some."""
 
     environment: Environment
     saved: Saved
@@ -36,17 +38,19 @@ class Running:
     engine: Engine
     task: asyncio.Task[None]
     destroying: bool = False
+    histories: dict[str, History] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """An environment worked out and not yet in force: its blueprints, all that is granted for it, what it changes."""
+    """An environment worked out and not yet in force: its blueprints, its grants, what it changes, whom that pauses."""
 
     environment: Environment
     saved: Saved
     blueprints: tuple[Blueprint, ...]
     granted: Mapping[str, Any]
     changes: tuple[Change, ...]
+    pauses: tuple[Foresight, ...] = ()
 
 
 class Environments:
@@ -58,7 +62,7 @@ class Environments:
         self.store = store
         self.kinds = kinds
         self.layout = Layout(kinds, book)
-        self._parse = parse
+        self.parse = parse
         self._engine_for = engine_for
         self._running: dict[str, Running] = {}
 
@@ -71,6 +75,8 @@ class Environments:
                 print(f"environment {name} is left alone, its spec is not understood: {error.message}", flush=True)
                 continue
             self._take_up(name, draft)
+            if draft.granted != self.store.grants(name):  # an earlier Everup did not claim all of it
+                await self.store.save_grants(name, draft.granted)
         looks = [asyncio.create_task(running.controller.looked.wait()) for running in self._running.values()]
         if looks:
             await asyncio.wait(looks, timeout=ADOPT_S)
@@ -109,7 +115,7 @@ class Environments:
             SpecError: it is wrong.
             Refused: it changes what cannot change in place.
         """
-        environment = self._parse(source)
+        environment = self.parse(source)
         running = self._running.get(environment.environment)
         if running:
             refuse_unsettling(running.environment, environment)
@@ -118,11 +124,14 @@ class Environments:
 
     def draft(self, saved: Saved) -> Draft:
         """Work out blueprints and grants; nothing is stored or changed."""
-        environment = overridden(self._parse(saved.source), saved.overrides)
+        environment = overridden(self.parse(saved.source), saved.overrides)
         name = environment.environment
         blueprints, granted = self.layout.draw(environment, saved, self.store.grants(name))
         observed = self._running[name].controller.observed() if name in self._running else Observed(0.0)
-        return Draft(environment, saved, blueprints, granted, preview(blueprints, observed))
+        before = {one.label: one for one in self._running[name].controller.blueprints} if name in self._running else {}
+        foreseen = (foresee(before.get(one.label), one, view_of(one, observed)) for one in blueprints)
+        pauses = tuple(one for one in foreseen if one)
+        return Draft(environment, saved, blueprints, granted, preview(blueprints, observed), pauses)
 
     async def enforce(self, draft: Draft) -> Running:
         """Store the draft, then declare it; a change of programs looks for them afresh."""

@@ -10,7 +10,7 @@ from everup.core.incident import latest
 from everup.model.contracts import Engine
 from everup.model.errors import NotFound
 from everup.model.events import Event
-from everup.model.picture import Change, Picture
+from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 from everup.runtime.environments import Environments
 
@@ -26,9 +26,10 @@ class Inquiry:
         """The names of all environments that were applied here and not destroyed."""
         return self._environments.names()
 
-    async def plan(self, source: Source) -> tuple[Change, ...]:
-        """What `apply` would change; issues nothing and changes nothing."""
-        return self._environments.draft_source(source).changes
+    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
+        """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""
+        draft = self._environments.draft_source(source)
+        return draft.changes, draft.pauses
 
     def picture(self, environment: str) -> Picture:
         """The environment as declared and as observed, at this moment."""
@@ -42,6 +43,7 @@ class Inquiry:
             actions=controller.actions,
             stopped=running.saved.stopped,
             incident=latest(controller.events()),
+            histories=dict(running.histories),
             control_pid=os.getpid(),
             control_since_utc=self._since_utc,
         )
@@ -78,7 +80,7 @@ class Inquiry:
         blueprint = next((one for one in running.controller.blueprints if one.label == name), None)
         known = running.controller.observed().nodes
         ids = (
-            [node.id for node in blueprint.nodes if node.id in known] if blueprint else [name] if name in known else []
+            [node.id for node in blueprint.active if node.id in known] if blueprint else [name] if name in known else []
         )
         if not ids:
             raise NotFound(f"{environment} has no service or node {name}", "everup status names them.", label=name)

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from everup.core.bindings import given_to, order_by_needs, variables
 from everup.model.contracts import Grant, Kind
-from everup.model.desired import Blueprint
-from everup.model.errors import Refused
+from everup.model.desired import Blueprint, Node
+from everup.model.errors import NotFound, Refused
 from everup.model.spec import Environment, Service
 from everup.runtime.grants import AddressBook, issue
 from everup.runtime.store import Saved
@@ -97,20 +99,54 @@ def _former(services: Mapping[str, Service], granted: Mapping[str, Any]) -> dict
 
 def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Blueprint:
     """Let a node's digest know which programs the spec sets for it, so that another one replaces it."""
-    nodes = []
-    for node in blueprint.nodes:
+
+    def told(node: Node) -> Node:
         chosen = [programs[name] for name in (node.program, *node.uses) if name in programs]
-        nodes.append(replace(node, env={**node.env, "EVERUP_PROGRAM": ":".join(chosen)}) if chosen else node)
-    return replace(blueprint, nodes=tuple(nodes))
+        return replace(node, env={**node.env, "EVERUP_PROGRAM": ":".join(chosen)}) if chosen else node
+
+    nodes, stand_ins = tuple(map(told, blueprint.nodes)), tuple(map(told, blueprint.stand_ins))
+    return replace(blueprint, nodes=nodes, stand_ins=stand_ins)
 
 
-def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, int]]) -> Environment:
-    """The environment with what `scale` and `limit` set since it was applied."""
+def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, Any]]) -> Environment:
+    """The environment with what commands such as `scale` set since it was applied.
+
+    Raises:
+        Refused: a service cannot be like that.
+    """
     services = {
-        label: service.model_copy(update=dict(overrides.get(label, {})))
+        label: _changed(label, service, overrides[label]) if label in overrides else service
         for label, service in environment.services.items()
     }
     return environment.model_copy(update={"services": services})
+
+
+def _changed(label: str, service: Service, values: Mapping[str, Any]) -> Service:
+    try:
+        return type(service).model_validate({**service.model_dump(), **values})
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise Refused(f"{label} cannot run like that: {reason}", code="refused.override", label=label) from error
+
+
+def declared_anew(environment: str, label: str, service: Service, spec: Environment) -> dict[str, Any]:
+    """What `spec` says of a service otherwise than is in force, but for what commands of their own change.
+
+    Raises:
+        NotFound: `spec` does not declare that service of that environment.
+        Refused: it changes what a deploy does not.
+    """
+    wanted = spec.services.get(label)
+    if spec.environment != environment or wanted is None:
+        raise NotFound(f"the spec file declares no service {label} of {environment}", code="spec.missing", label=label)
+    if (wanted.kind, wanted.needs) != (service.kind, service.needs):
+        raise Refused(
+            f"the spec file changes the kind or the needs of {label}, which a deploy does not",
+            "Apply the whole file: everup up",
+            code="refused.deploy",
+            label=label,
+        )
+    return {key: value for key, value in wanted.model_dump().items() if key not in ("kind", "needs", "scale", "limit")}
 
 
 def refuse_unsettling(before: Environment, after: Environment) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from everup.core.targets import SECOND_LOOK_S
-from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, ReplyError, Silence
+from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, Silence
 from everup.model.observed import Health, Reading
-from everup.runtime.talk import KEPT, Homes, Link, Reply, ask, open_link
+from everup.runtime.talk import Homes, Link, Reply, ask_again
 
 Hear = Callable[[NodeId, Reading | None, float, float], Health]
 """Told (node, reading or None, monotonic second of asking, seconds that it may be silent); says how it is judged."""
@@ -93,15 +93,7 @@ class Prober:
         if probe.protocol == Protocol.NONE or probe.to is None:
             return None, ()
         question = Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password, probe.user)
-        if probe.protocol in KEPT and (link is None or not link.alive):
-            try:
-                async with asyncio.timeout(probe.timeout_s):
-                    link = await open_link(question)
-            except ReplyError as error:  # refused in so many words: an answer, not silence
-                return None, (error,)
-            except (OSError, TimeoutError, ValueError, EOFError) as error:
-                return None, Silence(str(error) or "no answer", isinstance(error, ConnectionRefusedError))
-        return link, await ask(question, self._homes, link)
+        return await ask_again(question, self._homes, link)
 
 
 def _patience_s(probe: Probe, refused_ago_s: float) -> float:

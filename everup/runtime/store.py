@@ -3,22 +3,19 @@
 Writes run on one thread of their own, in order; those that decide something are waited for and synced to disk.
 """
 
-import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from everup.model.desired import Tcp
-from everup.model.errors import EverupError
 from everup.model.events import Event
 from everup.model.observed import Group
 from everup.model.spec import Source
-
-T = TypeVar("T")
+from everup.runtime.database import unusable
+from everup.runtime.revision_shelf import RevisionShelf
 
 KEPT_EVENTS = 50_000
 
@@ -43,19 +40,21 @@ CREATE INDEX IF NOT EXISTS events_by_environment ON events (environment, seq);
 
 @dataclass(frozen=True)
 class Saved:
-    """One environment as it was last applied. `overrides` is label -> key -> value set by `scale` and `limit` since.
+    """One environment as it was last applied. `overrides` is label -> key -> value set by commands since.
+
+    `revisions` counts by label the restarts that were asked for.
 
     `doomed`: some of its data may be deleted already, so the rest must follow before it can be applied again.
     """
 
     source: Source
-    overrides: Mapping[str, Mapping[str, int]]
+    overrides: Mapping[str, Mapping[str, Any]]
     revisions: Mapping[str, int]
     stopped: bool
     doomed: bool = False
 
 
-class Store:
+class Store(RevisionShelf):
     """The SQLite file. Reads are direct and fast; writes go through `_write`, which commits before it returns."""
 
     def __init__(self, path: Path) -> None:
@@ -64,40 +63,12 @@ class Store:
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        self.path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        self._next_seq = 1
+        super().__init__(path, _TABLES)
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False)
-            self._db.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;" + _TABLES
-            )
-            path.chmod(0o600)
             row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
-            self._next_seq = (row[0] or 0) + 1
         except sqlite3.Error as error:
-            raise EverupError(
-                f"the store {path} cannot be used: {error}",
-                "Running services are not touched. Restore the file from a backup, or move it away to start afresh.",
-                code="store.unusable",
-            ) from error
-
-    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def commit() -> T:
-            with self._db:
-                return work(self._db)
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, commit)
-        except sqlite3.Error as error:
-            raise EverupError(
-                f"the store {self.path} refused a write: {error}", "Is its disk full?", code="store.refused"
-            ) from error
-
-    def close(self) -> None:
-        """Finish what is being written and close the file."""
-        self._thread.shutdown(wait=True)
-        self._db.close()
+            raise unusable(path, error) from error
+        self._next_seq = (row[0] or 0) + 1
 
     def environments(self) -> dict[str, Saved]:
         """Every environment ever applied and not destroyed, by name."""
@@ -135,6 +106,7 @@ class Store:
             db.execute("DELETE FROM grants WHERE environment = ?", (name,))
             db.execute("DELETE FROM groups WHERE environment = ?", (name,))
             db.execute("DELETE FROM events WHERE environment = ?", (name,))
+            db.execute("DELETE FROM revisions WHERE environment = ?", (name,))
 
         await self._write(work)
 

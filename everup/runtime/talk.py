@@ -120,6 +120,19 @@ async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
         return Silence(str(error) or type(error).__name__, isinstance(error, ConnectionRefusedError))
 
 
+async def ask_again(question: Ask, homes: Homes, link: Link | None) -> tuple[Link | None, Reply]:
+    """The same on the connection kept from last time, opened anew where it broke; returns it with the reply."""
+    if question.protocol in KEPT and (link is None or not link.alive):
+        try:
+            async with asyncio.timeout(question.timeout_s):
+                link = await open_link(question)
+        except ReplyError as error:  # refused in so many words: an answer, not silence
+            return None, (error,)
+        except (OSError, TimeoutError, ValueError, EOFError) as error:
+            return None, Silence(str(error) or "no answer", isinstance(error, ConnectionRefusedError))
+    return link, await ask(question, homes, link)
+
+
 async def _put(question: Ask, homes: Homes, link: Link | None) -> tuple[Any, ...]:
     if question.protocol in KEPT:
         return await _put_kept(question, link)

@@ -8,7 +8,7 @@ from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protoco
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
 from everup.model.events import Event
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
-from everup.model.picture import Change, Picture
+from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Environment, Service, Source
 
 SOURCE = Source(file="/srv/shop/everup.yaml", text="environment: shop\n", directory="/srv/shop", path="/bin")
@@ -95,7 +95,7 @@ class SmallDesk:
         self._blueprint(environment, label)
         return f"# {language}\nredis.Redis.from_url('redis://127.91.0.9:6399')\n"
 
-    async def plan(self, source: Source) -> tuple[Change, ...]:
+    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         if "broken" in source.text:
             raise SpecError(source.file, (Flaw("kind is missing", 3, 5, "Say which."), Flaw("no such key", 4, 1)))
         if "taken" in source.text:
@@ -105,10 +105,10 @@ class SmallDesk:
         if "forbidden" in source.text:
             raise NotPermitted("only operators may")
         picture = self.pictures["shop"]
-        return preview(picture.blueprints, picture.observed)
+        return preview(picture.blueprints, picture.observed), (Foresight("redis01", 0.06, "it hands over"),)
 
     async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
-        changes = await self.plan(source)
+        changes, _ = await self.plan(source)
         self.done.append(("apply", source.file))
         return "shop", changes
 
@@ -130,9 +130,25 @@ class SmallDesk:
         self._blueprint(environment, label)
         return Change("limit", label, f"{count} are allowed")
 
-    async def restart(self, environment: str, label: str) -> None:
+    async def restart(self, environment: str, label: str) -> int | None:
         self._blueprint(environment, label)
         self.done.append(("restart", label))
+        return 2
+
+    async def ha(self, environment: str, label: str, enabled: bool) -> tuple[Change, Foresight | None]:
+        self._blueprint(environment, label)
+        self.done.append(("ha", label, enabled))
+        return Change("ha", label, "it is to be one server"), Foresight(label, 0.06, "it hands over")
+
+    async def deploy(self, environment: str, label: str, source: Source | None) -> int | None:
+        self._blueprint(environment, label)
+        self.done.append(("deploy", label, source))
+        return 3
+
+    async def rollback(self, environment: str, label: str, to: int | None) -> int:
+        self._blueprint(environment, label)
+        self.done.append(("rollback", label, to))
+        return to or 1
 
     async def switchover(self, environment: str, label: str, to: str | None) -> str:
         self._blueprint(environment, label)

@@ -87,6 +87,27 @@ async def test_scaling_is_seen_in_the_status(http):
     assert not body["settled"]
 
 
+async def test_a_plan_says_how_long_writers_will_wait(http):
+    body = (await http.post("/plan", json=source("environment: shop"))).json()
+    assert body["pauses"] == [{"label": "redis01", "pause_s": 0.06, "because": "it hands over"}]
+
+
+async def test_revisions_and_availability_are_changed_by_the_desk(http, desk):
+    path = "/environments/shop/services"
+    assert (await http.post(f"{path}/web/restart")).json() == {"label": "web", "revision": 2}
+    assert (await http.post(f"{path}/web/deploy", json={})).json() == {"label": "web", "revision": 3}
+    assert (await http.post(f"{path}/web/rollback", json={"to": 1})).json() == {"label": "web", "revision": 1}
+    answer = (await http.post(f"{path}/redis01/ha", json={"enabled": False})).json()
+    assert (answer["because"], answer["predicted_pause_s"]) == ("it is to be one server", 0.06)
+    assert desk.done == [
+        ("restart", "web"),
+        ("deploy", "web", None),
+        ("rollback", "web", 1),
+        ("ha", "redis01", False),
+    ]
+    assert (await http.post(f"{path}/web/rollback", json={"to": 0})).status_code == 400
+
+
 async def test_a_fault_reaches_the_desk(http, desk):
     answer = await http.post("/environments/shop/nodes/redis01-1/fault", json={"fault": "node-loss", "for_s": 30})
     assert answer.status_code == 202

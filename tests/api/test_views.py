@@ -10,7 +10,7 @@ from everup.model.observed import Health, NodeState, NodeStatus, Observed
 from tests.api.small_desk import redis, web, world
 
 TOP = {"environment", "engine", "health", "control_plane", "services"}
-SERVICE = {"label", "kind", "ha", "health", "primary", "endpoint", "scale", "limit", "nodes"}
+SERVICE = {"label", "kind", "ha", "health", "primary", "endpoint", "scale", "limit", "revision", "nodes"}
 NODE = {"id", "role", "health", "host", "address", "port", "pid", "restarts", "since", "lag_bytes"}
 
 

@@ -57,7 +57,7 @@ def test_a_second_up_changes_nothing_and_says_so(shop):
     assert {id: node["pid"] for id, node in shop.nodes("cache").items()} == {
         id: node["pid"] for id, node in before.items()
     }
-    assert shop.json("plan") == {"changes": []}
+    assert shop.json("plan")["changes"] == []
 
 
 def test_status_tells_people_and_programs_the_same(shop):
@@ -152,7 +152,9 @@ def test_check_ends_with_3_where_a_node_could_not_be_lost_and_says_what_to_do(sh
 
 
 def test_what_has_no_scale_is_refused(shop):
-    assert "refused.kind" in shop("scale", "cache", "3", codes=(1,)).stderr
+    assert "refused.kind" in shop("limit", "cache", "3", codes=(1,)).stderr
+    assert "refused.kind" in shop("deploy", "cache", codes=(1,)).stderr
+    assert "everup ha enable cache" in shop("scale", "cache", "3", codes=(1,)).stderr
     error = json.loads(shop("limit", "cache", "3", "--json", codes=(1,)).stderr)["error"]
     assert error.keys() >= {"code", "message", "hint", "at"}
     assert "It has: cache" in shop("scale", "cash", "3", codes=(1,)).stderr

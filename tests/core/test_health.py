@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from everup.core.health import TABLE, Answer, Patience, judge, service_health, witness
 from everup.core.plan import view_of
 from everup.core.rules import tell_full_disks
+from everup.model.desired import Part
 from everup.model.observed import Confirmed, Health, NodeState, NodeStatus, Reading
-from tests.worlds import redis, web, world
+from tests.worlds import plain, redis, web, world
 
 RUNS = NodeState(running=True, service="web", pid=1)
 ENDED = NodeState(running=False, service="web", dead=Confirmed("web-1", 9.0, 1))
@@ -237,3 +238,17 @@ def test_a_disk_with_room_and_one_that_nobody_can_ask_are_no_trouble():
     }
     for nodes in (observed.nodes, roomy):
         assert list(tell_full_disks(group, view_of(group, replace(observed, nodes=nodes)))) == []
+
+
+def test_who_is_replaced_is_not_missed_while_somebody_stands_in():
+    covered = replace(WEB, stand_ins=(plain("web-surge", "web", Part.INSTANCE),))
+    standing_in = {"stray": {"web-surge": "web"}}
+    assert health(covered, down={"web-1"}, **standing_in) == ("healthy", "web-surge stands in for web-1")
+    assert health(covered, down={"web-1", "web-2"}, **standing_in)[0] == "degraded"
+    assert health(covered, **standing_in) == ("healthy", "every node is ready")
+    assert health(covered, down={"web-endpoint"}, **standing_in)[0] == "down"
+    assert health(covered, down={"web-1", "web-2"})[0] == "down"
+
+
+def test_an_app_of_no_instances_works():
+    assert health(web(0))[0] == "healthy"

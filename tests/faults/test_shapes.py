@@ -18,15 +18,17 @@ SINGLE = "environment: shop\nservices:\n  redis01: {kind: redis}\n"
 FIVE = "environment: shop\nservices:\n  redis01: {kind: redis, ha: {replicas: 2, sentinels: 5}}\n"
 
 
-def test_fewer_sentinels_leave_no_ghosts():
-    with Everup(FIVE) as everup:
+def test_more_and_fewer_sentinels_leave_no_ghosts():
+    with Everup(HA) as everup:
         everup("up")
         Truth(everup, "redis01").whole()
-        everup.write_spec(HA)
-        everup("up")
-        truth = Truth(everup, "redis01")
-        note("5 -> 3 Sentinels: no ghost left after up", truth.whole(60))
+        for words, spec in (("3 -> 5", FIVE), ("5 -> 3", HA)):
+            everup.write_spec(spec)
+            everup("up")
+            truth = Truth(everup, "redis01")
+            note(f"{words} Sentinels: no ghost left after up", truth.whole(60))
         everup.inject("redis01-sentinel-2", "node-loss", 8)
+        everup.inject("redis01-sentinel-3", "crash")
         old = everup.primary("redis01")
         with Steady.by_sentinels(truth, "one-voter-less") as writer:
             writer.wait(50)
