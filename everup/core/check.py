@@ -100,7 +100,7 @@ def _remedy(blueprint: Blueprint, view: View, node: Node) -> str:
         raised = f"everup limit {label} 2, then " if blueprint.limit == 1 else ""
         return f"{raised}everup scale {label} 2"
     if node.part == Part.DATA and not blueprint.ha:
-        return f"declare {label} with ha: true, then everup up"
+        return f"everup ha enable {label}"
     unready = [one.id for one in blueprint.nodes if not view.status(one.id).ready]
     return f"everup explain {label}" if not unready else f"everup status {label} --nodes"
 

@@ -37,7 +37,7 @@ def test_what_speaks_against_it_comes_with_the_next_step():
     (service,) = body["services"]
     assert (body["verdict"], body["survives"]["node"]) == ("no", False)
     assert "it is the only node" in service["because"][0]
-    assert service["next"] == ["declare redis01 with ha: true, then everup up"]
+    assert service["next"] == ["everup ha enable redis01"]
 
 
 def test_a_next_step_is_named_once():

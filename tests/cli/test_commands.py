@@ -143,7 +143,7 @@ def test_a_restart_is_followed_to_its_end(shop):
 
 
 def test_check_ends_with_3_where_a_node_could_not_be_lost_and_says_what_to_do(shop):
-    assert "→ declare cache with ha: true, then everup up" in shop("check", codes=(3,)).stdout
+    assert "→ everup ha enable cache" in shop("check", codes=(3,)).stdout
     body = shop.json("check", "cache", codes=(3,))
     assert (body["verdict"], body["services"][0]["survives"]) == ("no", {"node": False, "host": False})
     assert "has no service nobody" in shop("check", "nobody", codes=(1,)).stderr

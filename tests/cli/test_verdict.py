@@ -36,7 +36,7 @@ def test_a_no_names_who_and_what_to_do():
     lines = drawn(verdict.check(made.verdict(group(SINGLE))))
     assert lines[0] == "shop · local · no · redis01 could not lose any one node"
     assert lines[2].startswith("  redis01   ○   if redis01-1 were lost now, redis01 would be away")
-    assert lines[3] == "                → declare redis01 with ha: true, then everup up"
+    assert lines[3] == "                → everup ha enable redis01"
 
 
 def test_trouble_that_costs_nothing_yet_is_shown_and_the_answer_stays_yes():

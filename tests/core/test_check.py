@@ -185,7 +185,7 @@ CASES = {
         lambda: group(SINGLE),
         (NO, LOSS, "redis01-1"),
         says="redis01 would be away until it has started again: it is the only node",
-        advises="declare redis01 with ha: true, then everup up",
+        advises="everup ha enable redis01",
     ),
     "a full disk": case(
         lambda: with_state(group(), {"redis01-1": {"free_bytes": 5 << 20, "disk_bytes": 100 << 30}}),
@@ -244,7 +244,7 @@ CASES = {
     ),
     "an asynchronous group": case(lambda: db(ASYNC_DB), says="web-2 or web-3 would take over from web-1"),
     "a single PostgreSQL": case(
-        lambda: db(LONE_DB), (NO, LOSS, "web-1"), advises="declare web with ha: true, then everup up"
+        lambda: db(LONE_DB), (NO, LOSS, "web-1"), advises="everup ha enable web"
     ),
     "etcd whole": case(members, says="2 of 3 voters would go on"),
     "etcd with a member down": case(
