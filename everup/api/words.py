@@ -34,6 +34,8 @@ SENTENCES: Mapping[str, str] = {
     "scale.changed": "{service} runs {after} instances instead of {before}",
     "limit.changed": "{service} may run {after} instances instead of {before}",
     "restart.requested": "somebody asked to restart {service}",
+    "drill.started": "a drill of {service}: {fault}[ of {subject}]",
+    "drill.ended": "the drill of {service} is over ({fault}): {verdict}[, {because}]",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from everup import __version__
-from everup.cli import apply, change, look, machine, use
+from everup.cli import apply, change, drill, look, machine, use
 from everup.cli.arguments import hoist
 from everup.cli.exits import (
     DONE,
@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Look": (look.status, look.events, look.logs),
     "Connect": (use.env, use.run, use.connect, use.shell),
     "Change": (change.scale, change.limit, change.restart, change.switchover),
+    "Prove": (drill.drill,),
     "This machine": (machine.doctor, machine.schema, machine.serve),
 }
 """Heading of the help -> its commands, each named like its function."""

@@ -8,7 +8,7 @@ from everup.kinds import _haproxy
 from everup.kinds._process import ProcessService, instance, instance_id, instance_number, read_running
 from everup.kinds._rolling import OPERATIONS, admit_ready, reload_endpoint, replace_stale, retire
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Blueprint, Endpoint, NodeId, Probe, Protocol, Tcp
+from everup.model.desired import Blueprint, ClientPath, Endpoint, NodeId, Probe, Protocol, Tcp
 from everup.model.observed import Reading
 from everup.model.spec import Duration, Service
 
@@ -62,6 +62,12 @@ def health_probe(health: str, listen: Tcp) -> Probe:
     return Probe(Protocol.HTTP, listen, read_status, ((health,),), interval_s=PROBE_EVERY_S, hang_s=HANG_S)
 
 
+def client_path(service: AppService) -> ClientPath:
+    """A client asks for the page that tells the app's health, else for the first, and waits as long as it may take."""
+    page = service.health if _is_path(service.health) else "/"
+    return ClientPath("http", {"PATH": page, "TIMEOUT_S": str(service.timeout + 1)})
+
+
 class App:
     """The kind `app`."""
 
@@ -110,6 +116,7 @@ class App:
             scale=service.scale,
             limit=service.limit,
             retiring=tuple(nodes[service.scale :]),
+            clients={"endpoint": client_path(service)},
         )
 
 

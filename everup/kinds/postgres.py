@@ -27,7 +27,7 @@ from everup.kinds._postgres_server import (
 from everup.kinds._postgres_single import SINGLE_RULES, lead
 from everup.kinds.etcd import endpoints_of
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
+from everup.model.desired import Blueprint, ClientPath, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
 
 POSTGRES_PORT = 5432
@@ -176,6 +176,7 @@ class Postgres:
             operations={"lead": lead},
             rules=SINGLE_RULES,
             retiring=tuple(spare),
+            clients={"endpoint": ClientPath("postgres")},
         )
         return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
 

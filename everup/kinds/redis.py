@@ -12,7 +12,7 @@ from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel,
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
+from everup.model.desired import Blueprint, ClientPath, Endpoint, Node, Part, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
 
 REDIS_PORT = 6379
@@ -224,6 +224,7 @@ class Redis:
             operations=OPERATIONS,
             rules=RULES,
             retiring=tuple(retiring),
+            clients={way: ClientPath(f"redis-{way}") for way in (*(["sentinel"] if voters else []), "endpoint")},
         )
 
 

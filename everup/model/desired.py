@@ -249,12 +249,22 @@ Rule = Callable[["Blueprint", "View"], Iterable["Action"]]
 
 
 @dataclass(frozen=True)
+class ClientPath:
+    """A way in which clients reach a service, for drills to write along: the program that does (a name in
+    `everup.drills.clients`) and what it is told besides the service's bindings."""
+
+    program: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Blueprint:
     """All that a kind says about one service.
 
     `bindings` are variables by suffix (`URL`, `SENTINEL_LIST`); `core.bindings` gives them their full names.
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
+    `clients` are the ways in which clients write, by name, the usual one first; none where nobody can.
     `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still lacks
     although all of its nodes are ready ("" for nothing).
     """
@@ -273,6 +283,7 @@ class Blueprint:
     limit: int | None = None
     retiring: tuple[Node, ...] = ()
     platform: bool = False
+    clients: Mapping[str, ClientPath] = field(default_factory=dict)
     shortfall: "Callable[[Blueprint, View], str] | None" = None
 
     def of(self, part: Part) -> tuple[Node, ...]:

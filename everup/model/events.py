@@ -30,6 +30,8 @@ CATALOGUE: Mapping[str, str] = {
     "scale.changed": "The number of instances changed. fields: before, after",
     "limit.changed": "The limit changed. fields: before, after",
     "restart.requested": "Somebody asked for a rolling restart.",
+    "drill.started": "A drill is about to break something on purpose. fields: fault, subject, run",
+    "drill.ended": "A drill is over. fields: fault, verdict, because",
     "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }

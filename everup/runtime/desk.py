@@ -1,4 +1,4 @@
-"""Where requests are taken: applies specs, scales, restarts, stops; questions go to `inquiry`."""
+"""Where requests are taken: applies specs, scales, restarts, stops; questions go to `inquiry`, drills to `drills`."""
 
 import asyncio
 from dataclasses import replace
@@ -13,14 +13,14 @@ from everup.model.errors import NotFound, Refused
 from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
+from everup.runtime.drills import Rehearsal
 from everup.runtime.environments import Environments, Running
-from everup.runtime.inquiry import Inquiry
 
 SWITCHOVER_S = 25.0
 """How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
 
 
-class Desk(Inquiry):
+class Desk(Rehearsal):
     """The control plane as its API sees it. Changes are made one at a time."""
 
     def __init__(self, environments: Environments) -> None:
