@@ -180,8 +180,8 @@ def bars(writes: Iterable[Write], begin_at_s: float, end_at_s: float, fault_at_s
     width_s = max(end_at_s - begin_at_s, 0.001) / BARS
     counts = [0] * BARS, [0] * BARS
     for write in writes:
-        at = int((write.ended_at_s - begin_at_s) // width_s)
-        if 0 <= at < BARS:
+        if begin_at_s <= write.ended_at_s <= end_at_s:
+            at = min(int((write.ended_at_s - begin_at_s) / width_s), BARS - 1)
             counts[write.error is not None][at] += 1
     return Bars(begin_at_s - fault_at_s, width_s, tuple(counts[0]), tuple(counts[1]))
 
