@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/pip install -qq --disable-pip-version-check --no-input -e '.[servers,dev]'
 	@touch $@
 
-demo: install  ## bring up web x3 and Redis HA, kill the primary under load, show what clients saw
+demo: install  ## bring up web x3 on PostgreSQL HA and Redis HA, kill both primaries under load, show what clients saw
 	@$(BIN)/python -m demo $(ARGS)
 
 test: install  ## run every test (ARGS="-m 'not faults'" for the quick ones)

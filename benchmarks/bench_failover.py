@@ -4,43 +4,17 @@ import argparse
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.groups import WRITER_FILES, Group, fill, make
-from benchmarks.table import Row, progress, publish
+from benchmarks.table import Results, progress, publish
 from tests.journal import acknowledged, longest_gap_s, lost
 from tests.writers import CLIENTS, Writer, missing
 
 FAULTS = ("kill", "node-loss", "hang", "control-dead", "full-speed")
 PATIENCE_S = 90.0
 PATIENCE_WITHOUT_EVERUP_S = 30.0  # REDIS_URL is pointed by Everup, so without it that client waits until it is back
-
-
-class Results:
-    """Rows by (group, fault, client), made as values come in."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, ...], Row] = {}
-        self._counts: dict[tuple[str, ...], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-
-    def add(self, key: tuple[str, ...], value_ms: float, **counts: int) -> None:
-        """Take the gap of one run (ms), and counts that add up over the runs."""
-        self._row(key).add(value_ms)
-        self._count(key, **counts)
-
-    def note_stuck(self, key: tuple[str, ...]) -> None:
-        """Count a run after which the client did not write again (ioredis, while a hung primary keeps it)."""
-        self._count(key, did_not_write_again=1)
-
-    def _row(self, key: tuple[str, ...]) -> Row:
-        return self.rows.setdefault(key, Row(" · ".join(key), "ms"))
-
-    def _count(self, key: tuple[str, ...], **counts: int) -> None:
-        for name, count in counts.items():
-            self._counts[key][name] += count
-        self._row(key).notes = {name: f"{count:,}" for name, count in self._counts[key].items()}
 
 
 def steady_writers(group: Group, folder: Path, stack: ExitStack) -> dict[str, Writer]:
@@ -84,11 +58,12 @@ def one_fault(group: Group, fault: str, key: tuple[str, ...], results: Results) 
         settled_s = group.settle()
         for name, writes in journals.items():
             if name in stuck:
-                results.note_stuck((*key, name))
+                results.count((*key, name), did_not_write_again=1)  # ioredis, while a hung primary keeps it
                 continue
             gone = lost(writes, group.members(writers[name].key))
             counts = {"lost": len(gone), "acknowledged": len(acknowledged(writes))}
-            results.add((*key, name), longest_gap_s(writes, fault_s) * 1000, **counts)
+            results.add((*key, name), longest_gap_s(writes, fault_s) * 1000)
+            results.count((*key, name), **counts)
         progress(f"{' · '.join(key)}: whole again {settled_s:.1f} s after the clients stopped")
 
 
@@ -107,7 +82,8 @@ def one_kill_at_full_speed(group: Group, wait: bool, key: tuple[str, ...], resul
         gone = sum(len(lost(writes, group.members(name))) for name, writes in zip(names, journals, strict=True))
         worst_s = max(longest_gap_s(writes, fault_s) for writes in journals)
         acks = sum(len(acknowledged(writes)) for writes in journals)
-        results.add(key, worst_s * 1000, lost=gone, acknowledged=acks)
+        results.add(key, worst_s * 1000)
+        results.count(key, lost=gone, acknowledged=acks)
 
 
 def everup_runs(runs: int, faults: list[str], size_gb: float, results: Results) -> None:

@@ -1,11 +1,10 @@
 """What the control plane costs while nothing happens: memory and CPU time with 30 nodes."""
 
 import argparse
-import os
 import time
-from pathlib import Path
 
 from benchmarks.table import Row, progress, publish
+from benchmarks.weight import cpu_percent, rss_mb
 from tests.everup_cli import Everup
 
 SPEC = """\
@@ -16,18 +15,6 @@ services:
   cache: {kind: redis}
   sleeper: {kind: worker, run: sleep 100000, scale: 8, limit: 10}
 """
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory in MB (10^6 bytes)."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(text.split("VmRSS:")[1].split()[0]) * 1024 / 1e6
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds used so far, in user and kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def main(argv: list[str]) -> None:
@@ -45,9 +32,7 @@ def main(argv: list[str]) -> None:
         time.sleep(5.0)
         for run in range(runs):
             progress(f"idle · window {run + 1} of {runs}")
-            before_s, from_s = cpu_s(pid), time.monotonic()
-            time.sleep(6.0)
-            cpu.add((cpu_s(pid) - before_s) / (time.monotonic() - from_s) * 100)
+            cpu.add(cpu_percent([pid], 6.0))
             memory.add(rss_mb(pid))
     for row in (memory, cpu, up):
         row.notes = {"nodes": nodes}

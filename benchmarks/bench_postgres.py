@@ -1,123 +1,164 @@
-"""PostgreSQL HA broken under writers: how long commits stand still through `DATABASE_URL`, and what is lost."""
+"""PostgreSQL HA broken under writers: how long commits stand still through `DATABASE_URL`, what is lost, what it costs.
+
+A stock Patroni group stands beside Everup's. Errors are transactions that failed on one connection in one run; attempts
+to connect do not count.
+"""
 
 import argparse
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from benchmarks.table import Row, progress, publish
+from benchmarks.postgres_groups import GROUPS, SqlGroup
+from benchmarks.table import Results, progress, publish
+from benchmarks.weight import cpu_percent, pss_mb
 from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s, lost
 from tests.postgres.group import GROUP, SINGLE, Group
 from tests.sql_writers import SqlWriters
 
-Break = Callable[[Group], float]
-"""Does something to the group; returns the moment before (monotonic seconds)."""
+QUIET_S = 2.0
+"""How long clients go on after the fault is over, so that what comes late is seen."""
+
+IDLE_S, WINDOWS, WINDOW_S = 12.0, 4, 10.0
+"""How long nothing has happened before the idle group is weighed, and how often for how long CPU time is taken."""
 
 
-def node_lost(group: Group) -> float:
-    """kill -9 of everything, and the node stays down."""
-    return group.lose(group.primary(), 6.0)
+@dataclass(frozen=True)
+class Case:
+    """A fault under so many writers."""
+
+    fault: str
+    writers: int = 1
 
 
-def server_killed(group: Group) -> float:
-    """kill -9 of Patroni and postgres."""
-    return group.kill_server(group.primary())
-
-
-def postgres_killed(group: Group) -> float:
-    """kill -9 of postgres alone."""
-    return group.kill_postgres(group.primary())
-
-
-def hung(group: Group) -> float:
-    """SIGSTOP of everything."""
-    return group.hang(group.primary())
-
-
-def handed_over(group: Group) -> float:
-    """A planned switchover."""
-    now_s = time.monotonic()
-    group.everup("switchover", "db01")
-    return now_s
-
-
-CASES: dict[str, tuple[Break, int]] = {
-    "node lost · 1 writer": (node_lost, 1),
-    "node lost · 4 writers": (node_lost, 4),
-    "Patroni and postgres killed · 1 writer": (server_killed, 1),
-    "postgres alone killed · 1 writer": (postgres_killed, 1),
-    "hung · 1 writer": (hung, 1),
-    "switchover · 1 writer": (handed_over, 1),
-    "switchover · 4 writers": (handed_over, 4),
+CASES = {
+    "node-loss": Case("node-loss"),
+    "node-loss-4": Case("node-loss", 4),
+    "killed-4": Case("killed", 4),
+    "postgres-killed": Case("postgres-killed"),
+    "hang": Case("hang"),
+    "switchover": Case("switchover"),
+    "switchover-4": Case("switchover", 4),
+    "etcd-member": Case("etcd-member"),
+    "etcd-quorum": Case("etcd-quorum"),
 }
+EVERYTHING = ("from-nothing", "idle", *CASES, "in-place")
+BY_STOCK = tuple(word for word in EVERYTHING if not word.startswith(("etcd", "in-place")))
+"""What a stock group can be measured by."""
+
+SOON_OVER = ("from-nothing", "idle", "node-loss", "switchover")
+"""What it is measured by unless faults are named: with the others that takes too long."""
+
+AT_MOST = {"from-nothing": 5, "etcd-quorum": 3}
+"""Runs of what takes half a minute each, unless faults are named."""
 
 
-def one(group: Group, row: Row, breaks: Break, count: int, totals: dict[str, int]) -> None:
-    """Break the group once, and measure."""
-    group.wait_redundant(120)
-    with SqlWriters(group.everup.variables("db01")["DATABASE_URL"], count) as writers:
+def one_fault(group: SqlGroup, case: Case, key: tuple[str, ...], results: Results) -> None:
+    """Break the group once under writers, and see what they saw."""
+    group.settle()
+    with SqlWriters(group.url(), case.writers) as writers:
         writers.wait_for(200)
-        fault_s = breaks(group)
-        writers.wait_for(100, 60.0)
-        time.sleep(1.5)
+        fault_s = group.inject(case.fault)
+        writers.wait_for(100)
+        group.end(case.fault, fault_s)
+        time.sleep(QUIET_S)
         writers.stop()
-        group.wait_redundant(120)
-        gone = lost(writers.writes, writers.survivors())
-    row.add(longest_gap_s(writers.writes, fault_s) * 1000)
-    totals["lost"] += len(gone)
-    totals["acknowledged"] += len(acknowledged(writers.writes))
-    totals["cut"] = max(totals["cut"], sum("connection failed" not in str(bad.error) for bad in writers.errors))
-    row.notes = {"lost": totals["lost"], "of": totals["acknowledged"], "errors in transactions at most": totals["cut"]}
-    progress(f"{row.what}: {row.values[-1]:.0f} ms")
+    group.settle()
+    whole_s = time.monotonic() - fault_s
+    gone = lost(writers.writes, writers.survivors())
+    results.add(key, max(longest_gap_s(own, fault_s) for own in writers.journals) * 1000)
+    results.count(key, lost=len(gone), acknowledged=len(acknowledged(writers.writes)))
+    results.worst(key, errors=writers.cut)
+    progress(f"{' · '.join(key)}: {results.rows[key].values[-1]:.0f} ms; whole again {whole_s:.1f} s after the fault")
 
 
-def group_rows(runs: int, only: str) -> list[Row]:
-    """A group of three, from nothing, and broken in every way."""
-    rows = [Row("from nothing to healthy", "s"), *(Row(name, "ms") for name in CASES if only in name)]
-    with Everup(GROUP) as everup:
-        began_s = time.monotonic()
-        everup("up", timeout_s=120)
-        rows[0].add(time.monotonic() - began_s)
-        group = Group(everup)
-        for row in rows[1:]:
-            breaks, count = CASES[row.what]
-            totals = {"lost": 0, "acknowledged": 0, "cut": 0}
-            for _ in range(runs):
-                one(group, row, breaks, count, totals)
-    return rows
+def begun(name: str, group: SqlGroup, results: Results) -> None:
+    """Note how long the group took from nothing."""
+    results.add((name, "from nothing", "primary writable"), group.writable_s, "s")
+    results.add((name, "from nothing", "all streaming"), group.streaming_s, "s")
+    progress(f"{name}: writable after {group.writable_s:.1f} s, all streaming after {group.streaming_s:.1f} s")
 
 
-def in_place_rows(runs: int) -> list[Row]:
-    """One server made a group, and a group made one server."""
-    grow, shrink = Row("one to a group · 1 writer", "ms"), Row("a group to one · 1 writer", "ms")
+def weigh(name: str, group: SqlGroup, results: Results) -> None:
+    """Note what the group costs while nobody asks for anything."""
+    group.settle()
+    time.sleep(IDLE_S)
+    pids = group.pids()
+    for run in range(WINDOWS):
+        progress(f"{name} · idle · window {run + 1} of {WINDOWS}")
+        results.add((name, "idle", "CPU, of one core"), cpu_percent(pids, WINDOW_S), "%")
+        results.add((name, "idle", "PSS"), pss_mb(pids), "MB")
+    results.worst((name, "idle", "PSS"), processes=len(pids))
+
+
+def group_runs(name: str, runs: int, words: list[str], named: bool, results: Results) -> None:
+    """Measure groups of one sort; the last that was made from nothing is broken in every way."""
+    times = {word: runs if named else min(runs, AT_MOST.get(word, runs)) for word in words}
+    for _ in range(times.get("from-nothing", 0) - 1):
+        with GROUPS[name]() as group:
+            begun(name, group, results)
+    with GROUPS[name]() as group:
+        if "from-nothing" in words:
+            begun(name, group, results)
+        if "idle" in words:
+            weigh(name, group, results)
+        for word in [word for word in words if word in CASES]:
+            case = CASES[word]
+            clients = f"{case.writers} writer{'s' * (case.writers > 1)}"
+            for _ in range(times[word]):
+                one_fault(group, case, (name, case.fault, clients), results)
+
+
+def in_place(runs: int, results: Results) -> None:
+    """One server made a group, and a group made one server, under a writer."""
     with Everup(SINGLE) as everup:
-        everup("up", timeout_s=60)
+        everup("up")
         group = Group(everup)
         pid = group.postmaster("db01-1")
         with SqlWriters(everup.variables("db01")["DATABASE_URL"]) as writers:
             for _ in range(runs):
-                for row, spec in ((grow, GROUP), (shrink, SINGLE)):
+                for word, spec in (("one to a group", GROUP), ("a group to one", SINGLE)):
+                    key = ("everup", word, "1 writer")
+                    before = len(writers.errors)
                     writers.wait_for(200)
                     began_s = time.monotonic()
                     everup.write_spec(spec)
-                    everup("up", timeout_s=120)
-                    time.sleep(3.0)
-                    row.add(longest_gap_s(writers.writes, began_s) * 1000)
-                    same = group.postmaster("db01-1") == pid
-                    row.notes = {"errors": len(writers.errors), "same postmaster": same}
-                    progress(f"{row.what}: {row.values[-1]:.0f} ms")
+                    everup("up")
+                    time.sleep(QUIET_S)
+                    results.add(key, longest_gap_s(writers.writes, began_s) * 1000)
+                    results.count(key, errors=len(writers.errors) - before)
+                    results.worst(key, another_postmaster=int(group.postmaster("db01-1") != pid))
+                    progress(f"{' · '.join(key)}: {results.rows[key].values[-1]:.0f} ms")
             writers.stop()
-            grow.notes["lost"] = len(lost(writers.writes, writers.survivors()))
-    return [grow, shrink]
+            gone = lost(writers.writes, writers.survivors())
+    for word in ("one to a group", "a group to one"):
+        results.worst(("everup", word, "1 writer"), lost=len(gone))
 
 
 def main(argv: list[str]) -> None:
-    """Measure, and print and keep the figures."""
+    """Measure and publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks postgres", description=__doc__)
-    parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--only", default="", help="cases whose name holds this; 'in place' for growing and shrinking")
-    words = parser.parse_args(argv)
-    rows = [] if words.only == "in place" else group_rows(words.runs, words.only)
-    if words.only in ("", "in place"):
-        rows += in_place_rows(words.runs)
-    publish("postgres", rows)
+    parser.add_argument("--runs", type=int, default=10, help="runs of each fault against Everup (default 10)")
+    parser.add_argument("--stock-runs", type=int, default=2, help="runs against the stock group (default 2)")
+    parser.add_argument("--groups", nargs="+", choices=tuple(GROUPS), default=list(GROUPS))
+    parser.add_argument(
+        "--faults",
+        nargs="+",
+        choices=EVERYTHING,
+        help=f"all but for the stock group, which gets {', '.join(SOON_OVER)}",
+    )
+    choice = parser.parse_args(argv)
+    named = choice.faults is not None
+    results = Results()
+    try:
+        if "everup" in choice.groups:
+            words = choice.faults or list(EVERYTHING)
+            if set(words) - {"in-place"}:
+                group_runs("everup", choice.runs, words, named, results)
+            if "in-place" in words:
+                in_place(choice.runs, results)
+        words = [word for word in choice.faults or SOON_OVER if word in BY_STOCK]
+        if "stock" in choice.groups and words:
+            group_runs("stock", min(choice.runs, choice.stock_runs), words, named, results)
+    finally:
+        publish("postgres", list(results.rows.values()))

@@ -5,6 +5,7 @@ import os
 import platform
 import statistics
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +42,35 @@ class Row:
             f"{value:,.0f} {self.unit}" if value >= 10 else f"{value:.2g} {self.unit}" for value in (middle, low, high)
         ]
         return [self.what, str(len(self.values)), *figures, f"{min(self.load):.1f}-{max(self.load):.1f}", notes]
+
+
+class Results:
+    """Rows by key, such as (group, fault, client), made as values come in."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, ...], Row] = {}
+        self._notes: dict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
+
+    def add(self, key: tuple[str, ...], value: float, unit: str = "ms") -> None:
+        """Take the value of one run."""
+        self._row(key, unit).add(value)
+
+    def count(self, key: tuple[str, ...], **counts: int) -> None:
+        """Note what adds up over the runs."""
+        for name, count in counts.items():
+            self._note(key, name, self._notes[key].get(name, 0) + count)
+
+    def worst(self, key: tuple[str, ...], **counts: int) -> None:
+        """Note what matters most in the run where there is most of it."""
+        for name, count in counts.items():
+            self._note(key, name, max(self._notes[key].get(name, 0), count))
+
+    def _note(self, key: tuple[str, ...], name: str, count: int) -> None:
+        self._notes[key][name] = count
+        self._row(key).notes[name.replace("_", " ")] = f"{count:,}"
+
+    def _row(self, key: tuple[str, ...], unit: str = "ms") -> Row:
+        return self.rows.setdefault(key, Row(" · ".join(key), unit))
 
 
 def publish(name: str, rows: Sequence[Row]) -> Path:

@@ -1,4 +1,4 @@
-"""Bring up example 03 in a home of its own, break it under load, print what clients saw, and leave nothing behind."""
+"""Bring up example 05 in a home of its own, break it under load, print what clients saw, and leave nothing behind."""
 
 import shutil
 import signal
@@ -6,17 +6,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 from redis import Redis
 
-from tests.everup_cli import Everup
+from tests.everup_cli import Everup, Json
 from tests.http_load import HttpLoad
 from tests.journal import Write, acknowledged, longest_gap_s, lost
 from tests.writers import CLIENTS, Writer
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "03-web-and-redis-ha"
-WATCH_S = 3.0  # how long clients are watched after each fault
+EXAMPLE = Path(__file__).parent.parent / "examples" / "05-orders"
+WATCH_S = 3.0
+"""How long clients are watched around each fault, at least."""
+
+ENOUGH = 50
+"""Acknowledgements that every client must have got before a fault, and again after it."""
+
+PATIENCE_S = 90.0
+Journal = Callable[[], list[Write]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What was broken, and the monotonic seconds in which clients were watched for it."""
+
+    name: str
+    at_s: float
+    until_s: float
 
 
 def say(text: str = "") -> None:
@@ -36,59 +55,82 @@ def show(everup: Everup, *args: str) -> None:
         raise SystemExit(f"everup {args[0]} ended with code {code}\n{everup.log()}")
 
 
-def stored(url: str, key: str) -> set[int]:
-    """The numbers in a set, read back through the endpoint that follows the primary."""
-    with Redis.from_url(url, socket_timeout=10) as client:
-        return {int(number) for number in client.smembers(key)}
+def watch(journals: Sequence[Journal], since_s: float) -> float:
+    """Wait until every client has got enough acknowledgements since then; returns the moment.
+
+    Raises:
+        SystemExit: one has not, within `PATIENCE_S`.
+    """
+    time.sleep(WATCH_S)
+    give_up_s = time.monotonic() + PATIENCE_S
+    for journal in journals:
+        while sum(write.sent_s > since_s for write in acknowledged(journal())) < ENOUGH:
+            if time.monotonic() > give_up_s:
+                raise SystemExit(f"a client got no {ENOUGH} answers in {PATIENCE_S:.0f} s: {journal()[-3:]}")
+            time.sleep(0.05)
+    return time.monotonic()
 
 
-def gap_ms(requests: list[Write], fault_s: float) -> float:
-    """Milliseconds without an acknowledgement around one fault."""
-    near = [request for request in requests if fault_s - 1 < request.ended_s < fault_s + WATCH_S]
-    return longest_gap_s(near, fault_s) * 1000
+def kill(everup: Everup, node: Json, name: str, journals: Sequence[Journal]) -> Fault:
+    """Kill a node the hard way, and watch what the clients make of it."""
+    say(f"kill -9 {node['pid']:<8} {name}, {node['id']}")
+    at_s = everup.kill(node)
+    return Fault(f"{name} killed", at_s, watch(journals, at_s))
 
 
-def row(name: str, requests: list[Write], faults_s: tuple[float, float]) -> str:
+def row(name: str, requests: Sequence[Write], faults: Sequence[Fault]) -> str:
     """One line of the result: how long this client stood still at each fault."""
-    gaps = [f"{gap_ms(requests, fault_s):.0f} ms" for fault_s in faults_s]
-    return f"  {name:<34} {gaps[0]:>14} {gaps[1]:>14}"
+    line = f"  {name:<38}"
+    for fault in faults:
+        near = [request for request in requests if fault.at_s - WATCH_S < request.ended_s < fault.until_s]
+        line += f"{longest_gap_s(near, fault.at_s) * 1000:>{len(fault.name)}.0f} ms"
+    return line
+
+
+def report(faults: Sequence[Fault], orders: list[Write], pages: list[Write], writes: list[Write]) -> None:
+    """Say how long each client stood still."""
+    say(f"\nwhat clients saw{'':<24}{'   '.join(fault.name for fault in faults)}")
+    say(row("longest time without an order", orders, faults))
+    say(row("longest time without a page", pages, faults))
+    say(row("longest time without a Redis write", writes, faults))
 
 
 def run(everup: Everup, folder: Path) -> None:
     """The whole story, from `up` to the result."""
     show(everup, "up")
-    show(everup, "status")
-    redis, web = everup.variables("redis01"), everup.variables("web")
-    say("\nclients: a writer through the Sentinels (redis-py); four HTTP clients that place orders")
+    show(everup, "status", "db01")
+    variables = everup.variables("web")
+    redis = everup.variables("redis01")
+    order = '{"key": "demo-{n}", "item": "tea"}'
+    say("\nclients: four place orders over HTTP, two read pages, one writes through the Sentinels (redis-py)\n")
     with (
+        HttpLoad(variables["WEB_URL"], method="POST", path="/orders", body=order) as orders,
+        HttpLoad(variables["WEB_URL"], path="/orders", clients=2) as pages,
         Writer.of(CLIENTS["redis-py"], redis, folder) as writer,
-        HttpLoad(web["WEB_URL"], method="PUT", path="/orders/{n}") as load,
     ):
-        writer.wait_for_acks(200)
-        primary = everup.primary("redis01")
-        say(f"\nkill -9 {primary['pid']}   the Redis primary, {primary['id']}")
-        primary_s = everup.kill(primary)
-        time.sleep(WATCH_S)
-        instance = everup.nodes("web")["web-1"]
-        say(f"kill -9 {instance['pid']}   one of the three web instances, {instance['id']}")
-        instance_s = everup.kill(instance)
-        time.sleep(WATCH_S)
-        requests, writes = load.stop(), writer.stop()
+        journals = (orders.requests, pages.requests, writer.writes)
+        watch(journals, time.monotonic())
+        faults = [
+            kill(everup, everup.primary("redis01"), "Redis primary", journals),
+            kill(everup, everup.primary("db01"), "PostgreSQL primary", journals),
+        ]
+        placed, read, writes = orders.stop(), pages.stop(), writer.stop()
+    say("\nwaiting until both groups are whole again")
     everup.wait_healthy()
     show(everup, "status")
 
-    faults_s = (primary_s, instance_s)
-    lost_writes = lost(writes, stored(redis["REDIS_URL"], writer.key))
-    lost_orders = lost(requests, stored(redis["REDIS_URL"], "orders"))
-    failed = [request for request in requests if request.error]
-    say("\nwhat clients saw                      primary killed   web-1 killed")
-    say(row("longest time without a write", writes, faults_s))
-    say(row("longest time without an order", requests, faults_s))
-    say(f"  acknowledged writes lost           {len(lost_writes)} of {len(acknowledged(writes)):,}")
-    say(f"  acknowledged orders lost           {len(lost_orders)} of {len(acknowledged(requests)):,}")
-    say(f"  HTTP requests failed               {len(failed)} of {len(requests):,}")
-    if failed:
-        raise SystemExit(f"the first failed request: {failed[0]}")
+    with psycopg.connect(variables["DATABASE_URL"], connect_timeout=10) as database:
+        kept = {key for (key,) in database.execute("select key from orders")}
+    with Redis.from_url(redis["REDIS_URL"], socket_timeout=10) as client:
+        numbers = {int(number) for number in client.smembers(writer.key)}
+    lost_orders = lost(placed, {write.n for write in placed if f"demo-{write.n}" in kept})
+    failed = [request for request in (*placed, *read) if request.error]
+    report(faults, placed, read, writes)
+    say(f"  {'acknowledged orders lost':<38}{len(lost_orders)} of {len(acknowledged(placed)):,}")
+    say(f"  {'acknowledged Redis writes lost':<38}{len(lost(writes, numbers))} of {len(acknowledged(writes)):,}")
+    say(f"  {'HTTP requests failed':<38}{len(failed)} of {len(placed) + len(read):,}")
+    if failed or lost_orders:
+        raise SystemExit(f"that is not what is promised: {failed[:1]} {lost_orders[:5]}")
 
 
 def main() -> None:

@@ -125,12 +125,16 @@ class Everup:
         pid: int = self.status()["control_plane"]["pid"]
         return pid
 
+    def api(self) -> httpx.Client:
+        """The control plane's API, without a command's start-up."""
+        transport = httpx.HTTPTransport(uds=str(Home(Path(self.environ["EVERUP_HOME"])).socket))
+        return httpx.Client(transport=transport, base_url="http://everup", timeout=60)
+
     def inject(self, node_id: str, fault: str, for_s: float = 30.0) -> float:
         """Break a node through the API (`crash`, `hang`, `node-loss`); returns the moment before, monotonic seconds."""
-        transport = httpx.HTTPTransport(uds=str(Home(Path(self.environ["EVERUP_HOME"])).socket))
         environment = self.status()["environment"]
         now_s = time.monotonic()
-        with httpx.Client(transport=transport, base_url="http://everup", timeout=60) as client:
+        with self.api() as client:
             path = f"/v1/environments/{environment}/nodes/{node_id}/fault"
             client.post(path, json={"fault": fault, "for_s": for_s}).raise_for_status()
         return now_s

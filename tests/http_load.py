@@ -14,17 +14,24 @@ class HttpLoad:
 
     Args:
         url: where the app listens, such as `http://127.91.0.2:8080`.
-        method, path: of every request; `{n}` in the path becomes the number of the request.
+        method, path, body: of every request; `{n}` in the path and the body becomes the number of the request.
         clients: how many send at the same time, each over one kept-alive connection.
         pause_s: what a client waits between two requests.
     """
 
     def __init__(
-        self, url: str, *, method: str = "GET", path: str = "/", clients: int = 4, pause_s: float = 0.01
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        path: str = "/",
+        body: str = "",
+        clients: int = 4,
+        pause_s: float = 0.01,
     ) -> None:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
-        self._method, self._path, self._pause_s = method, path, pause_s
+        self._method, self._path, self._body, self._pause_s = method, path, body, pause_s
         self._numbers = itertools.count(1)
         self._over = threading.Event()
         self._writes: list[Write] = []
@@ -56,11 +63,13 @@ class HttpLoad:
             sent_s = time.monotonic()
             error = None
             try:
-                connection.request(self._method, self._path.format(n=n), headers={"Content-Length": "0"})
+                path, body = (text.replace("{n}", str(n)) for text in (self._path, self._body))
+                headers = {"Content-Length": str(len(body.encode())), "Content-Type": "application/json"}
+                connection.request(self._method, path, body.encode(), headers)
                 answer = connection.getresponse()
-                body = answer.read()
+                said = answer.read()
                 if not 200 <= answer.status < 300:
-                    error = f"HTTP {answer.status}: {body[:100].decode(errors='replace')}"
+                    error = f"HTTP {answer.status}: {said[:100].decode(errors='replace')}"
             except (OSError, http.client.HTTPException) as caught:
                 error = f"{type(caught).__name__}: {caught}"
                 connection.close()

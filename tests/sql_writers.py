@@ -9,6 +9,9 @@ import psycopg
 from tests.journal import Write, acknowledged
 
 TABLE = "everup_writes"
+UNCONNECTED = "not connected: "
+"""How the error of an attempt begins that found nobody to send a transaction to."""
+
 _STRIDE = 1_000_000_000
 
 
@@ -45,6 +48,16 @@ class SqlWriters:
         return sorted((write for own in self._writes for write in list(own)), key=lambda write: write.ended_s)
 
     @property
+    def journals(self) -> list[list[Write]]:
+        """Every attempt so far, for each connection by itself."""
+        return [list(own) for own in self._writes]
+
+    @property
+    def cut(self) -> int:
+        """How many transactions failed on the connection that had most of them; attempts to connect do not count."""
+        return max(sum(bool(w.error) and not str(w.error).startswith(UNCONNECTED) for w in own) for own in self._writes)
+
+    @property
     def errors(self) -> list[Write]:
         """Attempts that failed."""
         return [write for write in self.writes if write.error is not None]
@@ -79,7 +92,7 @@ class SqlWriters:
                 connection.execute(f"insert into {TABLE} values (%s)", (n,))
                 error = None
             except psycopg.Error as failure:
-                error = str(failure).splitlines()[0]
+                error = ("" if connection else UNCONNECTED) + str(failure).splitlines()[0]
                 if connection is not None:
                     connection.close()
                 connection = None

@@ -1,6 +1,7 @@
 """The demo is the first thing that a newcomer runs: it must end well, and leave nothing behind when it is cut short."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -52,9 +53,10 @@ def left_behind(folder: Path) -> dict[int, str]:
 
 
 def test_the_demo_ends_well_and_cleans_up(demo: "subprocess.Popen[str]", tmp_path: Path):
-    out, _ = demo.communicate(timeout=240)
+    out, _ = demo.communicate(timeout=400)
     assert demo.returncode == 0, out
-    assert "HTTP requests failed               0 of" in out
+    for promise in ("acknowledged orders lost", "HTTP requests failed"):
+        assert re.search(rf"{promise} +0 of \d", out), out
     assert left_behind(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 
@@ -68,7 +70,7 @@ def test_ctrl_c_takes_everything_down(demo: "subprocess.Popen[str]", tmp_path: P
             break
     time.sleep(0.2)
     os.killpg(demo.pid, signal.SIGINT)
-    out, _ = demo.communicate(timeout=240)
+    out, _ = demo.communicate(timeout=400)
     assert demo.returncode == 130, seen + out
     assert left_behind(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []

@@ -30,7 +30,7 @@ def plain_client(url: str) -> Redis:
     )
 
 
-def wait_until(question: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def wait_until(question: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
     give_up_s = time.monotonic() + timeout_s
     while not question():
         assert time.monotonic() < give_up_s, f"{what}: not within {timeout_s} s"
@@ -101,6 +101,24 @@ def test_workers_go_on_after_a_failover_and_after_their_own_death():
         assert "squared is" in everup("logs", "squarer").stdout
 
 
+def test_orders_are_stored_once_cached_packed_and_outlive_the_database_they_were_given_to():
+    with Everup(EXAMPLES / "05-orders") as everup:
+        everup("up")
+        with httpx.Client(base_url=everup.variables("web")["WEB_URL"], timeout=90) as shop:
+            for item in ("tea", "coffee"):  # the second time, the client has not heard the answer to the first
+                answer = shop.post("/orders", json={"key": "a", "item": item})
+                assert (answer.status_code, answer.json()["item"]) == (201, "tea")
+            everup.kill(everup.primary("db01"))
+            everup.kill(everup.nodes("packer")["packer-1"])
+            assert shop.post("/orders", json={"key": "b", "item": "milk"}).status_code == 201
+            wait_until(lambda: bool(shop.get("/orders/b").json()["packed"]), "packing after the failover")
+            wait_until(lambda: shop.get("/orders/a").json()["source"] == "redis", "an answer from the cache")
+            assert {order["key"] for order in shop.get("/orders").json()["orders"]} == {"a", "b"}
+            assert shop.get("/orders/c").status_code == 404
+            assert "<title>orders</title>" in shop.get("/").text
+        assert "packed 1" in everup("logs", "packer").stdout
+
+
 def test_this_file_runs_every_example():
-    run = {"01-single-redis", "02-redis-ha", "03-web-and-redis-ha", "04-worker"}
+    run = {"01-single-redis", "02-redis-ha", "03-web-and-redis-ha", "04-worker", "05-orders"}
     assert {path.name for path in EXAMPLES.glob("[0-9]*")} == run

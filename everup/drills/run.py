@@ -21,7 +21,7 @@ LOOK_S = 0.05
 CALM_S = 0.5
 """Redundancy counts as back when it stays for this long; the moment it came back is what counts."""
 
-STEADY_S = 1.5
+STEADY_S = 1.0
 AFTER_S = 1.0
 """How long clients are watched before the fault, and after redundancy is back."""
 
@@ -113,9 +113,8 @@ def _watch(control: Control, scene: Scene, writers: Writers, patience_s: float, 
     """Load, fault, and all that happens until the service is whole again and its clients have been watched a while."""
     with writers:
         tell("steady load")
-        begun_s = time.monotonic()
         until(lambda: writers.acknowledged() >= FEWEST * 2 or bool(writers.failed()), WARM_UP_S)
-        time.sleep(max(0.0, begun_s + STEADY_S - time.monotonic()))
+        time.sleep(STEADY_S)
         after = control.newest()
         seen = Evidence((), None, fault_at_s=time.monotonic(), refused=writers.failed())
         if not seen.refused and writers.acknowledged() >= FEWEST:

@@ -144,7 +144,7 @@ def readers_node(label: str, listen: Tcp, servers: Mapping[NodeId, tuple[Tcp, Tc
         "  option httpchk",
         f"  http-check send meth OPTIONS uri {question}",
         "  http-check expect status 200",
-        "  default-server inter 500ms fastinter 100ms downinter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+        "  default-server inter 1s fastinter 100ms downinter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
         *(f"  server {name} {to} check port {asked.port} addr {asked.host}" for name, (to, asked) in servers.items()),
     ]
     return _node(label, "tcp", listen, lines, "readers")

@@ -57,7 +57,6 @@ class Group:
             alone.ports["patroni"],
             read_patroni,
             QUESTION,
-            interval_s=0.5,
             timeout_s=1.0,
             hang_s=3.0,
             password=self.secrets.superuser,

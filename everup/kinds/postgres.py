@@ -37,8 +37,11 @@ PATRONI_PORT = 8008
 PATRONI_SOURCE = (resources.files("everup") / "programs" / "patroni_start.py").read_text(encoding="utf-8")
 KEEPER_SOURCE = (resources.files("everup") / "programs" / "postgres_keeper.py").read_text(encoding="utf-8")
 
-IS_POSTGRES = ("send-binary 0000000804d2162f", "expect rstring ^[NS]")
-"""The endpoint's own look at a server: asked for TLS, a server that takes connections answers yes or no."""
+IS_POSTGRES = ("send-binary 0000000804d21630", "expect rstring ^[NG]")
+"""The endpoint's own look at a server: asked for GSSAPI, a server that takes connections answers yes or no.
+
+Asked for TLS it would do so too, but one that has TLS then logs that nobody came, twice a second.
+"""
 
 
 class Ha(Frozen):

@@ -13,7 +13,9 @@ It reads `keeper.json` there, at its start and on SIGHUP:
 
 The data directory is `data`. Only with `--found` is it ever made, and then in `data.new`, which is renamed when it is
 complete: a kill in the middle costs nothing. With `--aside` it is renamed to `data.aside-N` first, so that Patroni
-clones the node. It stands alone: one file, standard library only, no control plane needed.
+clones the node. A server that has OpenSSL speaks TLS, by `tls.conf` and a certificate made here.
+
+The keeper stands alone: one file, standard library only, no control plane needed.
 """
 
 import contextlib
@@ -39,6 +41,7 @@ LAST_BYTES = 65_536
 PASSING = "the database system is|terminating|canceling|authentication|does not exist|too many|remaining connection"
 """Fatal for one session, not for the server."""
 
+ALONE = "postgres is started alone"
 LOOK_S = 5.0
 FAST = signal.SIGINT
 """PostgreSQL's fast shutdown: sessions are cut, standbys get all WAL."""
@@ -79,6 +82,7 @@ class Keeper:
             )
         if self.found and not Path("data", "PG_VERSION").exists():
             self.make()
+        offer_tls(self.programs)
         if self.told["mode"] == "single" or self.found:
             self.start_postgres()
         if self.told["mode"] == "group":
@@ -118,6 +122,9 @@ class Keeper:
         done = subprocess.run(words, input=sql, text=True, capture_output=True, check=False, preexec_fn=_as_child)
         if done.returncode or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
             raise SystemExit(f"the first statements failed: {done.stderr.strip()[-500:]}")
+        # Every clone takes this line along, and has a file of its own for it.
+        with Path("data.new", "postgresql.conf").open("a", encoding="utf-8") as settings:
+            settings.write("include_if_exists = '../tls.conf'\n")
         for folder in (Path("data.new"), Path()):
             descriptor = os.open(folder, os.O_RDONLY)
             os.fsync(descriptor)
@@ -142,10 +149,10 @@ class Keeper:
             Path("data", "postmaster.pid").unlink(missing_ok=True)
         Path("data", "pg_hba.conf").write_text(self.told["hba"], encoding="utf-8")
         words = [str(self.programs / "postgres"), "-D", "data", *self.told["postgres"]]
+        say(ALONE)  # first: last words are looked for behind this line, and a server may say them at once
         child = subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=_as_child)
         child.returncode = 0  # reaped below, with all others
         self.postgres = child.pid
-        say(f"postgres runs alone, pid {child.pid}")
 
     def start_patroni(self) -> None:
         """Start Patroni; a postgres that runs is taken over as it is."""
@@ -226,6 +233,31 @@ class Keeper:
         return 0
 
 
+def offer_tls(programs: Path) -> None:
+    """Let a server that has OpenSSL speak TLS to those who ask for it; settings of the user's own come after these."""
+    question = [str(programs / "postgres"), "-D", ".", "-c", "config_file=/dev/null", "-C", "ssl_library"]
+    answer = subprocess.run(question, capture_output=True, text=True, check=False, preexec_fn=_as_child).stdout
+    lines = ""
+    if answer.strip() == "OpenSSL" and (Path("server.key").exists() or certify()):
+        lines = "ssl = on\nssl_cert_file = '../server.crt'\nssl_key_file = '../server.key'\n"
+    place = Path("tls.conf")
+    if not place.exists() or place.read_text(encoding="utf-8") != lines:  # the disk may be full
+        replace_text(place, lines)
+
+
+def certify() -> bool:
+    """Make a key and a certificate for it, once; False, with a line in the log, where that cannot be done."""
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    words += ["-days", "36500", "-subj", "/CN=everup", "-keyout", "server.key.new", "-out", "server.crt"]
+    try:
+        subprocess.run(words, capture_output=True, check=True, preexec_fn=_as_child)
+    except (OSError, subprocess.CalledProcessError) as error:
+        say(f"the server speaks no TLS, because no certificate could be made: {error}")
+        return False
+    Path("server.key.new").rename("server.key")
+    return True
+
+
 def replace_text(place: Path, text: str) -> None:
     """Write a file, whole or not at all."""
     draft = place.with_name(f"{place.name}.new")
@@ -290,7 +322,7 @@ def last_words() -> str:
             lines = log.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    begun = max((number for number, line in enumerate(lines) if "postgres runs alone" in line), default=0)
+    begun = max((number for number, line in enumerate(lines) if ALONE in line), default=0)
     for number in range(len(lines) - 1, begun, -1):
         found = re.search(r"\b(FATAL|PANIC):  (.*)", lines[number])
         if found and not re.search(PASSING, found[2]):

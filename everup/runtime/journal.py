@@ -36,8 +36,10 @@ class Journal:
         return event
 
     async def keep(self) -> None:
-        """Store what was said, every few milliseconds, for ever; while the disk is full the newest events wait."""
+        """Store what was said, some milliseconds after, for ever; while the disk is full the newest events wait."""
         while True:
+            if not self._unsaved:
+                await self._news.wait()
             await asyncio.sleep(FLUSH_S)
             await self.flush()
 

@@ -12,15 +12,19 @@ from everup.engines.local.logs import Journal
 from everup.model.desired import Part
 
 WRITER = """
-import os, sys
-number = 0
-while not os.path.exists('enough'):
-    for _ in range(1000):
-        os.write(1, b'%08d %s\\n' % (number, b'x' * 90))
-        number += 1
+import glob, os, time
+number, enough = 0, 6
+while (turns := len(glob.glob('turn-*'))) < enough:
+    if number < 40_000 * (1 + turns):
+        for _ in range(1000):
+            os.write(1, b'%08d %s\\n' % (number, b'x' * 90))
+            number += 1
+    else:
+        time.sleep(0.001)
 os.write(1, b'end\\n')
-import time; time.sleep(600)
+time.sleep(600)
 """
+"""Writes without pause, at most 4 MB between two rotations, and ends after the sixth."""
 
 
 def stream(journal: Journal) -> bytes:
@@ -50,10 +54,11 @@ async def test_rotation_loses_no_line_of_a_fast_writer_nor_of_a_reader(local: Lo
     rotations = 0
     async with asyncio.timeout(120):
         listener = asyncio.create_task(listen())
-        while rotations < 5:
-            rotations += await local.engine.rotate("web-1", limit_bytes=1_000_000, keep=100)
+        while rotations < 6:
+            if await local.engine.rotate("web-1", limit_bytes=1_000_000, keep=100):
+                rotations += 1
+                (local.home / "nodes" / "web-1" / f"turn-{rotations}").touch()
             await asyncio.sleep(0.005)
-        (local.home / "nodes" / "web-1" / "enough").touch()
         await listener
     expected = [f"{number:08d} {'x' * 90}" for number in range(len(heard) - 1)] + ["end"]
     assert heard == expected
@@ -148,18 +153,21 @@ async def test_a_line_without_an_end_is_shown_unless_more_may_come(tmp_path: Pat
 async def test_following_ends_when_the_node_is_deleted(local: LocalWorld) -> None:
     await local.engine.ensure(a_node(script="echo hello; exec sleep 600"))
 
-    async def listen() -> list[str]:
-        return [line async for line in local.engine.logs("web-1", lines=9, follow=True)]
+    heard: list[str] = []
 
-    listener = asyncio.create_task(listen())
+    async def listen() -> None:
+        async for line in local.engine.logs("web-1", lines=9, follow=True):
+            heard.append(line)
 
     async def said() -> bool:
-        return b"hello" in (local.home / "nodes" / "web-1" / "out.log").read_bytes()
+        return heard == ["hello"]
 
+    listener = asyncio.create_task(listen())
     await eventually(said)
     await local.engine.remove("web-1", keep_data=False)
     async with asyncio.timeout(60):
-        assert await listener == ["hello"]
+        await listener
+    assert heard == ["hello"]
 
 
 async def test_output_goes_on_across_restarts_and_is_tended(local: LocalWorld) -> None:

@@ -142,6 +142,20 @@ async def test_the_stop_signal_of_the_node_is_the_one_that_is_sent(local: LocalW
     assert local.read("web-1", "asked") == "asked\n"
 
 
+async def test_a_reload_waits_until_the_program_listens_for_it(local: LocalWorld) -> None:
+    """By default the signal would end it."""
+    script = "sleep 0.5; trap 'cat app.conf; exec sleep 600' HUP; while :; do sleep 0.01; done"
+    await local.engine.ensure(a_node(script=script, files={"app.conf": "a\n"}, reload_signal="SIGHUP"))
+    pid = (await local.state("web-1")).pid
+    await local.engine.ensure(a_node(script=script, files={"app.conf": "b\n"}, reload_signal="SIGHUP"))
+
+    async def reloaded() -> bool:
+        return (local.home / "nodes" / "web-1" / "out.log").read_text() == "b\n"
+
+    await eventually(reloaded)
+    assert (await local.state("web-1")).pid == pid
+
+
 async def test_a_reload_reads_the_new_file(local: LocalWorld) -> None:
     script = "trap 'cat app.conf > seen' HUP; echo $$ >> pids; while :; do sleep 0.01; done"
     await local.engine.ensure(a_node(script=script, files={"app.conf": "a"}, reload_signal="SIGHUP"))

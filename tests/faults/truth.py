@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import httpx
 import redis
 
-from everup.runtime.home import Home
 from tests.everup_cli import Everup, Json
 
 REPEAT = int(os.environ.get("EVERUP_REPEAT", "1"))
@@ -53,8 +52,7 @@ def table() -> Iterator[str]:
 
 def status(everup: Everup) -> Json | None:
     """What the API says at once, without a command's start-up; None while no control plane answers."""
-    transport = httpx.HTTPTransport(uds=str(Home(Path(everup.environ["EVERUP_HOME"])).socket))
-    with httpx.Client(transport=transport, base_url="http://everup", timeout=60) as client:
+    with everup.api() as client:
         try:
             names = client.get("/v1/environments").json()["environments"]
             body: Json = client.get(f"/v1/environments/{names[0]}").json() if names else {}

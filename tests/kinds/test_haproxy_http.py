@@ -1,5 +1,6 @@
 """The HTTP endpoint, with real HAProxy and real servers behind it: what a fault costs the clients."""
 
+import contextlib
 import signal
 import subprocess
 import time
@@ -7,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from everup.engines.local import kernel
 from everup.kinds import _haproxy
 from everup.model.contracts import Grant
-from everup.model.desired import Blueprint, Node, Outcome, Part, Pause, Tcp, Together
+from everup.model.desired import Ask, Blueprint, Node, Outcome, Part, Pause, Protocol, Socket, Tcp, Together
 from everup.model.observed import View
 from tests.http_load import HttpLoad
 from tests.kinds.real import HAPROXY, Processes, accepts, fresh_address, wait_until
@@ -38,6 +40,17 @@ def start(
     world.run(node, HAPROXY)
     wait_until(lambda: up(world, node) == set(names))
     return node, servers
+
+
+def worker(world: Processes, node: Node) -> str:
+    """The number of the process that answers now; "" while one takes over from another."""
+    with contextlib.suppress(OSError):
+        for line in world.ask(Ask(Socket(node.id, "haproxy.sock"), (("show info",),), Protocol.HAPROXY))[
+            0
+        ].splitlines():
+            if line.startswith("Pid: "):
+                return line
+    return ""
 
 
 def failures(load: HttpLoad) -> list[str]:
@@ -111,8 +124,10 @@ def test_a_reload_costs_no_request(world: Processes, clients: int, pause_s: floa
     with HttpLoad(f"http://{node.ports['http']}", clients=clients, pause_s=pause_s) as load:
         for _ in range(10):
             world.write(node)
+            before = worker(world, node)
+            wait_until(lambda: kernel.catches(world.running[node.id].pid, signal.SIGUSR2))
             world.kill(node.id, signal.SIGUSR2)
-            time.sleep(0.15)
+            wait_until(lambda before=before: worker(world, node) not in ("", before))
         assert failures(load) == []
 
 

@@ -44,6 +44,11 @@ class Group:
         postmaster = self.postmaster(node["id"])
         return next(pid for pid in children(node["pid"]) if pid != postmaster)
 
+    def child(self, node_id: str, title: str) -> int:
+        """The pid of the process of a node's postgres whose title holds this."""
+        titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(self.postmaster(node_id))}
+        return next(pid for pid, own in titles.items() if title.encode() in own)
+
     def kill_server(self, node: Json) -> float:
         """kill -9 of Patroni and postgres; returns the moment (monotonic seconds)."""
         victims = [self.patroni(node), self.postmaster(node["id"])]

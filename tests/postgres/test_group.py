@@ -84,6 +84,28 @@ def test_a_killed_patroni_disturbs_nobody(group: Group):
     assert gap_s < UNNOTICED_S
 
 
+def test_a_commit_whose_standby_says_nothing_is_stirred_until_it_does(group: Group):
+    address = url(group.everup)
+    with psycopg.connect(address, autocommit=True) as connection, SqlWriters(address) as writers:
+        writers.wait_for(200)
+        found = connection.execute("select current_setting('synchronous_standby_names')").fetchone()
+        assert found
+        receiver = group.child(found[0].strip('"'), "walreceiver")
+        os.kill(receiver, signal.SIGSTOP)  # what the sender sends, or forgets to send, is not confirmed any more
+        try:
+            ends: set[object] = set()  # of the WAL: the only writer waits, so what moves it is the stirring
+            end_s = time.monotonic() + 90
+            while len(ends) <= 10 and time.monotonic() < end_s:
+                ends.add(connection.execute("select pg_current_wal_insert_lsn()").fetchone())
+        finally:
+            os.kill(receiver, signal.SIGCONT)
+        assert len(ends) > 10
+        writers.wait_for(100)
+        writers.stop()
+        assert writers.errors == []
+        assert lost(writers.writes, writers.survivors()) == []
+
+
 def test_a_hung_primary_is_fenced_before_another_leads_and_keeps_no_client(group: Group):
     before = group.primary()
     with SqlWriters(url(group.everup)) as writers:

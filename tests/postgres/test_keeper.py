@@ -52,6 +52,7 @@ def test_an_existing_directory_is_never_made_anew_and_a_half_made_one_is_thrown_
     second = keep(home, address, "--found")
     wait_until(lambda: accepts(address), 30)
     assert (home / "data" / "global" / "pg_control").read_bytes()[:8] == identity
+    assert "tls.conf" in (home / "data" / "postgresql.conf").read_text()
     second.terminate()
     assert second.wait(60) == 0
 

@@ -308,6 +308,7 @@ def test_a_system_server_serves_and_another_major_version_is_held_until_the_firs
         major = DEBIANS[0].parent.name
         with psycopg.connect(url, autocommit=True) as connection:
             assert str(connection.info.server_version).startswith(major)
+            assert connection.pgconn.ssl_in_use  # it has OpenSSL, and a client need not ask for TLS to get it
             connection.execute("create table kept as select 42 as n")
         everup.write_spec(ONE)
         starting = everup.start("up")
@@ -316,8 +317,11 @@ def test_a_system_server_serves_and_another_major_version_is_held_until_the_firs
         starting.communicate()
         everup.write_spec(own)
         everup("up")
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(url, sslmode="require") as connection:
             assert connection.execute("select n from kept").fetchone() == (42,)
+        with psycopg.connect(url, sslmode="disable") as connection:
+            assert not connection.pgconn.ssl_in_use
+        assert "SSL" not in everup("logs", "db01").stdout
 
 
 def test_a_change_of_settings_and_a_restart_are_carried_out_and_lose_nothing(one: Everup) -> None:

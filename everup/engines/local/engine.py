@@ -140,7 +140,7 @@ class LocalEngine:
     async def tend(self) -> None:
         """Rotate the output of all nodes every few seconds, for ever."""
         while True:
-            for node_id in list(self._nodes):
+            for node_id in [name for name, local in self._nodes.items() if local.journal.exceeds()]:
                 with contextlib.suppress(OSError, EngineError):  # a full disk, or the like: tried again
                     await self.rotate(node_id)
             await asyncio.sleep(_TEND_EVERY_S)

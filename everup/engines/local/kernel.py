@@ -102,6 +102,14 @@ def command_line(pid: int) -> bytes:
     return _read(f"/proc/{pid}/cmdline") if _LINUX else b""
 
 
+def catches(pid: int, number: int) -> bool:
+    """The process has a handler for that signal; also said where nobody can know."""
+    for line in _read(f"/proc/{pid}/status").splitlines() if _LINUX else ():
+        if line.startswith(b"SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return True
+
+
 def _belongs(seen: Seen, mine: bytes, home: str, since: str) -> bool:
     if not _LINUX or (since and int(seen.start) < int(since)):  # older than the node itself: cannot descend from it
         return False

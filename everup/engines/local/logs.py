@@ -99,6 +99,10 @@ class Journal:
             if not chunk:
                 await asyncio.sleep(_LOOK_EVERY_S)
 
+    def exceeds(self, limit_bytes: int = LIMIT_BYTES) -> bool:
+        """It is time to rotate."""
+        return _size(self.live) > limit_bytes
+
     def rotate(self, limit_bytes: int = LIMIT_BYTES, keep: int = KEEP) -> bool:
         """Move what is in `out.log` to an archive once it exceeds `limit_bytes`; keep `keep` times that in all. Blocks.
 
@@ -109,7 +113,7 @@ class Journal:
             OSError: the archive cannot be written; `out.log` is as it was.
         """
         with self._turn:
-            if _size(self.live) <= limit_bytes:
+            if not self.exceeds(limit_bytes):
                 return False
             with self._lock:
                 base = self._find_base()

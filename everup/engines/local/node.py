@@ -22,6 +22,9 @@ from everup.model.desired import Node, NodeId
 from everup.model.errors import EngineError, NodeFailed
 from everup.model.observed import Confirmed, NodeState
 
+RELOAD_S = 5.0
+"""How long a process may take until it listens for its reload signal."""
+
 Clock = Callable[[], float]
 
 
@@ -218,7 +221,7 @@ class LocalNode:
         record = replace(self.record, keeps=node.keeps, service=node.service, **_stop(node))
         if record.files_digest != node.files_digest and node.reload_signal:
             self.home.furnish(node, launch.filler(node, self.home, self._around.programs))
-            self._life.process.signal(_number(node.reload_signal))
+            self._life.process.notify(_number(node.reload_signal), RELOAD_S)
             record = replace(record, files_digest=node.files_digest)
         if record != self.record:
             statefile.save(self.home.path, record)

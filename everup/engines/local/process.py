@@ -12,6 +12,7 @@ from everup.engines.local import kernel
 _GET_INFO = 0xC040FF0B  # ioctl PIDFD_GET_INFO, Linux >= 6.15
 _EXIT_KNOWN = 1 << 3  # PIDFD_INFO_EXIT
 _INFO_BYTES = 64  # exit_code is the last of its 32-bit fields
+_LOOK_EVERY_S = 0.005
 _POLL_S = 0.01  # only where there is no pidfd
 
 
@@ -54,6 +55,19 @@ class Process:
                 os.kill(self.pid, number)
         except ProcessLookupError:
             pass
+
+    def notify(self, number: int, patience_s: float) -> None:
+        """Send a signal once the process has a handler for it, or after that time. Blocks.
+
+        HAProxy drops a SIGUSR2, or ends by it, in the first 30 ms of its life and of each reload (measured with 2.8).
+
+        Raises:
+            PermissionError: it belongs to another user.
+        """
+        end_s = time.monotonic() + patience_s
+        while not kernel.catches(self.pid, number) and time.monotonic() < end_s:
+            time.sleep(_LOOK_EVERY_S)
+        self.signal(number)
 
     def alive(self) -> bool:
         """It has not ended yet; a zombie has."""
