@@ -16,21 +16,29 @@ from everup.model.drill import Drill, DrillFault, Run, Scene
 
 if TYPE_CHECKING:
     from everup.cli.client import Json
+    from everup.drills.load import Pace
     from everup.drills.run import Wanted
 
 HISTORY = "history"
 
+Label = Annotated[str, typer.Argument(metavar="LABEL", help="The service, or: history.", autocompletion=labels)]
+Of = Annotated[str | None, typer.Argument(metavar="[LABEL]", help="After history: of this service only.")]
+Fault = Annotated[DrillFault | None, typer.Option(help="What is broken.", show_default=False)]
+
 
 def drill(
     context: typer.Context,
-    label: Annotated[str, typer.Argument(metavar="LABEL", help="The service, or: history.", autocompletion=labels)],
-    of: Annotated[str | None, typer.Argument(metavar="[LABEL]", help="After history: of this service only.")] = None,
-    fault: Annotated[DrillFault | None, typer.Option(help="What is broken.", show_default=False)] = None,
+    label: Label = "",
+    of: Of = None,
+    fault: Fault = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="How many times.")] = 1,
     via: Annotated[str, typer.Option(metavar="PATH", help="How clients connect: sentinel or endpoint.")] = "",
     writers: Annotated[int, typer.Option(min=1, max=16, help="How many clients write at the same time.")] = 1,
     rate: Annotated[float, typer.Option(min=1, max=100_000, help="Writes per second of each.")] = 200.0,
     patience: Annotated[str, typer.Option(metavar="DURATION", help="How long it may take to be well again.")] = "2m",
+    campaign: Annotated[bool, typer.Option("--campaign", help="Faults all over the environment, by a seed.")] = False,
+    seed: Annotated[int, typer.Option(help="Of a campaign: decides which fault hits what.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="Of a campaign: for how long.")] = 20.0,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a report with a timeline.")] = None,
 ) -> None:
     """Break a service on purpose, under steady load, and measure what its clients see.
@@ -49,20 +57,37 @@ def drill(
       everup drill db01 --fault switchover --report drills/db01.html
 
       everup drill history db01
+
+      everup drill --campaign --seed 7 --minutes 20
     """
-    session = session_of(context)
-    if fault is None and label == HISTORY:
-        _show_history(session, of)
-        return
-    if fault is None or of is not None:
-        raise Usage("a drill needs a LABEL and --fault", f"Faults: {', '.join(one.value for one in DrillFault)}.")
     from everup.drills.load import Pace
     from everup.drills.run import Wanted
 
-    wanted = Wanted(runs, Pace(writers, rate), seconds(patience))
-    result = _conduct(session, label, {"fault": fault.value, "via": via, "confirmed": session.yes}, wanted)
+    session = session_of(context)
+    if campaign:
+        _campaign(session, seed, minutes, (Pace(writers, rate), seconds(patience)))
+        return
+    if fault is None and label == HISTORY:
+        _show_history(session, of)
+        return
+    if fault is None or of is not None or not label:
+        raise Usage("a drill needs a LABEL and --fault", f"Faults: {', '.join(one.value for one in DrillFault)}.")
+    staging = {"fault": fault.value, "via": via, "confirmed": session.yes}
+    result = _conduct(session, label, staging, Wanted(runs, Pace(writers, rate), seconds(patience)))
     _tell(session, result, report)
     if result.summary.verdict.value != "pass":
+        raise typer.Exit(UNHEALTHY)
+
+
+def _campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, float]") -> None:
+    from everup.cli import campaign, render
+
+    result = campaign.campaign(session, seed, minutes, wanted)
+    if session.as_json:
+        render.show_json(result)
+    else:
+        campaign.show(result)
+    if result["verdict"] != "pass":
         raise typer.Exit(UNHEALTHY)
 
 

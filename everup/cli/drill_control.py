@@ -27,16 +27,16 @@ class ApiControl:
         self._label = label
         self._path = f"environments/{environment}"
         self._staging = staging
-        self._client, _ = reach(home, start=False)
+        self.client, _ = reach(home, start=False)
         self._seq = 0
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._client.close()
+        self.client.close()
 
     def stage(self, turn: int) -> Scene:
         """Announce a run and learn what it will break."""
-        told = self._client.post(f"{self._path}/services/{self._label}/drill", {**self._staging, "turn": turn})
+        told = self.client.post(f"{self._path}/services/{self._label}/drill", {**self._staging, "turn": turn})
         return Scene(**{**told, "fault": DrillFault(told["fault"]), "targets": Targets(**told["targets"])})
 
     def cause(self, scene: Scene) -> None:
@@ -44,21 +44,21 @@ class ApiControl:
         if scene.fault == DrillFault.CONTROL_PLANE:
             self._kill_control_plane()
         elif scene.fault == DrillFault.SWITCHOVER:
-            self._client.post(f"{self._path}/services/{self._label}/switchover", {"to": None})
+            self.client.post(f"{self._path}/services/{self._label}/switchover", {"to": None})
         else:
             fault = {"fault": scene.fault.value, "for_s": scene.lost_for_s}
-            self._client.post(f"{self._path}/nodes/{scene.subject}/fault", fault)
+            self.client.post(f"{self._path}/nodes/{scene.subject}/fault", fault)
 
     def newest(self) -> int:
         """The number of the newest event."""
-        for event in self._client.lines(f"{self._path}/events", after=self._seq, follow=False):
+        for event in self.client.lines(f"{self._path}/events", after=self._seq, follow=False):
             self._seq = event["seq"]
         return self._seq
 
     def happenings(self, after: int) -> list[Happening]:
         """Events of the service, and of no service, on this machine's monotonic clock."""
         ahead_s = time.monotonic() - time.time()
-        found = self._client.lines(f"{self._path}/events", after=after, follow=False)
+        found = self.client.lines(f"{self._path}/events", after=after, follow=False)
         return [
             Happening(one["name"], datetime.fromisoformat(one["at"]).timestamp() + ahead_s, one["node"], one["fields"])
             for one in found
@@ -68,22 +68,22 @@ class ApiControl:
     def whole(self) -> bool:
         """Whether every node of the service is as declared and ready; an answer that does not come is a no."""
         try:
-            return settled(self._client.get(self._path), self._label)
+            return settled(self.client.get(self._path), self._label)
         except (Gone, Mute):
             return False
 
     def keep(self, body: Json) -> None:
         """Have the result kept."""
-        self._client.post(f"{self._path}/drills", body)
+        self.client.post(f"{self._path}/drills", body)
 
     def origin(self) -> Json:
         """Where the drill runs, as far as the control plane knows."""
-        body = self._client.get(self._path)
+        body = self.client.get(self._path)
         hosts = sorted({node["host"] for service in body["services"] for node in service["nodes"]})
         return {"environment": body["environment"], "engine": body["engine"], "hosts": hosts}
 
     def _kill_control_plane(self) -> None:
-        pid = int(self._client.get("control")["pid"])
+        pid = int(self.client.get("control")["pid"])
         os.kill(pid, signal.SIGKILL)
         give_up_s = time.monotonic() + DEATH_S
         while look(pid):
@@ -91,5 +91,5 @@ class ApiControl:
                 raise EverupError(f"the control plane (pid {pid}) was killed and is still there")
             time.sleep(0.01)
         time.sleep(AWAY_S)
-        self._client.close()
-        self._client, _ = reach(self._home, start=False)
+        self.client.close()
+        self.client, _ = reach(self._home, start=False)

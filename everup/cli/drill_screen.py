@@ -39,11 +39,16 @@ class Screen:
         """What is going on now."""
         self._bar.update(self._task, description=f"drill  {self._label} · {words}")
 
+    def print(self, *lines: str | Text) -> None:
+        """Say something that stays."""
+        for line in lines:
+            self._console.print(line)
+
     def done(self, scene: Scene, run: Run) -> None:
         """A run is over."""
         self._done += 1
         self._bar.advance(self._task)
-        self._console.print(run_line(self._done, self._runs, run))
+        self.print(run_line(self._done, self._runs, run))
 
 
 def run_line(number: int, of: int, run: Run) -> Text:
