@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench docs clean
+.PHONY: help install demo test check format bench drills docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ format: install  ## put the code in its canonical format
 
 bench: install  ## measure failover, apps, idle cost, false failovers and PostgreSQL (ARGS="--runs 3" is quick)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+drills: install  ## drill every kind with every fault and write docs/reference/drills.md (ARGS="--runs 2" is quick)
+	@$(BIN)/python -m benchmarks.bench_drills $(ARGS)
 
 docs: install  ## generate docs/reference anew
 	@$(BIN)/python -m docs.generate

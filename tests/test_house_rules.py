@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from everup.cli.main import COMMANDS
 from everup.model.events import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +96,8 @@ def test_functions_take_few_parameters():
 
 def is_command(node: Function) -> bool:
     """A command of the CLI: its parameters are the options that a user may give."""
-    return any(".command(" in ast.unparse(decorator) + "(" for decorator in node.decorator_list)
+    decorated = any(".command(" in ast.unparse(decorator) + "(" for decorator in node.decorator_list)
+    return decorated or node.name in {command.__name__ for commands in COMMANDS.values() for command in commands}
 
 
 def test_classes_are_small():
@@ -210,6 +212,10 @@ def strings() -> Iterator[tuple[str, str]]:
     for path in modules():
         codes = {
             id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.keyword) and node.arg == "code"
+        } | {
+            id(node.value)
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "default_code"
         }
         for node in ast.walk(tree(path)) if path.name != "events.py" else ():
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in codes:

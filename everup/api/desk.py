@@ -1,8 +1,9 @@
 """What the API needs of the control plane behind it; `everup.runtime` has the real one."""
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
+from everup.model.drill import Drill, DrillFault, Scene
 from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
@@ -92,5 +93,28 @@ class Deployer(Protocol):
         ...
 
 
-class Desk(Reader, Writer, Deployer, Protocol):
+class Rehearsal(Protocol):
+    """What drills need."""
+
+    async def stage(
+        self, environment: str, label: str, fault: DrillFault, wish: tuple[str, int], *, confirmed: bool
+    ) -> Scene:
+        """What one run would break and how clients write; `wish` is the path ("" for the usual one), the run's number.
+
+        Raises:
+            NotPermitted: the spec does not allow drills, and nobody confirmed this one.
+            Refused: the service would not survive it, or the fault cannot be caused.
+        """
+        ...
+
+    async def keep_drill(self, environment: str, drill: Drill) -> None:
+        """Keep the result of a drill."""
+        ...
+
+    def drills(self, environment: str) -> list[dict[str, Any]]:
+        """Every drill that is kept, oldest first, each as it was reported."""
+        ...
+
+
+class Desk(Reader, Writer, Deployer, Rehearsal, Protocol):
     """The whole control plane as the API sees it."""

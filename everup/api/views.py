@@ -83,6 +83,7 @@ def service(blueprint: Blueprint, picture: Picture, host: str) -> Json:
         "primary": primary,
         "primary_since": _primary_since(primary, picture.incident),
         "endpoint": hide_password(blueprint.endpoint.url) if blueprint.endpoint else None,
+        "clients": list(blueprint.clients),
         "scale": blueprint.scale,
         "limit": blueprint.limit,
         "revision": _revision(picture.histories.get(blueprint.label)),

@@ -39,6 +39,8 @@ SENTENCES: Mapping[str, str] = {
     "revision.declared": "{service} is to run revision {number}[: {because}]",
     "revision.good": "{service} runs revision {number}[, rolled out in {took_s}]",
     "revision.failed": "revision {number} of {service} failed, revision {back_to} comes back[: {because}]",
+    "drill.started": "a drill of {service}: {fault}[ of {subject}]",
+    "drill.ended": "the drill of {service} is over ({fault}): {verdict}[, {because}]",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }

@@ -9,11 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from everup.model.errors import EverupError, NotPermitted, SpecError
+from everup.model.errors import EverupError, Inconclusive, NotPermitted, SpecError
 
 DONE, FAILED, USAGE, UNHEALTHY, FORBIDDEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
-CODES: Mapping[type[EverupError], int] = {SpecError: USAGE, NotPermitted: FORBIDDEN, EverupError: FAILED}
+CODES: Mapping[type[EverupError], int] = {
+    SpecError: USAGE,
+    NotPermitted: FORBIDDEN,
+    Inconclusive: UNHEALTHY,
+    EverupError: FAILED,
+}
 """The most specific class of an error decides the exit code."""
 
 

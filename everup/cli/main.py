@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from everup import __version__
-from everup.cli import apply, change, judge, look, machine, release, use
+from everup.cli import apply, change, drill, judge, look, machine, release, use
 from everup.cli.arguments import hoist
 from everup.cli.exits import (
     DONE,
@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Connect": (use.env, use.run, use.connect, use.shell),
     "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
+    "Prove": (drill.drill,),
     "This machine": (machine.doctor, machine.schema, machine.serve),
 }
 """Heading of the help -> its commands, each named like its function."""

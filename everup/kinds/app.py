@@ -9,7 +9,7 @@ from everup.kinds._draining import OPERATIONS
 from everup.kinds._process import ProcessService, instance, instance_id, instance_number, read_running, stand_in_id
 from everup.kinds._rolling import admit_ready, reload_endpoint, replace_stale, retire, shut_out
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Blueprint, Endpoint, NodeId, Probe, Protocol, Tcp
+from everup.model.desired import Blueprint, ClientPath, Endpoint, NodeId, Probe, Protocol, Tcp
 from everup.model.observed import Reading
 from everup.model.spec import Duration, Service
 
@@ -63,6 +63,12 @@ def health_probe(health: str, listen: Tcp) -> Probe:
     return Probe(Protocol.HTTP, listen, read_status, ((health,),), interval_s=PROBE_EVERY_S, hang_s=HANG_S)
 
 
+def client_path(service: AppService) -> ClientPath:
+    """A client asks for the page that tells the app's health, else for the first, and waits as long as it may take."""
+    page = service.health if _is_path(service.health) else "/"
+    return ClientPath("http", {"PATH": page, "TIMEOUT_S": str(service.timeout + 1)})
+
+
 class App:
     """The kind `app`."""
 
@@ -114,6 +120,7 @@ class App:
             retiring=tuple(nodes[service.scale :]),
             weaknesses=shut_out,
             stand_ins=(stand_in,),
+            clients={"endpoint": client_path(service)},
         )
 
 

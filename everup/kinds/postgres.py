@@ -29,7 +29,7 @@ from everup.kinds._postgres_server import (
 from everup.kinds._postgres_single import SINGLE_RULES, lead
 from everup.kinds.etcd import endpoints_of
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Ask, Blueprint, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
+from everup.model.desired import Ask, Blueprint, ClientPath, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
 
 POSTGRES_PORT = 5432
@@ -217,6 +217,7 @@ class Postgres:
             scale=wanted,
             retiring=tuple(spare),
             pauses=pauses_of(listen, grant.secrets["superuser"]),
+            clients={"endpoint": ClientPath("postgres")},
         )
         return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
 

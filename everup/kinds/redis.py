@@ -14,7 +14,7 @@ from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel,
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Ask, Blueprint, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
+from everup.model.desired import Ask, Blueprint, ClientPath, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
 from everup.model.spec import Duration, Frozen, Service
 
 REDIS_PORT = 6379
@@ -277,6 +277,7 @@ class Redis:
             pauses=Pauses(
                 Ask(listen, BEAT, timeout_s=10.0, password=password), join_s=0.15, handover_s=0.06, restart_s=0.2
             ),
+            clients={way: ClientPath(f"redis-{way}") for way in (*(["sentinel"] if voters else []), "endpoint")},
         )
 
 

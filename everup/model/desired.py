@@ -270,6 +270,15 @@ class Pauses:
 
 
 @dataclass(frozen=True)
+class ClientPath:
+    """A way in which clients reach a service, for drills to write along: the program that does (a name in
+    `everup.drills.clients`) and what it is told besides the service's bindings."""
+
+    program: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Blueprint:
     """All that a kind says about one service.
 
@@ -277,9 +286,10 @@ class Blueprint:
     `rules` are the kind's own, in order of urgency; the common ones of `core.rules` follow them. `retiring` are nodes
     that an earlier, larger declaration may have left behind: no longer wanted, but one may still be the primary.
     `stand_ins` run only while a rule wants them, in place of nodes that are being replaced. `pauses` are those of a
-    service with a primary. `platform` marks a service that others imply: it stops after them. `shortfall` says what a
-    service still lacks although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind
-    understands of what a loss would cost; `election` says who would lead next, and who must agree.
+    service with a primary. `clients` are the ways in which clients write, by name, the usual one first; none where
+    nobody can. `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still
+    lacks although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind understands of
+    what a loss would cost; `election` says who would lead next, and who must agree.
     """
 
     label: str
@@ -298,6 +308,7 @@ class Blueprint:
     stand_ins: tuple[Node, ...] = ()
     pauses: Pauses | None = None
     platform: bool = False
+    clients: Mapping[str, ClientPath] = field(default_factory=dict)
     shortfall: "Callable[[Blueprint, View], str] | None" = None
     weaknesses: "Callable[[Blueprint, View], Iterable[Finding]] | None" = None
     election: "Callable[[Blueprint, View], Election] | None" = None

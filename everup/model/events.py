@@ -35,6 +35,8 @@ CATALOGUE: Mapping[str, str] = {
     "revision.declared": "An app or a worker is to run another revision. fields: number, because",
     "revision.good": "Every instance runs a revision, and is ready. fields: number, took_s",
     "revision.failed": "A revision did not work; the former one comes back. fields: number, because, back_to",
+    "drill.started": "A drill is about to break something on purpose. fields: fault, subject, run",
+    "drill.ended": "A drill is over. fields: fault, verdict, because",
     "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }

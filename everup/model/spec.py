@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
@@ -103,6 +103,9 @@ class Environment(Frozen):
     programs: dict[str, str] = Field(
         default_factory=dict,
         description="Paths of server programs to use instead of those found: {redis-server: /usr/bin/redis-server}.",
+    )
+    drills: Literal["allowed", "refused"] = Field(
+        default="refused", description="allowed: everup drill may break things here without being asked twice."
     )
     services: dict[Label, Service] = Field(default_factory=dict, description="Services by label.")
 

@@ -10,8 +10,8 @@ from everup.core.plan import preview, view_of
 from everup.model.errors import Refused
 from everup.model.picture import Foresight
 from everup.model.revisions import Revision
+from everup.runtime.drills import Rehearsal
 from everup.runtime.environments import Draft, Environments, Running
-from everup.runtime.inquiry import Inquiry
 from everup.runtime.pulse import beats_until, pause_of
 from everup.runtime.rollouts import Rollouts
 
@@ -21,7 +21,7 @@ MEASURED_S = 300.0
 SAME = "its declaration changed"
 
 
-class Declaring(Inquiry):
+class Declaring(Rehearsal):
     """Declares, one change at a time; numbers revisions, and measures the pauses that changes cause."""
 
     def __init__(self, environments: Environments) -> None:

@@ -5,7 +5,7 @@ Writes run on one thread of their own, in order; those that decide something are
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from everup.runtime.database import unusable
 from everup.runtime.revision_shelf import RevisionShelf
 
 KEPT_EVENTS = 50_000
+KEPT_DRILLS = 500
 
 _DOOMED = 2
 """In the column `stopped`: 0 runs, 1 is stopped, 2 is being deleted."""
@@ -34,6 +35,9 @@ CREATE TABLE IF NOT EXISTS groups (
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, environment TEXT NOT NULL, at_utc TEXT NOT NULL, name TEXT NOT NULL,
     service TEXT, node TEXT, fields TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS drills (
+    environment TEXT NOT NULL, id TEXT NOT NULL, label TEXT NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (environment, id));
 CREATE INDEX IF NOT EXISTS events_by_environment ON events (environment, seq);
 """
 
@@ -69,6 +73,11 @@ class Store(RevisionShelf):
         except sqlite3.Error as error:
             raise unusable(path, error) from error
         self._next_seq = (row[0] or 0) + 1
+
+    @property
+    def drills(self) -> "KeptDrills":
+        """The results of drills."""
+        return KeptDrills(self._db, self._write)
 
     def environments(self) -> dict[str, Saved]:
         """Every environment ever applied and not destroyed, by name."""
@@ -107,6 +116,7 @@ class Store(RevisionShelf):
             db.execute("DELETE FROM groups WHERE environment = ?", (name,))
             db.execute("DELETE FROM events WHERE environment = ?", (name,))
             db.execute("DELETE FROM revisions WHERE environment = ?", (name,))
+            db.execute("DELETE FROM drills WHERE environment = ?", (name,))
 
         await self._write(work)
 
@@ -119,12 +129,6 @@ class Store(RevisionShelf):
         """Keep what was granted, for ever."""
         rows = [(environment, key, json.dumps(_storable(value))) for key, value in grants.items()]
         await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO grants VALUES (?,?,?)", rows))
-
-    def taken_blocks(self) -> set[str]:
-        """Hosts already granted to any environment."""
-        rows = self._db.execute("SELECT value FROM grants").fetchall()
-        found = (json.loads(value) for (value,) in rows)
-        return {host for value in found if isinstance(value, dict) for host, _ in value.values()}
 
     def groups(self, environment: str) -> dict[str, Group]:
         """Who is recorded as primary of each service."""
@@ -170,6 +174,31 @@ class Store(RevisionShelf):
             Event(name, environment, at, service, node, json.loads(fields), seq)
             for seq, at, name, service, node, fields in rows
         ]
+
+
+class KeptDrills:
+    """The results of drills in the store, each as it is reported."""
+
+    def __init__(self, db: sqlite3.Connection, write: Callable[[Callable[[sqlite3.Connection], Any]], Any]) -> None:
+        self._db = db
+        self._write = write
+
+    async def keep(self, environment: str, drill_id: str, label: str, body: Mapping[str, Any]) -> None:
+        """Keep one more, and drop the oldest beyond a limit."""
+        row = (environment, drill_id, label, json.dumps(body))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO drills VALUES (?,?,?,?)", row)
+            newest = "SELECT id FROM drills WHERE environment = ? ORDER BY id DESC LIMIT ?"
+            old = f"DELETE FROM drills WHERE environment = ? AND id NOT IN ({newest})"
+            db.execute(old, (environment, environment, KEPT_DRILLS))
+
+        await self._write(work)
+
+    def of(self, environment: str) -> list[dict[str, Any]]:
+        """All that are kept, oldest first: their ids begin with the moment they ended."""
+        sql = "SELECT body FROM drills WHERE environment = ? ORDER BY id"
+        return [json.loads(body) for (body,) in self._db.execute(sql, (environment,)).fetchall()]
 
 
 def _storable(value: Any) -> Any:

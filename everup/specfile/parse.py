@@ -42,7 +42,7 @@ def parse(text: str, file: str, kinds: Mapping[str, Kind]) -> Environment:
     services = _services(tree, kinds, flaws)
     if head is None or flaws:
         raise SpecError(file, _in_order(flaws))
-    return Environment(environment=head.environment, engine=head.engine, programs=head.programs, services=services)
+    return head.model_copy(update={"services": services})
 
 
 def _in_order(flaws: Iterable[Flaw]) -> tuple[Flaw, ...]:

@@ -1,10 +1,12 @@
 """A small desk: real model values held in memory, decided by the real core."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from everup.core.plan import preview
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
+from everup.model.drill import Drill, DrillFault, Scene, Targets
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
 from everup.model.events import Event
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
@@ -77,6 +79,7 @@ class SmallDesk:
             Event("node.started", "shop", "2026-11-22T14:00:00Z", "web", "web-1", {"because": "it is declared"}, 1),
             Event("node.ready", "shop", "2026-11-22T14:00:01Z", "web", "web-1", {"after_s": 0.31}, 2),
         ]
+        self.drilled: list[Drill] = []
         self.breaks: EverupError | None = None
 
     def environments(self) -> list[str]:
@@ -157,6 +160,23 @@ class SmallDesk:
 
     async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
         self.done.append(("inject", node, fault, for_s))
+
+    async def stage(
+        self, environment: str, label: str, fault: DrillFault, wish: tuple[str, int], *, confirmed: bool
+    ) -> Scene:
+        self._blueprint(environment, label)
+        if not confirmed:
+            raise NotPermitted("its spec does not allow that", code="drill.not_allowed")
+        settings = {"URL": "redis://127.91.0.9:6399"}
+        return Scene(label, "redis", fault, "redis01-1", wish[0], "redis-endpoint", settings, Targets(2.0), 5.0)
+
+    async def keep_drill(self, environment: str, drill: Drill) -> None:
+        self.picture(environment)
+        self.drilled.append(drill)
+
+    def drills(self, environment: str) -> list[dict[str, Any]]:
+        self.picture(environment)
+        return [asdict(one) for one in self.drilled]
 
     async def stop(self, environment: str, *, destroy: bool) -> None:
         picture = self.picture(environment)

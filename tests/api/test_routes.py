@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ from everup.api.app import create_app
 from everup.api.server import serve_api
 from everup.model.errors import EngineError
 from everup.model.events import Event
+from tests.drills.finished import finished
 
 
 def source(text: str = "environment: shop\n") -> dict[str, str]:
@@ -112,6 +114,25 @@ async def test_a_fault_reaches_the_desk(http, desk):
     answer = await http.post("/environments/shop/nodes/redis01-1/fault", json={"fault": "node-loss", "for_s": 30})
     assert answer.status_code == 202
     assert desk.done == [("inject", "redis01-1", "node-loss", 30.0)]
+
+
+async def test_a_drill_is_staged_for_whoever_confirms_it(http):
+    path = "/environments/shop/services/redis01/drill"
+    staging = {"fault": "hang", "via": "endpoint", "turn": 2}
+    assert (await http.post(path, json=staging)).json()["code"] == "drill.not_allowed"
+    scene = (await http.post(path, json={**staging, "confirmed": True})).json()
+    assert (scene["fault"], scene["via"], scene["subject"]) == ("hang", "endpoint", "redis01-1")
+    assert scene["targets"] == {"rto_s": 2.0, "lost": None}
+    answer = await http.post(path, json={"fault": "meteor"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
+
+
+async def test_a_drill_is_kept_as_it_was_reported_to_the_last_field(http, desk):
+    body = json.loads(json.dumps(asdict(finished())))
+    assert (await http.post("/environments/shop/drills", json=body)).status_code == 201
+    assert desk.drilled == [finished()]
+    assert (await http.get("/environments/shop/drills")).json() == {"drills": [body]}
+    assert (await http.post("/environments/shop/drills", json={"id": "x"})).status_code == 400
 
 
 async def test_variables_and_snippets_carry_the_live_values(http):

@@ -243,9 +243,7 @@ CASES = {
         advises="everup explain web",
     ),
     "an asynchronous group": case(lambda: db(ASYNC_DB), says="web-2 or web-3 would take over from web-1"),
-    "a single PostgreSQL": case(
-        lambda: db(LONE_DB), (NO, LOSS, "web-1"), advises="everup ha enable web"
-    ),
+    "a single PostgreSQL": case(lambda: db(LONE_DB), (NO, LOSS, "web-1"), advises="everup ha enable web"),
     "etcd whole": case(members, says="2 of 3 voters would go on"),
     "etcd with a member down": case(
         lambda: members(down=("web-1",)), (WARNING, QUORUM, None), (WARNING, HEALTH, "web-1")

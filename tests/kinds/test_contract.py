@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everup.drills.clients import CLIENTS
 from everup.model.actions import Operate
 from everup.model.contracts import Kind
 from everup.model.desired import Blueprint, Part, Protocol
@@ -146,3 +147,12 @@ def test_rules_survive_any_view_and_name_only_operations_that_exist(name: str, c
                 assert action.operation in shape.operations
             assert action.service == "web" if hasattr(action, "service") else action.node.service == "web"
             assert getattr(action, "because", "a mark needs no reason")
+
+
+@every_kind
+def test_clients_write_by_programs_that_exist_and_are_told_all_that_they_need(name: str):
+    needed = {"redis-sentinel": {"SENTINEL_LIST", "SENTINEL_MASTER"}, "http": {"URL", "PATH"}}
+    for shape in shapes(name):
+        for path in shape.clients.values():
+            assert path.program in CLIENTS
+            assert needed.get(path.program, {"URL"}) <= {**shape.bindings, **path.settings}.keys()

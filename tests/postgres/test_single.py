@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from everup.drills.clients import PostgresClient
 from tests.everup_cli import Everup
 from tests.journal import longest_gap_s, lost
 from tests.sql_writers import SqlWriters
@@ -341,3 +342,20 @@ def test_a_change_of_settings_and_a_restart_are_carried_out_and_lose_nothing(one
         assert lost(writers.writes, writers.survivors()) == []
     with psycopg.connect(one.variables("db01")["DB01_URL"]) as connection:
         assert connection.execute("show work_mem").fetchone() == ("9MB",)
+
+
+def test_a_drill_writes_to_a_table_of_its_own_and_takes_it_away(pair: Everup):
+    settings = {"URL": pair.variables("db01")["DATABASE_URL"]}
+    client = PostgresClient(settings, "test")
+    client.prepare()
+    for n in (1, 2, 3):
+        client.write(n)
+    with pytest.raises(client.failures):  # a number may come once only, and the connection is opened anew
+        client.write(3)
+    client.write(4)
+    assert client.survivors() == frozenset({1, 2, 3, 4})
+    client.clean_up()
+    client.close()
+    with psycopg.connect(settings["URL"]) as connection:
+        rows = connection.execute("select tablename from pg_tables where tablename like 'everup_drill%'").fetchall()
+    assert rows == []

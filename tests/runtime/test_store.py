@@ -123,11 +123,15 @@ async def test_a_forgotten_environment_leaves_nothing(path: Path):
         assert store.grants("other") == GRANTS
 
 
-async def test_hosts_of_every_environment_count_as_taken(path: Path):
+async def test_drills_are_kept_by_environment_oldest_first_up_to_a_limit(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("everup.runtime.store.KEPT_DRILLS", 2)
     with closing(Store(path)) as store:
-        await store.save_grants("shop", GRANTS)
-        await store.save_grants("other", {"web/endpoint": {"http": Tcp("127.64.1.2", 8080)}})
-        assert store.taken_blocks() == {"127.64.0.2", "127.64.1.2"}
+        for number in (3, 1, 2):
+            await store.drills.keep("shop", f"2026-{number}", "redis01", {"number": number})
+        await store.drills.keep("other", "2026-9", "web", {"number": 9})
+        assert [one["number"] for one in store.drills.of("shop")] == [2, 3]
+        await store.forget_environment("shop")
+        assert (store.drills.of("shop"), [one["number"] for one in store.drills.of("other")]) == ([], [9])
 
 
 async def test_events_are_paged_oldest_first(path: Path):

@@ -1,0 +1,126 @@
+"""May a drill begin, and what would it break? From a snapshot of one service, purely."""
+
+from collections.abc import Collection, Mapping
+
+from everup.core.health import primary_of, service_health
+from everup.model.desired import Blueprint, NodeId, Part
+from everup.model.drill import DrillFault, Scene, Targets
+from everup.model.errors import NotFound, NotPermitted, Refused
+from everup.model.observed import View
+from everup.model.spec import Environment, Service
+
+LOST_S = 5.0
+"""How long a node that a drill takes away stays away."""
+
+OF_NO_NODE = frozenset({DrillFault.CONTROL_PLANE})
+"""Faults of Everup itself, which every service must survive, redundant or not."""
+
+IMPOSSIBLE: Mapping[DrillFault, str] = {
+    DrillFault.PARTITION: "its nodes are processes of one machine that speak over loopback: to cut one off takes rules "
+    "in the kernel's packet filter, which need root and would hit other programs",
+    DrillFault.DISK_FULL: "its nodes share one disk with all else on this machine, which would fill up with them",
+}
+"""Why an engine that cannot cause a fault cannot."""
+
+ADVICE: Mapping[DrillFault, str] = {
+    DrillFault.PARTITION: "A hung node is the nearest fault that can be caused here: --fault hang",
+    DrillFault.DISK_FULL: "everup status says when a disk runs full.",
+}
+
+
+def stage(
+    blueprint: Blueprint,
+    view: View,
+    service: Service | None,
+    fault: DrillFault,
+    wish: tuple[str, int],
+    possible: Collection[str],
+) -> Scene:
+    """The scene of one run.
+
+    Args:
+        service: as declared, for its targets; None for a service of Everup's own.
+        wish: the name of the path that clients take ("" for the usual one), and the number of the run from 0, which
+            chooses among equal instances.
+        possible: the faults of nodes that the engine can cause.
+
+    Raises:
+        Refused: the service would not survive, cannot be written to, or the engine cannot cause the fault.
+        NotFound: there is no such path.
+    """
+    via, turn = wish
+    via = _path(blueprint, via)
+    if fault not in OF_NO_NODE | {DrillFault.SWITCHOVER} and fault.value not in possible:
+        because = IMPOSSIBLE.get(fault, "the engine cannot cause it")
+        raise Refused(f"{fault.value} cannot be caused here: {because}", ADVICE.get(fault, ""), code="refused.fault")
+    health, because = service_health(blueprint, view)
+    if health != "healthy":
+        raise Refused(
+            f"{blueprint.label} is {health}, so it might not survive another fault: {because}",
+            f"Wait until it is healthy: everup status {blueprint.label} --watch",
+            code="refused.drill",
+            label=blueprint.label,
+        )
+    client = blueprint.clients[via]
+    return Scene(
+        service=blueprint.label,
+        kind=blueprint.kind,
+        fault=fault,
+        subject=_subject(blueprint, view, fault, turn),
+        via=via,
+        client=client.program,
+        settings={**blueprint.bindings, **client.settings},
+        targets=targets_of(service),
+        lost_for_s=LOST_S,
+    )
+
+
+def permit(environment: Environment, *, confirmed: bool) -> None:
+    """Let a drill begin where the spec allows drills, or somebody confirmed this one.
+
+    Raises:
+        NotPermitted: neither; says how.
+    """
+    if environment.drills != "allowed" and not confirmed:
+        raise NotPermitted(
+            f"a drill breaks {environment.environment} on purpose, and its spec does not allow that",
+            "Write drills: allowed in everup.yaml and run everup up, or confirm this one with --yes",
+            code="drill.not_allowed",
+            environment=environment.environment,
+        )
+
+
+def targets_of(service: Service | None) -> Targets:
+    """What the spec promises: `rto` in seconds, and no write lost where `rpo` is 0."""
+    rto_s: float | None = getattr(service, "rto", None)
+    rpo: object = getattr(service, "rpo", None)
+    return Targets(rto_s, 0 if rpo == 0 else None)
+
+
+def _path(blueprint: Blueprint, via: str) -> str:
+    label, ways = blueprint.label, list(blueprint.clients)
+    if not ways:
+        hint = "Drill a service that clients connect to."
+        raise Refused(f"{label} is of kind {blueprint.kind}, which no client writes to", hint, code="refused.kind")
+    if via and via not in ways:
+        raise NotFound(f"{label} cannot be reached by {via}", f"Possible: {', '.join(ways)}.", label=label)
+    return via or ways[0]
+
+
+def _subject(blueprint: Blueprint, view: View, fault: DrillFault, turn: int) -> NodeId | None:
+    """The node that will be broken: the primary, or the next instance.
+
+    Raises:
+        Refused: there is nobody who could take over from it.
+    """
+    if fault in OF_NO_NODE:
+        return None
+    label, members, instances = blueprint.label, blueprint.of(Part.DATA), blueprint.of(Part.INSTANCE)
+    if fault == DrillFault.SWITCHOVER and "switchover" not in blueprint.operations:
+        raise Refused(f"{label} has no primary to hand over", "Try --fault crash", code="refused.drill", label=label)
+    if len(members or instances) < 2:
+        hint = f"Declare {label} with ha: true" if members else f"Run more of it: everup scale {label} 2"
+        raise Refused(
+            f"{label} is a single node: it would not survive {fault.value}", hint, code="refused.drill", label=label
+        )
+    return primary_of(blueprint, view) if members else instances[turn % len(instances)].id

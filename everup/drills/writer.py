@@ -1,0 +1,75 @@
+"""One writer of a drill, a process of its own: `python -m everup.drills.writer`, told on stdin, journal on stdout.
+
+Its first line of input is a JSON object: `client`, `settings`, `place`, `writer` (its number, from 0), `every_s`. It
+writes until it gets SIGTERM or its input ends, so that it outlives neither the drill nor whoever conducts it. Each
+attempt is one line of output: `[n, sent, ended, error]`, times in monotonic seconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from everup.drills.clients import CLIENTS, Client
+
+STRIDE = 1_000_000_000
+"""Writer number k writes the numbers above k times this."""
+
+AFTER_ERROR_S = 0.005
+
+
+class Writer:
+    """Writes one number after the other, with one in flight."""
+
+    def __init__(self, client: Client, writer: int, every_s: float) -> None:
+        self._client = client
+        self._n = writer * STRIDE
+        self._every_s = every_s
+        self._over = threading.Event()
+
+    def stop(self, *_: object) -> None:
+        """Write no more than what is in flight."""
+        self._over.set()
+
+    def run(self) -> None:
+        """Write until stopped."""
+        while not self._over.is_set():
+            sent_s = time.monotonic()
+            error = self._attempt()
+            ended_s = time.monotonic()
+            sys.stdout.write(json.dumps([self._n, sent_s, ended_s, error]) + "\n")
+            sys.stdout.flush()
+            pause_s = AFTER_ERROR_S if error else self._every_s - (ended_s - sent_s)
+            if pause_s > 0:
+                self._over.wait(pause_s)
+
+    def _attempt(self) -> str | None:
+        self._n += 1
+        try:
+            self._client.write(self._n)
+        except self._client.failures as error:
+            return f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        return None
+
+
+def main() -> None:
+    """Write as told until the end."""
+    told: dict[str, Any] = json.loads(sys.stdin.readline())
+    writer = Writer(CLIENTS[told["client"]](told["settings"], told["place"]), told["writer"], told["every_s"])
+    signal.signal(signal.SIGTERM, writer.stop)
+
+    def leave_with_conductor() -> None:
+        sys.stdin.read()
+        writer.stop()
+        time.sleep(60)
+        os._exit(0)  # what is in flight hangs, and nobody is left who waits for it
+
+    threading.Thread(target=leave_with_conductor, daemon=True).start()
+    writer.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""A drill as data: how a client reaches a service, what is broken, what its writers saw, and what came of it.
+
+Times called `*_at_s` are monotonic seconds of the machine that the drill runs on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from everup.model.desired import NodeId
+
+
+class DrillFault(StrEnum):
+    """What a drill can be asked to cause; an engine declares which it can."""
+
+    CRASH = "crash"  # the primary's process, or an instance, is killed
+    HANG = "hang"  # it is stopped where it stands, and keeps its connections
+    NODE_LOSS = "node-loss"  # it is killed, and cannot be started for a while
+    SWITCHOVER = "switchover"  # its role is handed over on request
+    CONTROL_PLANE = "control-plane"  # Everup itself is killed
+    PARTITION = "partition"  # it is cut off from the others
+    DISK_FULL = "disk-full"  # its disk takes no more
+
+
+class Verdict(StrEnum):
+    """What a drill proves."""
+
+    PASS = "pass"  # writing came back in every run, and no target was missed
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"  # it proves nothing, either way
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What was promised; None where nothing was. `rto_s` in seconds, `lost` in acknowledged writes."""
+
+    rto_s: float | None = None
+    lost: int | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that a drill needs to know before it begins.
+
+    Attributes:
+        subject: the node that will be broken, or hand over; None for a fault of no node.
+        via: the name of the path that its writers take, one of `Blueprint.clients`.
+        client: the writer program for that path, a name in `everup.drills.clients`.
+        settings: what that program needs: addresses, names, passwords.
+        lost_for_s: how long a lost node stays lost.
+    """
+
+    service: str
+    kind: str
+    fault: DrillFault
+    subject: NodeId | None
+    via: str
+    client: str
+    settings: Mapping[str, str] = field(repr=False)
+    targets: Targets
+    lost_for_s: float
+
+
+@dataclass(frozen=True)
+class Write:
+    """One attempt of one writer, with one in flight; `error` is None when it was acknowledged."""
+
+    n: int
+    sent_at_s: float
+    ended_at_s: float
+    error: str | None = None
+    writer: int = 0
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """A moment at which this machine let a sleeping process wake `late_s` seconds too late."""
+
+    at_s: float
+    late_s: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something on the timeline of a run: `what` in words, `at_s` in seconds since the fault."""
+
+    name: str
+    what: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event of the service, on the clock of the writes."""
+
+    name: str
+    at_s: float
+    node: str | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was seen of one run.
+
+    Attributes:
+        writes: every attempt of every writer, in any order.
+        survivors: the numbers read back at the end; None where what is written cannot be read back.
+        fault_at_s: just before the fault was caused.
+        refused: why it could not be caused, "" when it was.
+        unread: why the survivors could not be read back, "" when they were or never can be.
+        whole_at_s: when every node was ready again; None when that was not seen in time.
+        happenings: events of the service from the fault on, in order.
+        pulses: delays of the machine itself.
+        load: its load (1 minute average) after the fault.
+    """
+
+    writes: tuple[Write, ...]
+    survivors: frozenset[int] | None
+    fault_at_s: float
+    refused: str = ""
+    unread: str = ""
+    whole_at_s: float | None = None
+    happenings: tuple[Happening, ...] = ()
+    pulses: tuple[Pulse, ...] = ()
+    load: float = 0.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long acknowledged writes took, in milliseconds; `n` of them."""
+
+    n: int
+    median_ms: float | None = None
+    p99_ms: float | None = None
+    max_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """How many writes ended in each of equal spans of time; the first begins `begin_s` after the fault (seconds)."""
+
+    begin_s: float
+    width_s: float
+    acknowledged: tuple[int, ...]
+    errors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What clients saw of one fault.
+
+    Attributes:
+        rto_s: the longest time that any writer went without an acknowledgement, from its last one before the fault to
+            the end of the run; None when one of them was never acknowledged again.
+        lost: acknowledged writes that could not be read back; None where they cannot be.
+        path: how the service came back: restart, failover, switchover, or none when nothing had to.
+        redundant_after_s: from the fault until every node was ready; None when that was not seen.
+        overview, closeup: the writes of the whole run, and those around the longest gap.
+        stalled_s: how long the machine itself stood still during the longest gap.
+        because: why it passes, fails, or proves nothing.
+        gaps: the longest gap of each writer, in seconds since the fault.
+    """
+
+    verdict: Verdict
+    because: str
+    subject: NodeId | None
+    rto_s: float | None
+    lost: int | None
+    acknowledged: int
+    errors: int
+    path: str
+    redundant_after_s: float | None
+    latency: Mapping[str, Latency] = field(default_factory=dict)
+    moments: tuple[Moment, ...] = ()
+    gaps: tuple[tuple[float, float], ...] = ()
+    overview: Bars | None = None
+    closeup: Bars | None = None
+    stalled_s: float = 0.0
+    load: float = 0.0
+    first_error: str = ""
+    at_utc: str = ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle and the worst of several values; None where there is none."""
+
+    median: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All runs of a drill together; `because` names the first run that decides the verdict."""
+
+    verdict: Verdict
+    because: str
+    targets: Targets
+    rto_s: Spread
+    redundant_after_s: Spread
+    lost: int | None
+    acknowledged: int
+    errors: int
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A drill that is over, as it is kept, printed and reported.
+
+    `origin` tells where it ran: environment, engine, machine, CPUs; `writers` and `rate` (writes per second each) how
+    much was written.
+    """
+
+    id: str
+    at_utc: str
+    service: str
+    kind: str
+    fault: DrillFault
+    via: str
+    writers: int
+    rate: float
+    runs: tuple[Run, ...]
+    summary: Summary
+    origin: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,47 @@
+"""Drills as the control plane sees them: it says what one would break, announces it, and keeps what came of it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from everup.core.plan import view_of
+from everup.core.rehearsal import permit, stage
+from everup.model.drill import Drill, DrillFault, Scene
+from everup.model.errors import Refused
+from everup.runtime.inquiry import Inquiry
+
+
+class Rehearsal(Inquiry):
+    """The half of the desk that drills use. They are conducted elsewhere, since some of them end the control plane."""
+
+    async def stage(
+        self, environment: str, label: str, fault: DrillFault, wish: tuple[str, int], *, confirmed: bool
+    ) -> Scene:
+        """What one run would break and how clients write; announced as an event. `wish`: the path, the run's number.
+
+        Raises:
+            NotPermitted: the spec does not allow drills, and nobody confirmed this one.
+            Refused: the service would not survive it, or the fault cannot be caused.
+        """
+        running = self._environments.get(environment)
+        blueprint = self._environments.blueprint(running, label)
+        permit(running.environment, confirmed=confirmed)
+        if running.saved.stopped:
+            raise Refused(f"{environment} is stopped", "Start it: everup up", code="refused.drill", label=label)
+        view = view_of(blueprint, running.controller.observed())
+        possible = {one.value for one in getattr(running.engine, "faults", ())}
+        scene = stage(blueprint, view, running.environment.services.get(label), fault, wish, possible)
+        journal = running.controller.journal
+        journal.say("drill.started", label, fault=fault.value, subject=scene.subject, run=wish[1] + 1)
+        return scene
+
+    async def keep_drill(self, environment: str, drill: Drill) -> None:
+        """Keep the result of a drill, and say how it ended."""
+        running = self._environments.get(environment)
+        await self._environments.store.drills.keep(environment, drill.id, drill.service, asdict(drill))
+        fields = {"verdict": drill.summary.verdict.value, "because": drill.summary.because}
+        running.controller.journal.say("drill.ended", drill.service, fault=drill.fault.value, **fields)
+
+    def drills(self, environment: str) -> list[dict[str, Any]]:
+        """Every drill that is kept, oldest first, each as it was reported."""
+        self._environments.get(environment)
+        return self._environments.store.drills.of(environment)

@@ -1,0 +1,141 @@
+"""May a drill begin, and what would it break?"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from everup.core.rehearsal import permit, stage, targets_of
+from everup.model.desired import Blueprint
+from everup.model.drill import DrillFault, Scene, Targets
+from everup.model.errors import NotFound, NotPermitted, Refused
+from everup.model.observed import Group, Health, NodeState, NodeStatus, Reading, Role, View
+from everup.model.spec import Environment
+from tests.kinds.shapes import blueprint, service
+
+POSSIBLE = ("crash", "hang", "node-loss")
+OF_NODES = [DrillFault.CRASH, DrillFault.HANG, DrillFault.NODE_LOSS]
+
+
+def well(shape: Blueprint, primary: str = "web-2") -> View:
+    """Every node is ready; `primary` leads."""
+    nodes = {}
+    for node in shape.nodes:
+        role = (Role.PRIMARY if node.id == primary else Role.REPLICA) if node.part == "data" else None
+        state = NodeState(running=True, service="web", digest=node.digest, generation=1)
+        nodes[node.id] = NodeStatus(Health.READY, state, Reading(ready=True, role=role))
+    return View(10.0, nodes, Group(primary, 1, 1))
+
+
+def staged(shape: Blueprint, view: View | None = None, fault: DrillFault = DrillFault.CRASH, **wish: Any) -> Scene:
+    chosen = (wish.get("via", ""), wish.get("turn", 0))
+    return stage(shape, view or well(shape), wish.get("service"), fault, chosen, POSSIBLE)
+
+
+@pytest.mark.parametrize("fault", OF_NODES)
+def test_the_primary_is_broken_whoever_that_is(fault: DrillFault):
+    shape = blueprint("redis", ha=True)
+    assert staged(shape, fault=fault).subject == "web-2"
+    assert staged(shape, well(shape, "web-3"), fault).subject == "web-3"
+
+
+def test_equal_instances_take_turns():
+    shape = blueprint("app", scale=3)
+    assert [staged(shape, turn=turn).subject for turn in range(4)] == ["web-1", "web-2", "web-3", "web-1"]
+
+
+def test_clients_write_through_the_sentinels_unless_asked_otherwise():
+    shape = blueprint("redis", ha=True)
+    scene = staged(shape)
+    assert (scene.via, scene.client) == ("sentinel", "redis-sentinel")
+    assert scene.settings["SENTINEL_LIST"] == shape.bindings["SENTINEL_LIST"]
+    assert staged(shape, via="endpoint").client == "redis-endpoint"
+    with pytest.raises(NotFound, match="cannot be reached by carrier"):
+        staged(shape, via="carrier")
+
+
+def test_an_app_is_asked_for_its_health_page():
+    assert staged(blueprint("app", scale=2, health="/healthz")).settings["PATH"] == "/healthz"
+    assert staged(blueprint("app", scale=2, health="tcp")).settings["PATH"] == "/"
+
+
+def test_nobody_can_write_to_a_worker():
+    with pytest.raises(Refused, match="which no client writes to"):
+        staged(blueprint("worker", scale=2))
+
+
+@pytest.mark.parametrize(("kind", "keys"), [("redis", {}), ("postgres", {}), ("app", {"scale": 1})])
+@pytest.mark.parametrize("fault", OF_NODES)
+def test_a_single_node_is_left_alone(kind: str, keys: dict[str, Any], fault: DrillFault):
+    shape = blueprint(kind, **keys)
+    with pytest.raises(Refused, match="single node") as refused:
+        staged(shape, well(shape, "web-1"), fault)
+    assert "ha: true" in refused.value.hint or "everup scale web 2" in refused.value.hint
+
+
+def test_a_single_node_must_survive_the_loss_of_the_control_plane():
+    shape = blueprint("redis")
+    assert staged(shape, well(shape, "web-1"), DrillFault.CONTROL_PLANE).subject is None
+
+
+@pytest.mark.parametrize("health", [Health.SUSPECT, Health.HUNG, Health.DOWN, Health.STARTING])
+@pytest.mark.parametrize("node", ["web-1", "web-2", "web-sentinel-1", "web-endpoint"])
+def test_no_drill_begins_while_any_node_is_not_ready(node: str, health: Health):
+    shape = blueprint("redis", ha=True)
+    view = well(shape)
+    ailing = replace(view.nodes[node], health=health, because="it is not well")
+    with pytest.raises(Refused, match="might not survive") as refused:
+        staged(shape, replace(view, nodes={**view.nodes, node: ailing}))
+    assert refused.value.hint.startswith("Wait until it is healthy")
+
+
+def test_no_drill_begins_while_a_copy_of_the_newest_data_is_missing():
+    shape = blueprint("redis", ha=True)
+    view = well(shape)
+    older = replace(view.nodes["web-3"], state=replace(view.nodes["web-3"].state, generation=None))
+    with pytest.raises(Refused, match="has not saved its copy"):
+        staged(shape, replace(view, nodes={**view.nodes, "web-3": older}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(DrillFault.PARTITION, "need root"), (DrillFault.DISK_FULL, "share one disk")]
+)
+def test_what_the_engine_cannot_cause_is_refused_with_the_reason(fault: DrillFault, reason: str):
+    with pytest.raises(Refused, match=reason) as refused:
+        staged(blueprint("redis", ha=True), fault=fault)
+    assert refused.value.hint
+
+
+def test_an_engine_that_can_cause_it_may():
+    shape = blueprint("redis", ha=True)
+    scene = stage(shape, well(shape), None, DrillFault.PARTITION, ("", 0), ("partition",))
+    assert scene.subject == "web-2"
+
+
+def test_only_services_with_a_primary_hand_over():
+    shape = blueprint("redis", ha=True)
+    assert staged(shape, fault=DrillFault.SWITCHOVER).subject == "web-2"
+    with pytest.raises(Refused, match="no primary to hand over"):
+        staged(blueprint("app", scale=3), fault=DrillFault.SWITCHOVER)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "expected"),
+    [
+        ("redis", {"ha": True}, Targets(None, None)),
+        ("redis", {"ha": True, "rto": "2s"}, Targets(2.0, None)),
+        ("postgres", {"ha": True}, Targets(None, 0)),
+        ("postgres", {"ha": True, "rpo": "async", "rto": "10s"}, Targets(10.0, None)),
+        ("app", {}, Targets(None, None)),
+    ],
+)
+def test_targets_are_what_the_spec_promises(kind: str, keys: dict[str, Any], expected: Targets):
+    assert targets_of(service(kind, **keys)) == expected
+
+
+def test_drills_must_be_allowed_by_the_spec_or_confirmed():
+    with pytest.raises(NotPermitted, match="does not allow") as refused:
+        permit(Environment(environment="shop"), confirmed=False)
+    assert "drills: allowed" in refused.value.hint and "--yes" in refused.value.hint
+    permit(Environment(environment="shop"), confirmed=True)
+    permit(Environment(environment="shop", drills="allowed"), confirmed=False)
