@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What a newcomer's shell lacks: the programs of the environment first, then everything that was there before.
@@ -27,8 +28,8 @@ $(STAMP): pyproject.toml
 demo: install  ## bring up web x3 on PostgreSQL HA and Redis HA, kill both primaries under load, show what clients saw
 	@$(BIN)/python -m demo $(ARGS)
 
-test: install  ## run every test (ARGS="-m 'not faults'" for the quick ones)
-	@$(BIN)/python -m pytest $(ARGS)
+test: install  ## run every test (ARGS="-m 'not faults'" for the quick ones; JOBS=4 at once)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: install  ## format, lint, types, import contracts, house rules
 	$(BIN)/ruff format --check .
@@ -41,7 +42,7 @@ format: install  ## put the code in its canonical format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: install  ## measure failover, apps, idle cost and false failovers (ARGS="--runs 3" is quick)
+bench: install  ## measure failover, apps, idle cost, false failovers and PostgreSQL (ARGS="--runs 3" is quick)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 drills: install  ## drill every kind with every fault and write docs/reference/drills.md (ARGS="--runs 2" is quick)

@@ -6,7 +6,7 @@ Settings come from measurements (`docs/why` tells them): no `server-state-file` 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -129,6 +129,26 @@ def primary_node(
     return _node(label, "tcp", listen, lines)
 
 
+def elected(end: Node, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str) -> Node:
+    """Give a primary's endpoint a net: while its server is down, it leads to the one that says by HTTP that it leads.
+
+    Args:
+        end: what `primary_node` made, without members.
+        servers: as for `readers_node`: every node that may ever be primary; changing them reloads, and cuts after 30 s.
+        question: a path that answers 200 on the primary alone.
+    """
+    lines = [
+        *(f"  server {name} {to} no-check track asked/{name}.asked backup" for name, (to, _) in servers.items()),
+        "backend asked",
+        *_asked(question),
+        # Nobody waits for it while the control plane lives; a leader that is silent for a moment is kept.
+        "  default-server check inter 2s fastinter 500ms rise 2 fall 3",
+        *(f"  server {name}.asked {asked}" for name, (_, asked) in servers.items()),
+    ]
+    text = end.files["haproxy.cfg"] + "\n".join(lines) + "\n"
+    return replace(end, files={**end.files, "haproxy.cfg": text})
+
+
 def readers_node(label: str, listen: Tcp, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str) -> Node:
     """Spread TCP connections from `listen` over all servers that say, by HTTP, that they may be read from.
 
@@ -141,13 +161,20 @@ def readers_node(label: str, listen: Tcp, servers: Mapping[NodeId, tuple[Tcp, Tc
     lines = [
         *_tcp(listen, "readers"),
         "  balance leastconn",
-        "  option httpchk",
-        f"  http-check send meth OPTIONS uri {question}",
-        "  http-check expect status 200",
+        *_asked(question),
         "  default-server inter 1s fastinter 100ms downinter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
         *(f"  server {name} {to} check port {asked.port} addr {asked.host}" for name, (to, asked) in servers.items()),
     ]
     return _node(label, "tcp", listen, lines, "readers")
+
+
+def _asked(question: str) -> tuple[str, ...]:
+    """Look at servers by asking them for a path that only those answer with 200 that may be led to."""
+    return (
+        "  option httpchk",
+        f"  http-check send meth OPTIONS uri {question}",
+        "  http-check expect status 200",
+    )
 
 
 def _tcp(listen: Tcp, backend: str) -> list[str]:

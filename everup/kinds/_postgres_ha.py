@@ -20,8 +20,11 @@ from everup.kinds._postgres_server import Secrets
 from everup.kinds._postgres_single import lead
 from everup.kinds.etcd import LABEL as ETCD
 from everup.kinds.etcd import EtcdService
-from everup.model.desired import Node, Probe, Protocol, Recipe, Rule, Tcp
+from everup.model.desired import Node, NodeId, Probe, Protocol, Recipe, Rule, Tcp
 from everup.model.spec import Service
+
+PATRONI_BACK_S = 15.0
+"""How long a killed Patroni may take until it answers again; postgres runs on meanwhile. Less than the lease."""
 
 STANDS_ON: Mapping[str, Service] = {ETCD: EtcdService()}
 """What a group stands on: one etcd, shared by all groups of the environment."""
@@ -59,6 +62,7 @@ class Group:
             QUESTION,
             timeout_s=1.0,
             hang_s=3.0,
+            absent_s=PATRONI_BACK_S,
             password=self.secrets.superuser,
         )
         return replace(alone, files=files, probe=probe)
@@ -85,5 +89,9 @@ class Group:
 
 def readers(label: str, listen: Tcp, members: Sequence[Node]) -> Node:
     """Where clients read: connections are spread over the standbys that are not too far behind."""
-    servers = {node.id: (node.ports["postgres"], node.ports["patroni"]) for node in members}
-    return _haproxy.readers_node(label, listen, servers, f"/replica?lag={LAG_LIMIT}")
+    return _haproxy.readers_node(label, listen, asked_by_http(members), f"/replica?lag={LAG_LIMIT}")
+
+
+def asked_by_http(servers: Sequence[Node]) -> dict[NodeId, tuple[Tcp, Tcp]]:
+    """Where each server serves, and where its Patroni answers."""
+    return {node.id: (node.ports["postgres"], node.ports["patroni"]) for node in servers}

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from everup.core.health import no_room
 from everup.kinds._haproxy import point
 from everup.kinds._postgres_patroni import QUESTION, REST_USER, Access, read_patroni
 from everup.kinds._postgres_scene import Scene
@@ -161,7 +162,8 @@ class Switchover:
             return Outcome(False, f"{subject or 'no standby'} is not in sync")
         candidates = [node for node in scene.running(scene.members) if node != old]
         pair = (old, heirs[0] if subject else None)
-        return (yield from hand_over(self.access, self.password, blueprint, pair, candidates))
+        roomy = not no_room(old.id, view)
+        return (yield from hand_over(self.access, self.password, blueprint, pair, candidates, checkpoint=roomy))
 
 
 def hand_over(
@@ -170,11 +172,16 @@ def hand_over(
     blueprint: Blueprint,
     pair: tuple[Node, Node | None],
     candidates: Sequence[Node],
+    *,
+    checkpoint: bool = True,
 ) -> Run:
-    """Shut the first of `pair` down cleanly, and let the second, or the best of `candidates`, take over."""
+    """Shut the first of `pair` down cleanly, and let the second, or the best of `candidates`, take over.
+
+    With `checkpoint` the shutdown has little left to write; on a full disk it would end the server before its time.
+    """
     old, heir = pair
-    checkpoint = Ask(old.ports["postgres"], (("CHECKPOINT",),), Protocol.SQL, 30.0, password=password, user=SUPERUSER)
-    (reply,) = yield Together((checkpoint,))  # so that the shutdown has little left to write
+    ask = Ask(old.ports["postgres"], (("CHECKPOINT",),), Protocol.SQL, 30.0, password=password, user=SUPERUSER)
+    (reply,) = (yield Together((ask,))) if checkpoint else ((),)
     if isinstance(reply, Silence):
         return Outcome(False, f"{old.id} did not write its checkpoint: {reply.because}; nothing was changed")
     if not (yield Halt(old.id)):

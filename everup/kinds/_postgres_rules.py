@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from everup.core.health import no_room
 from everup.core.rules import start
 from everup.kinds._haproxy import astray
 from everup.kinds._postgres_patroni import differing
@@ -135,6 +136,20 @@ def clone_stuck(blueprint: Blueprint, view: View) -> Iterator[Action]:
             return
 
 
+def leave_full_disk(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A primary whose disk is full refuses writes: a standby that has everything, and room, takes over."""
+    scene = Scene(blueprint, view)
+    primary, last = scene.primary, view.attempts.get("switchover")
+    if primary is None or not scene.leads(primary) or not no_room(primary.id, view):
+        return
+    if last is not None and last.at_s > view.now_s - STUCK_S:
+        return  # a full disk may keep the primary from ending well; not again at once
+    roomy = [node for node in scene.heirs(None) if not no_room(node.id, view)]
+    if roomy:
+        because = f"{no_room(primary.id, view)}; {roomy[0].id} has room"
+        yield Operate(blueprint.label, "switchover", because, roomy[0].id)
+
+
 def lead_endpoint(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """The endpoint leads to the recorded primary, and to nobody else."""
     scene = Scene(blueprint, view)
@@ -234,6 +249,7 @@ GROUP_RULES = (
     restore_primary,
     start_standbys,
     clone_stuck,
+    leave_full_disk,
     lead_endpoint,
     mark_generation,
     replace_members,

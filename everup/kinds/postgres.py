@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from everup.kinds import _haproxy
 from everup.kinds._postgres_connect import SNIPPETS
-from everup.kinds._postgres_ha import STANDS_ON, Group, readers
+from everup.kinds._postgres_ha import STANDS_ON, Group, asked_by_http, readers
 from everup.kinds._postgres_leaving import leave_group
 from everup.kinds._postgres_patroni import Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
@@ -150,13 +150,17 @@ class Postgres:
     name = "postgres"
     prefix: str | None = "DATABASE"
     service: type[Service] = PostgresService
-    connect = {language: (snippet,) for language, snippet in SNIPPETS.items()}  # noqa: RUF012 - never changed
+    connect = SNIPPETS
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
-        """An address per server with a port for Patroni, one for the endpoint, and a password for each role."""
+        """An address per server with a port for Patroni, one for the endpoint, and a password for each role.
+
+        A single server is granted the addresses of a group too: adding HA then leaves the endpoint as it is.
+        """
         ports = {"postgres": POSTGRES_PORT, "patroni": PATRONI_PORT}
         group = (Claim("readers", {"postgres": POSTGRES_PORT}), Claim("patroni")) if service.standbys else ()
-        servers = [Claim(f"data-{index}", ports) for index in range(1, service.standbys + 2)]
+        most = max(service.standbys, Ha().standbys) + 1
+        servers = [Claim(f"data-{index}", ports) for index in range(1, most + 1)]
         secrets = [Claim(name) for name in ("password", "superuser", "replication", "rewind")]
         return (Claim("endpoint", {"postgres": POSTGRES_PORT}), *servers, *secrets, *group)
 
@@ -168,6 +172,7 @@ class Postgres:
         servers = [data_node(grant, service, index) for index in range(1, wanted + 1)]
         spare = [data_node(grant, service, index) for index in sorted(granted) if index > wanted]
         end = _haproxy.primary_node(grant.label, listen, servers[0].ports["postgres"], IS_POSTGRES)
+        end = _haproxy.elected(end, asked_by_http((*servers, *spare)), "/primary")
         alone = Blueprint(
             label=grant.label,
             kind=self.name,
@@ -196,12 +201,13 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         operations, rules = {**alone.operations, **group.leaving()}, (leave_group, *alone.rules)
         return replace(alone, retiring=retiring, operations=operations, rules=rules)
     members = tuple(group.member(node, PATRONI_SOURCE) for node in alone.of(Part.DATA))
+    hosts = ",".join(str(node.ports["postgres"]) for node in members)
     url = f"postgresql://{own}:{grant.secrets['password']}@{listen}/{own}"
     return replace(
         alone,
         ha=True,
         nodes=(*members, *alone.of(Part.ENDPOINT), readers(grant.label, listen, members)),
-        bindings={**alone.bindings, "REPLICA_URL": url},
+        bindings={**alone.bindings, "REPLICA_URL": url, "HOSTS": hosts},
         operations=group.operations(),
         rules=group.rules(),
         retiring=retiring,

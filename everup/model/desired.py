@@ -68,7 +68,8 @@ class Probe:
 
     `commands` are RESP commands, HAProxy runtime commands (one word each), or, for HTTP, `(("/healthz",),)`.
     `read` gets the replies as `Ask` describes them and never raises. `interval_s` applies to a ready node; a starting
-    one is asked every few milliseconds. `hang_s` is how long a running node may stay silent before it counts as hung.
+    one is asked every few milliseconds. `hang_s` is how long a running node may stay silent before it counts as hung;
+    `absent_s` the same while connections are refused, for a node that starts what listens there again by itself.
     """
 
     protocol: Protocol
@@ -78,6 +79,7 @@ class Probe:
     interval_s: float = 1.0
     timeout_s: float = 1.0
     hang_s: float = 3.0
+    absent_s: float | None = None
     password: str = field(default="", repr=False)
     user: str = ""
 
@@ -179,9 +181,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Silence:
-    """No answer: refused, timed out or cut off, and why."""
+    """No answer: timed out or cut off, and why; `refused` when nobody listened."""
 
     because: str
+    refused: bool = False
 
 
 class ReplyError(Exception):

@@ -1,4 +1,4 @@
-"""Starts Patroni with two measured corrections: `python -I patroni_start.py CONFIGURATION`.
+"""Starts Patroni with three measured corrections: `python -I patroni_start.py CONFIGURATION`.
 
 1. Patroni sends each request to etcd in two pieces and leaves Nagle's algorithm on: 40 to 50 ms per request, three of
    them in a row while a standby takes the lead. It is told to set TCP_NODELAY beside the options it sets anyway.
@@ -12,6 +12,9 @@
    With one writer nothing else comes before the standby's regular word, after `wal_receiver_status_interval` (1 s here,
    10 s by default). So the primary is looked at every 0.15 s; when a commit waits and the standby has confirmed nothing
    since the last look, an empty message goes through the WAL: it wakes the sender, and its answer lets the commit go.
+3. Asked for the shared settings while etcd does not answer, Patroni waits for etcd, and each question keeps one of the
+   five threads that answer all others, its members' question whether the primary may go on among them. Enough of them,
+   and a healthy primary seems hung, or gives up. It is told to say at once that it does not know the settings now.
 """
 
 import contextlib
@@ -47,11 +50,12 @@ def stir_for_ever(server: Any) -> None:
 
 
 def correct() -> None:
-    """Make both corrections, before Patroni's main function runs."""
+    """Make the corrections, before Patroni's main function runs."""
     from patroni import utils
     from patroni.__main__ import Patroni
+    from patroni.api import RestApiHandler
 
-    options, run = utils.keepalive_socket_options, Patroni.run
+    options, run, settings = utils.keepalive_socket_options, Patroni.run, RestApiHandler.do_GET_config
 
     def with_nodelay(timeout: int, idle: int, cnt: int = 3) -> Iterator[tuple[int, int, int]]:
         yield from options(timeout, idle, cnt)
@@ -61,7 +65,14 @@ def correct() -> None:
         Thread(target=stir_for_ever, args=(patroni.postgresql,), daemon=True).start()
         run(patroni)
 
+    def known_settings(asked: Any) -> None:
+        if asked.server.patroni.dcs.cluster is None:
+            asked.send_error(502)
+        else:
+            settings(asked)
+
     utils.keepalive_socket_options = with_nodelay
+    RestApiHandler.do_GET_config = known_settings
     Patroni.run = run_and_stir
 
 

@@ -184,11 +184,11 @@ class Controller:
             return
         self._statuses[node_id] = after
 
-    def _hear(self, node_id: NodeId, reading: Reading | None, sent_s: float) -> Health:
+    def _hear(self, node_id: NodeId, reading: Reading | None, sent_s: float, hang_s: float) -> Health:
         before, node, now_s = self._statuses.get(node_id), self._node(node_id), time.monotonic()
         if before is None or node is None:
             return Health.UNKNOWN
-        after = judge(before, reading, now_s, sent_s, Patience(node.probe.hang_s))
+        after = judge(before, reading, now_s, sent_s, Patience(hang_s))
         self._statuses[node_id] = after
         if after.health != before.health:
             self._narrator.turn(node, before, after, now_s)

@@ -9,8 +9,8 @@ from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, ReplyError,
 from everup.model.observed import Health, Reading
 from everup.runtime.talk import KEPT, Homes, Link, Reply, ask, open_link
 
-Hear = Callable[[NodeId, Reading | None, float], Health]
-"""Told (node, reading or None, monotonic second of asking); says how the node is judged now."""
+Hear = Callable[[NodeId, Reading | None, float, float], Health]
+"""Told (node, reading or None, monotonic second of asking, seconds that it may be silent); says how it is judged."""
 
 EAGER_S = 0.004
 EAGER_GROWTH = 1.15
@@ -59,7 +59,7 @@ class Prober:
 
     async def _keep_asking(self, node: Node) -> None:
         link: Link | None = None
-        eager_s, count = EAGER_S, 0
+        eager_s, count, refused_s = EAGER_S, 0, float("-inf")
         nudge = self._nudges[node.id]
         try:
             while True:
@@ -72,7 +72,8 @@ class Prober:
                 if isinstance(reply, Silence) and late_s > LATE_S:
                     continue
                 reading = None if isinstance(reply, Silence) else node.probe.read(reply)
-                health = self._hear(node.id, reading, sent_s)
+                refused_s = sent_s if isinstance(reply, Silence) and reply.refused else refused_s
+                health = self._hear(node.id, reading, sent_s, _patience_s(node.probe, sent_s - refused_s))
                 wait_s = node.probe.interval_s if node.probe.protocol != Protocol.NONE else 3600.0
                 if health == Health.STARTING:
                     eager_s = min(eager_s * EAGER_GROWTH, EAGER_LIMIT_S)
@@ -99,8 +100,13 @@ class Prober:
             except ReplyError as error:  # refused in so many words: an answer, not silence
                 return None, (error,)
             except (OSError, TimeoutError, ValueError, EOFError) as error:
-                return None, Silence(str(error) or "no answer")
+                return None, Silence(str(error) or "no answer", isinstance(error, ConnectionRefusedError))
         return link, await ask(question, self._homes, link)
+
+
+def _patience_s(probe: Probe, refused_ago_s: float) -> float:
+    """How long the node may be silent: what was started again a moment ago is given time to answer, too."""
+    return probe.hang_s if probe.absent_s is None or refused_ago_s >= probe.hang_s else probe.absent_s
 
 
 def differs(one: Probe, other: Probe) -> bool:

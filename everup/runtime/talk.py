@@ -117,7 +117,7 @@ async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
     except TimeoutError:
         return Silence(f"no answer within {question.timeout_s:g} s")
     except (OSError, ValueError, EOFError, asyncio.IncompleteReadError) as error:
-        return Silence(str(error) or type(error).__name__)
+        return Silence(str(error) or type(error).__name__, isinstance(error, ConnectionRefusedError))
 
 
 async def _put(question: Ask, homes: Homes, link: Link | None) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def dedicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     nobody = privilege._known(("nobody",))
     assert nobody
     monkeypatch.setattr(privilege, "DEDICATED", ("nobody",))
-    monkeypatch.setattr(privilege, "_namespace", lambda: None)
+    monkeypatch.setattr(privilege, "_namespace", lambda who: None)
     footing.cache_clear()
     monkeypatch.setattr(privilege, "OWN_FOLDERS", 8)  # pytest's own folders let nobody through either
     yield nobody.pw_uid
@@ -100,11 +100,32 @@ async def test_where_nobody_else_can_be_found_it_says_what_to_do(
     assert "useradd" in error.value.hint
 
 
-def test_an_ordinary_user_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def somebody(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Footing]]:
+    """Asks for the footing of another user."""
+
+    def standing(user_id: int) -> Footing:
+        footing.cache_clear()
+        monkeypatch.setattr(os, "geteuid", lambda: user_id)
+        return footing()
+
+    yield standing
     footing.cache_clear()
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert footing() == Footing((), None, "servers run as the user who started Everup")
-    footing.cache_clear()
+
+
+def test_an_ordinary_user_changes_nothing(somebody: Callable[[int], Footing]) -> None:
+    nobody = privilege._known(("nobody",))
+    assert nobody
+    assert somebody(nobody.pw_uid) == Footing((), None, "servers run as the user who started Everup")
+
+
+def test_a_user_without_a_name_is_given_one_in_a_namespace_where_there_are_namespaces(
+    somebody: Callable[[int], Footing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privilege, "_namespace", lambda who: Footing(("unshare",), None, who))
+    assert somebody(1_987_654_321).words == ("unshare",)
+    monkeypatch.setattr(privilege, "_namespace", lambda who: None)
+    assert somebody(1_987_654_321).words == ()
 
 
 @pytest.mark.parametrize("unprivileged", [False, True])

@@ -1,17 +1,30 @@
 """Faults with real processes: every test here is marked, and what was measured is printed at the end."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.everup_cli import Everup
-from tests.faults.truth import Truth, table
+from tests.faults.truth import FIGURES, Truth, table
 
 HA = """\
 environment: shop
 services:
   redis01: {kind: redis, ha: true}
 """
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes that share the tests hands over what it measured."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = dict(FIGURES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for name, values in getattr(node, "workeroutput", {}).get("figures", {}).items():
+        FIGURES[name] += values
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

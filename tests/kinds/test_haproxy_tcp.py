@@ -73,11 +73,18 @@ def gap_s(node: Node, within_s: float = 60.0) -> float:
 def test_haproxy_accepts_the_configuration(world: Processes):
     check = (r"send AUTH\ secret\r\n", "expect string +OK", *CHECK)
     node = _haproxy.primary_node("redis01", fresh_address(), fresh_address(), check, {"redis01-2": fresh_address()})
+    elected = _haproxy.primary_node("redis01", fresh_address(), fresh_address(), check)
+    elected = _haproxy.elected(elected, {"redis01-2": (fresh_address(), fresh_address())}, "/primary")
+    assert accepted(world, node) == accepted(world, elected) == ""
+
+
+def accepted(world: Processes, node: Node) -> str:
+    """What HAProxy objects to."""
     world.write(node)
     checked = subprocess.run(
         [HAPROXY, "-c", *node.args[1:]], cwd=world.folder / node.id, capture_output=True, text=True
     )
-    assert (checked.returncode, "WARNING" in checked.stderr) == (0, False), checked.stderr
+    return checked.stderr if checked.returncode or "WARNING" in checked.stderr else ""
 
 
 def test_it_leads_nowhere_until_it_is_pointed(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,23 @@ def test_changed_servers_are_replaced_standbys_first_and_the_primary_hands_over(
     says = settled(one)
     assert deeds(one, seen(one, says=says, changed=("web-1", "web-3")))[0] == ("start", "web-3")
     assert deeds(one, seen(one, says=says, changed=("web-1",)))[0] == ("switchover",)
+
+
+def full(view: View, *names: str) -> View:
+    """The same, with next to nothing left on some disks."""
+    cramped = {name: replace(view.nodes[name].state, free_bytes=1 << 20) for name in names}
+    nodes = {name: replace(view.nodes[name], state=state) for name, state in cramped.items()}
+    return replace(view, nodes={**view.nodes, **nodes})
+
+
+def test_a_primary_with_a_full_disk_hands_over_to_a_standby_with_room_and_not_over_and_over():
+    one = group()
+    view = seen(one, says=settled(one))
+    assert deeds(one, full(view, "web-1")) == [("switchover", "web-2")]
+    assert deeds(one, full(view, "web-1", "web-2")) == []
+    assert deeds(one, full(view, "web-2")) == []
+    just_now = {"switchover": Attempt(NOW_S - 5.0, False, "it could not be stopped")}
+    assert deeds(one, full(seen(one, says=settled(one), attempts=just_now), "web-1")) == []
 
 
 def test_a_former_group_is_left_step_by_step():

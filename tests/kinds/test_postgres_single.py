@@ -1,6 +1,7 @@
 """What a PostgreSQL of one node says of itself, and what is done about it."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -155,12 +156,14 @@ def test_the_variables_say_the_same_in_one_and_in_parts() -> None:
 
 
 def test_every_snippet_is_complete() -> None:
-    bindings = db().bindings
-    for (snippet,) in KINDS["postgres"].connect.values():
-        for suffix, value in bindings.items():
-            snippet = snippet.replace("{" + suffix + "}", value)
-        assert bindings["PASSWORD"] in snippet
-        assert not any("{" + word + "}" in snippet for word in ("URL", "HOST", "PORT", "USER", "NAME"))
+    alone, group = db().bindings, blueprint("postgres", ha=True).bindings
+    for whole, single in KINDS["postgres"].connect.values():
+        for snippet, bindings in ((whole, group), (single, alone)):
+            for suffix, value in bindings.items():
+                snippet = snippet.replace("{" + suffix + "}", value)
+            assert bindings["PASSWORD"] in snippet
+            assert re.findall(r"\{[A-Z_]+\}", snippet) == []
+        assert "{HOSTS}" in whole and "{HOSTS}" not in single
 
 
 def test_a_server_starts_with_what_a_group_will_want() -> None:

@@ -31,7 +31,7 @@ def dedicated(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     nobody = privilege._known(("nobody",))
     assert nobody
     monkeypatch.setattr(privilege, "DEDICATED", ("nobody",))
-    monkeypatch.setattr(privilege, "_namespace", lambda: None)
+    monkeypatch.setattr(privilege, "_namespace", lambda who: None)
     monkeypatch.setattr(privilege, "OWN_FOLDERS", 8)  # pytest's own folders let nobody through either
     privilege.footing.cache_clear()
     yield nobody.pw_uid
@@ -52,7 +52,7 @@ def data_node() -> Node:
 
 async def select(address: Tcp) -> list[list[str]]:
     question = Ask(address, (("SELECT pg_backend_pid()",),), Protocol.SQL, 1.0, "secret", "postgres")
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + 120
     while True:
         answer = await ask(question, lambda _: None)
         if isinstance(answer, tuple) and isinstance(answer[0], list):

@@ -1,6 +1,7 @@
 """A PostgreSQL group as its users have it: servers killed, hung and emptied, etcd too, while clients write."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s, lost
+from tests.postgres.bank import Bank
 from tests.postgres.group import ETCD, GROUP, SINGLE, Group
 from tests.sql_writers import SqlWriters
 
@@ -120,6 +122,21 @@ def test_a_hung_primary_is_fenced_before_another_leads_and_keeps_no_client(group
     assert names.index("node.fenced") < len(names) - names[::-1].index("failover.promoted")
 
 
+def test_clients_find_the_primary_that_patroni_elects_while_no_control_plane_lives(group: Group):
+    before = group.primary()
+    with SqlWriters(url(group.everup)) as writers:
+        writers.wait_for(200)
+        os.kill(group.everup.control_plane(), signal.SIGKILL)
+        group.kill_server(before)
+        writers.wait_for(200, 180.0)
+        group.everup("up", timeout_s=240)
+        writers.wait_for(200)
+        writers.stop()
+        missing = lost(writers.writes, writers.survivors())
+    assert group.primary()["id"] != before["id"]
+    assert missing == []
+
+
 def _event(line: str) -> dict[str, object]:
     import json
 
@@ -137,6 +154,20 @@ def test_a_rolling_restart_hands_the_role_over_and_loses_nothing(group: Group):
         missing = lost(writers.writes, writers.survivors())
     assert group.primary()["id"] != before
     assert missing == []
+
+
+def test_totals_add_up_after_a_switchover_and_a_failover(group: Group):
+    with Bank(url(group.everup)) as bank:
+        bank.wait_for(500)
+        group.everup("switchover", "db01")
+        bank.wait_for(500)
+        group.wait_redundant()
+        group.lose(group.primary(), 1.0)
+        bank.wait_for(500)
+        bank.close()
+        count, sums = bank.totals()
+    assert count >= 1500
+    assert len(sums) == 1
 
 
 def test_one_etcd_member_less_is_not_noticed(group: Group):
@@ -213,6 +244,15 @@ def test_an_emptied_primary_is_cloned_from_the_one_that_took_over(group: Group):
 def test_standbys_are_read_from_at_an_address_of_their_own(group: Group):
     with psycopg.connect(group.everup.variables("db01")["DB01_REPLICA_URL"]) as connection:
         assert connection.execute("select pg_is_in_recovery()").fetchone() == (True,)
+
+
+def test_the_multi_host_form_of_a_snippet_finds_the_primary(group: Group):
+    snippet = group.everup("connect", "db01", "--lang", "shell").stdout
+    endpoint, everywhere = re.findall(r'"(postgresql://[^"]+)"', snippet)
+    assert endpoint == url(group.everup)
+    assert everywhere.count(":5432") == 3
+    with psycopg.connect(everywhere) as connection:
+        assert connection.execute("select pg_is_in_recovery()").fetchone() == (False,)
 
 
 def test_from_one_to_a_group_and_back_while_a_client_writes():

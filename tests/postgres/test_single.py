@@ -163,7 +163,7 @@ def test_a_hung_postmaster_alone_is_fenced_too(one: Everup) -> None:
         writers.wait_for(100)
         stopped = postmaster(one)
         os.kill(stopped, signal.SIGSTOP)  # sessions go on, but nobody gets a new one
-        end_s = time.monotonic() + 25
+        end_s = time.monotonic() + 120
         while Path(f"/proc/{stopped}").exists():
             assert time.monotonic() < end_s
             time.sleep(0.1)
@@ -251,7 +251,7 @@ def test_a_dead_control_plane_changes_nothing_and_the_next_one_adopts_the_server
 def test_a_kill_while_the_data_directory_is_made_costs_nothing() -> None:
     with Everup(ONE) as everup:
         starting = everup.start("up")
-        end_s = time.monotonic() + 20
+        end_s = time.monotonic() + 120
         while not (home(everup) / "data.new" / "PG_VERSION").exists():
             assert time.monotonic() < end_s
             time.sleep(0.002)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -51,9 +52,11 @@ class Ear:
     def __init__(self, health: Health = Health.READY) -> None:
         self.health = health
         self.heard: list[tuple[str, Reading | None, float]] = []
+        self.patience_s: list[float] = []
         self.prober = Prober(lambda node: None, self.hear)
 
-    def hear(self, node_id: str, reading: Reading | None, sent_s: float) -> Health:
+    def hear(self, node_id: str, reading: Reading | None, sent_s: float, hang_s: float) -> Health:
+        self.patience_s.append(hang_s)
         self.heard.append((node_id, reading, sent_s))
         return self.health
 
@@ -114,6 +117,20 @@ async def test_a_connection_is_kept_but_not_for_ever(ear: Ear, pong: Pong):
     ear.prober.watch({"redis01-1": (node(pong.to, interval_s=0.001), 1)})
     await ear.until(lambda: len(ear.heard) >= 3 * FRESH_EVERY)
     assert 3 <= pong.connections <= len(ear.heard) / FRESH_EVERY + 2
+
+
+async def test_one_that_nobody_listens_for_is_given_the_time_of_a_restart_and_a_mute_one_is_not(ear: Ear, pong: Pong):
+    ear.health = Health.SUSPECT
+    pong.mute = True
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        nobody = Tcp(*taken.getsockname()[:2])
+        for to, patience_s in ((nobody, 10.0), (pong.to, 3.0)):
+            ear.patience_s.clear()
+            ear.prober.watch({"redis01-1": (node(to, absent_s=10.0, timeout_s=0.05), 1)})
+            await ear.until(lambda: len(ear.patience_s) >= 2)
+            assert set(ear.patience_s) == {patience_s}
+    assert all(reading is None for _, reading, _ in ear.heard)
 
 
 async def test_silence_is_heard_as_nothing(ear: Ear, pong: Pong):

@@ -43,13 +43,17 @@ class Home:
         return all(next(self.path.glob(pattern), None) is not None for pattern in keeps)
 
     def generation(self, keeps: Iterable[str]) -> int | None:
-        """The generation its data was marked with; None when it never was, or when the data is gone."""
+        """The generation its data was marked with; None when it never was, or when the data is gone.
+
+        A mark that was made for another node says nothing: whoever clones that one copies it, finished or not.
+        """
         keeps = tuple(keeps)
         try:
-            marked = int((self._beside(keeps) / _GENERATION).read_text())
+            marked, *whose = (self._beside(keeps) / _GENERATION).read_text().split()
+            generation = int(marked)
         except (OSError, ValueError):
             return None
-        return marked if self.has(keeps) else None
+        return generation if whose in ([], [self.path.name]) and self.has(keeps) else None
 
     def free_bytes(self) -> int | None:
         """What its file system has left for an ordinary user; None while it does not exist."""
@@ -62,7 +66,7 @@ class Home:
     def mark(self, generation: int, keeps: Iterable[str]) -> None:
         """Note the generation, durably, among the data itself: a copy of the data that comes back brings its own."""
         folder = self._beside(tuple(keeps))
-        replace_text(folder / _GENERATION, f"{generation}\n")
+        replace_text(folder / _GENERATION, f"{generation} {self.path.name}\n")
         if os.geteuid() == 0:  # whoever copies the data must be able to read it
             os.chown(folder / _GENERATION, folder.stat().st_uid, folder.stat().st_gid)
 

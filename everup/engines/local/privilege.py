@@ -1,4 +1,4 @@
-"""Running programs that refuse to run as root, when Everup itself is root.
+"""Running programs that refuse to run as root, when Everup itself is root; or as a user without a name.
 
 In a user namespace of its own a process is somebody else for itself and still root for the files it opens: nothing has
 to change hands. Where the kernel or a container forbids that, the program runs as a dedicated user, who then owns the
@@ -84,15 +84,26 @@ class Footing:
 def footing() -> Footing:
     """How programs that refuse to be root run on this machine; looked for once. Blocks for some milliseconds.
 
+    A user that the machine has no name for, as containers are often given, is refused by PostgreSQL too.
+
     Raises:
         EngineError: Everup is root, may not make a namespace, and there is nobody else (code `engine.only_root`).
     """
     if os.geteuid() != 0:
-        return Footing((), None, "servers run as the user who started Everup")
-    return _namespace() or _dedicated()
+        nameless = _namespace("a user without a name") if not _has_name(os.geteuid()) else None
+        return nameless or Footing((), None, "servers run as the user who started Everup")
+    return _namespace("root") or _dedicated()
 
 
-def _namespace() -> Footing | None:
+def _has_name(user_id: int) -> bool:
+    try:
+        pwd.getpwuid(user_id)
+    except KeyError:
+        return False
+    return True
+
+
+def _namespace(who: str) -> Footing | None:
     unshare, name = shutil.which("unshare", path="/usr/bin:/bin:/usr/sbin"), _known(_NAMES)
     if unshare is None or name is None:
         return None
@@ -101,7 +112,7 @@ def _namespace() -> Footing | None:
         done = subprocess.run([*words, "true"], capture_output=True, timeout=_PROBE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return Footing(words, None, "root: servers run in a user namespace") if done.returncode == 0 else None
+    return Footing(words, None, f"{who}: servers run in a user namespace") if done.returncode == 0 else None
 
 
 def _dedicated() -> Footing:
