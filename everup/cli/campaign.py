@@ -74,7 +74,7 @@ def campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, f
                 flaws = breaches(step, run, standing_of(body))
                 told.append({**asdict(step), "run": asdict(run), "breaches": flaws})
                 broken += [f"step {number}: {flaw}" for flaw in flaws]
-                screen.print(run_line(number, 1, run), *flaws)
+                screen.print(run_line(f"{number} {step.label} {step.fault.value}", run), *flaws)
     doubtful = sum(one["run"]["verdict"] == Verdict.INCONCLUSIVE for one in told)
     verdict = Verdict.FAIL if broken else Verdict.PASS if len(told) > doubtful else Verdict.INCONCLUSIVE
     return {"seed": seed, "minutes": minutes, "verdict": verdict.value, "breaches": broken, "steps": told}

@@ -12,7 +12,7 @@ from everup.cli.apply import seconds
 from everup.cli.complete import labels
 from everup.cli.exits import UNHEALTHY, Usage
 from everup.cli.session import Session, session_of
-from everup.model.drill import Drill, DrillFault, Run, Scene
+from everup.model.drill import Drill, DrillFault, Run, Scene, Verdict
 
 if TYPE_CHECKING:
     from everup.cli.client import Json
@@ -75,8 +75,7 @@ def drill(
     staging = {"fault": fault.value, "via": via, "confirmed": session.yes}
     result = _conduct(session, label, staging, Wanted(runs, Pace(writers, rate), seconds(patience)))
     _tell(session, result, report)
-    if result.summary.verdict.value != "pass":
-        raise typer.Exit(UNHEALTHY)
+    _exit(result.summary.verdict)
 
 
 def _campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, float]") -> None:
@@ -87,8 +86,7 @@ def _campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, 
         render.show_json(result)
     else:
         campaign.show(result)
-    if result["verdict"] != "pass":
-        raise typer.Exit(UNHEALTHY)
+    _exit(Verdict(result["verdict"]))
 
 
 def _conduct(session: Session, label: str, staging: "Json", wanted: "Wanted") -> Drill:
@@ -117,6 +115,11 @@ def _conduct(session: Session, label: str, staging: "Json", wanted: "Wanted") ->
         finally:
             api.close()
     return result
+
+
+def _exit(verdict: Verdict) -> None:
+    if verdict != Verdict.PASS:
+        raise typer.Exit(UNHEALTHY)
 
 
 def _machine() -> "Json":

@@ -48,11 +48,11 @@ class Screen:
         """A run is over."""
         self._done += 1
         self._bar.advance(self._task)
-        self.print(run_line(self._done, self._runs, run))
+        self.print(run_line(f"{self._done:>{len(str(self._runs))}}/{self._runs}", run))
 
 
-def run_line(number: int, of: int, run: Run) -> Text:
-    """One run: what stood still, what was lost, how it came back, and why if it is no pass."""
+def run_line(count: str, run: Run) -> Text:
+    """One run, by its `count`: what stood still, what was lost, how it came back, and why if it is no pass."""
     sign, colour = SIGNS[run.verdict]
     parts = [
         f"{run.subject or 'control plane'}",
@@ -63,7 +63,7 @@ def run_line(number: int, of: int, run: Run) -> Text:
         "not redundant" if run.redundant_after_s is None else f"redundant after {span(run.redundant_after_s)}",
     ]
     words = " · ".join(parts) + ("" if run.verdict == Verdict.PASS else f" · {run.because}")
-    return Text.assemble(f"  {number:>{len(str(of))}}/{of}  ", (sign, colour), f"  {words}")
+    return Text.assemble(f"  {count}  ", (sign, colour), f"  {words}")
 
 
 def result(drill: Drill) -> Group:

@@ -38,17 +38,17 @@ def test_without_targets_the_figures_stand_alone():
 def test_a_service_that_did_not_come_back_has_no_figures():
     shown = text(result(stuck()))
     assert "writing did not come back" in shown and "✗ fail" in shown
-    assert "writing did not come back · lost ? of 301" in text(run_line(1, 1, stuck().runs[0]))
+    assert "writing did not come back · lost ? of 301" in text(run_line("1/1", stuck().runs[0]))
 
 
 def test_a_run_is_one_line():
-    line = text(run_line(3, 10, finished().runs[0]))
+    line = text(run_line("3/10", finished().runs[0]))
     words = (
         "3/10 ✓ redis01-1 · writes stood still 100 ms · lost 0 of 301 · 1 errors · failover · redundant after 1.50 s"
     )
     assert " ".join(line.split()) == words
     died = replace(finished().runs[0], subject=None)
-    assert "control plane" in text(run_line(1, 1, died))
+    assert "control plane" in text(run_line("1/1", died))
 
 
 def test_history_has_one_line_per_drill_from_what_was_kept():
