@@ -17,6 +17,7 @@ from everup.kinds._haproxy import astray
 from everup.kinds._postgres_patroni import differing
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._postgres_single import FOUND
+from everup.kinds._scene import fallen
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Health, View
@@ -47,23 +48,17 @@ def accept_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
 def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """The primary is confirmed dead: a standby that has everything takes over, or else it starts again in place."""
     scene = Scene(blueprint, view)
-    primary = scene.primary
-    if primary is None or scene.status(primary).state.running:
+    primary = yield from fallen(scene)
+    if primary is None:
         return
-    if scene.status(primary).health != Health.DOWN:
-        yield Hold(blueprint.label, "it was not looked at yet", primary.id)
-        return
-    dead = scene.status(primary).state.dead
-    last = view.attempts.get("failover")
-    refused = last is not None and not last.done and last.at_s > max(dead.at_s if dead else 0.0, view.now_s - RETRY_S)
-    heirs = scene.heirs(primary)
+    refused, heirs = scene.turned_down(RETRY_S), scene.heirs(primary)
     if heirs and not refused:
         word = "was waited for by every commit" if scene.synchronous else "was streaming"
         yield Operate(blueprint.label, "failover", f"{primary.id} is dead, {heirs[0].id} {word}", primary.id)
     elif view.group.marked == 0:
         yield start(scene.view, primary, "the group is new", FOUND)
     elif scene.in_generation(primary):
-        why = last.because if refused and last else _no_heir(scene, primary)
+        why = refused or _no_heir(scene, primary)
         yield start(scene.view, primary, f"restarted in place: {why}, and its data is there")
     else:
         yield from _without_its_data(scene, primary)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from everup.core.rules import start
 from everup.kinds._redis_reading import SentinelFacts
 from everup.kinds._redis_scene import KNOBS, Scene, port_of, wanted_settings
+from everup.kinds._scene import fallen
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Health, Role, View
@@ -48,16 +49,10 @@ def accept_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
 def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """The primary is confirmed dead: fail over to a replica that was in sync, or else start it again with its data."""
     scene = Scene(blueprint, view)
-    primary = scene.primary
-    if primary is None or scene.status(primary).state.running:
+    primary = yield from fallen(scene)
+    if primary is None:
         return
-    if scene.status(primary).health != Health.DOWN:
-        yield Hold(blueprint.label, "it was not looked at yet", primary.id)
-        return
-    dead = scene.status(primary).state.dead
-    last = view.attempts.get("failover")
-    refused = last is not None and not last.done and last.at_s > max(dead.at_s if dead else 0.0, view.now_s - RETRY_S)
-    heirs = scene.heirs(primary)
+    refused, heirs = scene.turned_down(RETRY_S), scene.heirs(primary)
     if scene.voters and (heirs or scene.leaders) and scene.answering() >= scene.majority and not refused:
         best = scene.leaders[0].id if scene.leaders else heirs[0].id
         done = "was already promoted" if scene.leaders else "was in sync"
@@ -75,7 +70,7 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         names = ", ".join(node.id for node in unheard)
         yield Hold(blueprint.label, f"somebody may lead already: {names} must be asked again", primary.id)
     else:
-        yield from _restart_in_place(scene, primary, last.because if refused and last else "")
+        yield from _restart_in_place(scene, primary, refused)
 
 
 def _restart_in_place(scene: Scene, primary: Node, refused: str) -> Iterator[Action]:

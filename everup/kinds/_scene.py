@@ -1,13 +1,14 @@
 """A group with a primary, as the rules and recipes of any such kind see it; each kind adds what its servers say."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 from everup.core.health import lag_bytes
+from everup.model.actions import Action, Hold
 from everup.model.desired import Blueprint, Node, Part
-from everup.model.observed import NodeStatus, Role, View
+from everup.model.observed import Health, NodeStatus, Role, View
 
 
 def holds_newest(status: NodeStatus, view: View) -> bool:
@@ -110,6 +111,13 @@ class GroupScene:
         """Those of `nodes` whose process exists."""
         return [node for node in nodes if self.status(node).state.running]
 
+    def turned_down(self, retry_s: float) -> str:
+        """Why a failover was refused since the primary died, less than `retry_s` ago; "" when none was."""
+        dead = self.status(self.primary).state.dead if self.primary else None
+        last = self.view.attempts.get("failover")
+        since_s = max(dead.at_s if dead else 0.0, self.view.now_s - retry_s)
+        return last.because or "it was refused" if last and not last.done and last.at_s > since_s else ""
+
     def founder(self, favourite: Node | None = None) -> tuple[str, str]:
         """Whom to record as primary where nobody is, and why: who leads (the favourite first), has data, is first."""
         if self.leaders:
@@ -119,3 +127,14 @@ class GroupScene:
             best = max(kept, key=lambda node: self.status(node).state.generation or 0)
             return best.id, "it has the newest data"
         return self.members[0].id, "the group is new"
+
+
+def fallen(scene: GroupScene) -> Generator[Action, None, Node | None]:
+    """The primary once its death is confirmed; None while it runs, or nobody has looked at it yet."""
+    primary = scene.primary
+    if primary is None or scene.status(primary).state.running:
+        return None
+    if scene.status(primary).health != Health.DOWN:
+        yield Hold(scene.label, "it was not looked at yet", primary.id)
+        return None
+    return primary
