@@ -109,7 +109,7 @@ def test_a_snippet_and_the_shell_reach_the_database(pair: Everup) -> None:
     snippet = pair("connect", "db01", "--lang", "shell").stdout
     psql = shutil.which("psql")
     if psql is None:
-        pytest.skip("there is no psql")
+        pytest.skip("there is no psql (Debian: apt-get install postgresql)")
     for line in (snippet, "echo 'select current_user' | everup shell db01"):
         done = subprocess.run(
             ["sh", "-c", line], cwd=pair.folder, env=pair.environ, capture_output=True, text=True, check=False
