@@ -45,6 +45,10 @@ FRUGAL = {"GOMAXPROCS": "1", "GOGC": "30"}
 LOST_S = 5.0
 """How long members must have been without a majority, with their data gone, before the rest is given up."""
 
+LEADERLESS_S = 20.0
+"""How long the others may look for a leader while a member has no data, before all are given up: where one of them was
+emptied as it ran, or joined a group that died meanwhile, they never find one."""
+
 HOPELESS_S = 1.0
 """A member whose next start is further away than this cannot read its data: it ended at least six times in a row."""
 
@@ -143,10 +147,10 @@ def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield _newcomer(blueprint, view, lead, node)
         elif not kept:
             yield StartNode(node, "the group is new", ("--initial-cluster-state", "new"))
-        elif len(kept) + len(founding) >= majority(members):
+        elif (enough := len(kept) + len(founding) >= majority(members)) and not _forlorn(view, [*kept, *founding]):
             yield Hold(blueprint.label, "it has no data, and waits until the others have a majority", node.id)
         else:
-            yield from _give_up(blueprint, view, kept)
+            yield from _give_up(blueprint, view, [*kept, *founding] if enough else kept)
             yield Hold(blueprint.label, "the majority has lost its data; the group is founded anew", node.id)
 
 
@@ -160,11 +164,18 @@ def _newcomer(blueprint: Blueprint, view: View, lead: Node, node: Node) -> Actio
     facts = facts_of(view, lead)
     entry = facts.members.get(peer_url(node)) if facts else None
     last = view.attempts.get("replace")
-    if last and last.at_s >= view.status(lead.id).read_s:
+    dead = view.status(node.id).state.dead
+    if view.status(lead.id).read_s <= max(last.at_s if last else 0.0, dead.at_s if dead else 0.0):
         return Hold(blueprint.label, "the others must say again whom they know", node.id)
     if entry and not entry[1]:
         return StartNode(node, "it joins with no data", ("--initial-cluster-state", "existing"))
     return Operate(blueprint.label, "replace", "it has lost its data", node.id)
+
+
+def _forlorn(view: View, others: list[Node]) -> bool:
+    """They all run, and none has had a leader for long."""
+    found = [view.status(node.id) for node in others]
+    return all(one.state.running and not one.ready and view.now_s - one.since_s > LEADERLESS_S for one in found)
 
 
 def _give_up(blueprint: Blueprint, view: View, kept: list[Node]) -> Iterator[Action]:

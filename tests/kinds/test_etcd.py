@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace as changed
 from typing import Any
+
+import pytest
 
 from everup.core.health import service_health
 from everup.core.rules import proposals
@@ -120,8 +123,21 @@ def test_what_is_left_of_a_majority_that_lost_its_data_is_given_up_but_not_at_on
     assert not isinstance(young, StopNode)
 
 
-def test_one_member_without_data_waits_while_the_others_elect():
-    assert isinstance(first(seen(no_leader(), down=("web-1",), emptied=("web-1",)), "web-1"), Hold)
+@pytest.mark.parametrize("emptied", [("web-1",), ("web-1", "web-2")], ids=["away", "and another as it ran"])
+def test_one_member_without_data_waits_while_the_others_elect_but_not_for_ever(emptied: tuple[str, ...]):
+    young = seen(no_leader(), down=("web-1",), emptied=emptied, since_s=NOW_S - 10)
+    assert isinstance(first(young, "web-1"), Hold)
+    assert first(young, "web-2") is None and first(young, "web-3") is None
+    late = seen(no_leader(), down=("web-1",), emptied=emptied)
+    given_up = [first(late, name) for name in ("web-2", "web-3")]
+    assert all(isinstance(action, StopNode) and not action.keep_data for action in given_up)
+
+
+def test_a_member_is_replaced_only_by_what_the_others_said_after_it_was_lost():
+    """Before, they may have lost their data, too."""
+    view = seen(down=("web-2",), emptied=("web-2",))
+    stale = {name: changed(status, read_s=NOW_S - 2) for name, status in view.nodes.items()}
+    assert isinstance(first(changed(view, nodes=stale), "web-2"), Hold)
 
 
 def test_a_group_that_asks_nobody_for_a_password_is_locked():

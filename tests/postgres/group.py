@@ -74,7 +74,7 @@ class Group:
 
     def empty(self, node_id: str) -> None:
         """Take a node's data away."""
-        shutil.rmtree(self.home(node_id) / "data")
+        shutil.rmtree(self.home(node_id) / "data", ignore_errors=True)  # Everup may have given it up
 
     def wait_redundant(self, within_s: float = 180.0) -> None:
         """Wait until every node is ready and commits wait for a standby."""

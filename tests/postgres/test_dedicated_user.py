@@ -22,7 +22,10 @@ PYTHON = Path("/usr/bin/python3")
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else"),
-    pytest.mark.skipif(not SYSTEM or not PYTHON.exists(), reason="no programs of the system (Debian: apt-get install postgresql python3)"),
+    pytest.mark.skipif(
+        not SYSTEM or not PYTHON.exists(),
+        reason="Debian: apt-get install postgresql python3",
+    ),
 ]
 
 
