@@ -6,7 +6,6 @@ majority for good is founded anew.
 """
 
 import base64
-import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -131,10 +130,11 @@ def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
     kept = [node for node in members if view.status(node.id).state.has_data]
     away = [node for node in members if not view.status(node.id).state.running]
     founding = [node for node in members if node not in kept and node not in away]
+    able = [node for node in away if not _unsure(view, node) and view.status(node.id).state.retry_at_s <= view.now_s]
     for node in away:
         state = view.status(node.id).state
         wait_s = state.retry_at_s - view.now_s
-        if view.status(node.id).health == Health.UNKNOWN and state.digest:
+        if _unsure(view, node):
             yield Hold(blueprint.label, "it was not looked at yet", node.id)
         elif node in kept and lead and state.failure and wait_s > HOPELESS_S:
             because = f"it cannot start with the data it has ({state.failure}); the others have all of it"
@@ -145,13 +145,27 @@ def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield StartNode(node, "it does not run, and has its data")
         elif lead:
             yield _newcomer(blueprint, view, lead, node)
-        elif not kept:
-            yield StartNode(node, "the group is new", ("--initial-cluster-state", "new"))
-        elif (enough := len(kept) + len(founding) >= majority(members)) and not _forlorn(view, [*kept, *founding]):
+        elif not kept and not founding and len(able) >= majority(members):
+            yield StartNode(node, "the group is new", new_group(view))
+        elif not kept and not founding:
+            yield Hold(blueprint.label, "a group is founded by a majority, at once", node.id)
+        elif len(kept) + len(founding) >= majority(members) and not _forlorn(view, [*kept, *founding]):
             yield Hold(blueprint.label, "it has no data, and waits until the others have a majority", node.id)
         else:
-            yield from _give_up(blueprint, view, [*kept, *founding] if enough else kept)
+            yield from _give_up(blueprint, view, [*kept, *founding])
             yield Hold(blueprint.label, "the majority has lost its data; the group is founded anew", node.id)
+
+
+def _unsure(view: View, node: Node) -> bool:
+    """It was there, and was not looked at yet."""
+    return view.status(node.id).health == Health.UNKNOWN and bool(view.status(node.id).state.digest)
+
+
+def new_group(view: View) -> tuple[str, ...]:
+    """Arguments of its founders. Each founding has a token of its own, and so the group an id of its own: by that alone
+    clients see that the log they know, its terms and the log-ins written in it are gone.
+    """
+    return ("--initial-cluster-state", "new", "--initial-cluster-token", f"founded-{view.now_s:.6f}")
 
 
 def majority(members: tuple[Node, ...]) -> int:
@@ -267,13 +281,11 @@ def member_node(grant: Grant, index: int) -> Node:
     ports = grant.listeners[f"member-{index}"]
     client, peer, password = ports["client"], ports["peer"], grant.secrets.get("password", "")
     everyone = [(f"{grant.label}-{n}", grant.listeners[f"member-{n}"]["peer"]) for n in range(1, MEMBERS + 1)]
-    token = hashlib.sha256(f"{grant.label}/{password}".encode()).hexdigest()[:16]
     args = (
         *("--name", f"{grant.label}-{index}", "--data-dir", "data"),
         *("--listen-client-urls", f"http://{client}", "--advertise-client-urls", f"http://{client}"),
         *("--listen-peer-urls", f"http://{peer}", "--initial-advertise-peer-urls", f"http://{peer}"),
         *("--initial-cluster", ",".join(f"{name}=http://{address}" for name, address in everyone)),
-        *("--initial-cluster-token", token),
         *("--heartbeat-interval", "100", "--election-timeout", "1000"),
         # 3.5.0 to 3.5.2 could lose consistency in a crash under load: a member that differs refuses to start.
         "--experimental-initial-corrupt-check",

@@ -1,4 +1,4 @@
-"""Starts Patroni with three measured corrections: `python -I patroni_start.py CONFIGURATION`.
+"""Starts Patroni with four measured corrections: `python -I patroni_start.py CONFIGURATION`.
 
 1. Patroni sends each request to etcd in two pieces and leaves Nagle's algorithm on: 40 to 50 ms per request, three of
    them in a row while a standby takes the lead. It is told to set TCP_NODELAY beside the options it sets anyway.
@@ -15,6 +15,10 @@
 3. Asked for the shared settings while etcd does not answer, Patroni waits for etcd, and each question keeps one of the
    five threads that answer all others, its members' question whether the primary may go on among them. Enough of them,
    and a healthy primary seems hung, or gives up. It is told to say at once that it does not know the settings now.
+4. A log-in to etcd names the place in etcd's log where it was made, and a member that is asked with it waits until its
+   own log is there before it refuses it. In a group founded anew, whose log is short, that is for ever: Patroni's
+   request times out, so it never sees the refusal that would make it log in again. It is told to log in again wherever
+   the id of the group has changed.
 """
 
 import contextlib
@@ -54,8 +58,10 @@ def correct() -> None:
     from patroni import utils
     from patroni.__main__ import Patroni
     from patroni.api import RestApiHandler
+    from patroni.dcs.etcd3 import Etcd3Client
 
     options, run, settings = utils.keepalive_socket_options, Patroni.run, RestApiHandler.do_GET_config
+    check_group = Etcd3Client._check_cluster_raft_term
 
     def with_nodelay(timeout: int, idle: int, cnt: int = 3) -> Iterator[tuple[int, int, int]]:
         yield from options(timeout, idle, cnt)
@@ -71,7 +77,13 @@ def correct() -> None:
         else:
             settings(asked)
 
+    def log_in_to_another_group(client: Any, cluster_id: Any, term: Any) -> None:
+        if cluster_id and client._cluster_id not in (None, cluster_id):
+            client._reauthenticate = True
+        check_group(client, cluster_id, term)
+
     utils.keepalive_socket_options = with_nodelay
+    Etcd3Client._check_cluster_raft_term = log_in_to_another_group
     RestApiHandler.do_GET_config = known_settings
     Patroni.run = run_and_stir
 

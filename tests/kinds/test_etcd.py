@@ -86,7 +86,33 @@ def test_a_member_is_ready_while_it_knows_a_leader():
 def test_a_new_group_is_founded_by_all_at_once():
     everybody = tuple(PEERS)
     view = seen(down=everybody, emptied=everybody)
-    assert [first(view, name).extra_args for name in everybody] == [("--initial-cluster-state", "new")] * 3
+    founders = {first(view, name).extra_args for name in everybody}
+    assert len(founders) == 1
+    assert founders.pop()[:3] == ("--initial-cluster-state", "new", "--initial-cluster-token")
+
+
+def test_no_two_foundings_make_the_same_group():
+    """Clients would take its log, which begins anew, for one that was set back, and refuse it for ever."""
+    view = seen(down=tuple(PEERS), emptied=tuple(PEERS))
+    again = first(changed(view, now_s=NOW_S + 20), "web-1")
+    assert again.extra_args != first(view, "web-1").extra_args
+
+
+def test_less_than_a_majority_founds_no_group():
+    """The others could no longer found the same one."""
+    view = seen(down=tuple(PEERS), emptied=tuple(PEERS))
+    waits = changed(view.nodes["web-2"], state=changed(view.nodes["web-2"].state, retry_at_s=NOW_S + 3))
+    two = changed(view, nodes={**view.nodes, "web-2": waits})
+    assert [type(first(two, name)) for name in PEERS] == [StartNode, Hold, StartNode]
+    one = changed(two, nodes={**two.nodes, "web-3": changed(waits, state=changed(waits.state, dead=None))})
+    assert [type(first(one, name)) for name in PEERS] == [Hold] * 3
+
+
+def test_a_member_emptied_as_it_runs_stands_in_the_way_of_a_new_group_until_it_is_ended():
+    view = seen(no_leader(), down=("web-1", "web-2"), emptied=tuple(PEERS))
+    assert isinstance(first(view, "web-1"), Hold)
+    ended = first(view, "web-3")
+    assert isinstance(ended, StopNode) and not ended.keep_data
 
 
 def test_a_member_with_its_data_just_starts():
