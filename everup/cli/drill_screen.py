@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from everup.cli import render
-from everup.model.drill import Drill, Run, Scene, Spread, Verdict
+from everup.model.drill import AppRun, AppSummary, Drill, Run, Scene, Spread, Verdict
 
 Json = dict[str, Any]
 
@@ -48,7 +48,8 @@ class Screen:
         """A run is over."""
         self._done += 1
         self._bar.advance(self._task)
-        self.print(run_line(f"{self._done:>{len(str(self._runs))}}/{self._runs}", run))
+        count = f"{self._done:>{len(str(self._runs))}}/{self._runs}"
+        self.print(run_line(count, run), *([app_line(" " * len(count), run.app)] if run.app else []))
 
 
 def run_line(count: str, run: Run) -> Text:
@@ -64,6 +65,18 @@ def run_line(count: str, run: Run) -> Text:
     ]
     words = " · ".join(parts) + ("" if run.verdict == Verdict.PASS else f" · {run.because}")
     return Text.assemble(f"  {count}  ", (sign, colour), f"  {words}")
+
+
+def app_line(margin: str, app: AppRun) -> Text:
+    """What the app that is watched made of one run, instance by instance."""
+    sign, colour = SIGNS[app.verdict]
+    parts = [
+        f"{one.node} {'did not write again' if one.rto_s is None else f'without a write for {span(one.rto_s)}'}"
+        f", {one.errors} errors"
+        for one in app.instances
+    ]
+    words = " · ".join(parts) + ("" if app.verdict == Verdict.PASS else f" · {app.because}")
+    return Text.assemble(f"  {margin}  ", (sign, colour), f"  {words}")
 
 
 def result(drill: Drill) -> Group:
@@ -82,8 +95,24 @@ def result(drill: Drill) -> Group:
     sign, colour = SIGNS[summary.verdict]
     verdict = Text.assemble("  ", (f"{sign} {summary.verdict.value}", f"bold {colour}"), f"  {summary.because}")
     title = Text.assemble("drill  ", (drill.service, "bold"), f" · {head}")
-    parts: list[RenderableType] = [title, render.grid(rows), verdict]
+    parts: list[RenderableType] = [title, render.grid(rows)]
+    if drill.app:
+        parts += _of_app(drill.app)
+    parts.append(verdict)
     return Group(*parts)
+
+
+def _of_app(app: AppSummary) -> list[RenderableType]:
+    """The app's instances one by one, and what to do about those that stayed behind."""
+    goal = f"within {app.within_s:g} s of the service"
+    rows = [
+        [*_figure(f"{one.node} without a write", one.rto_s, goal), Text(f"{one.errors:,} errors")]
+        for one in app.instances
+    ]
+    sign, colour = SIGNS[app.verdict]
+    because = Text.assemble("  ", (f"{sign} {app.label}", f"bold {colour}"), f"  {app.request}: {app.because}")
+    advice = [Text(f"  {app.next}")] if app.next else []
+    return [render.grid(rows), because, *advice]
 
 
 def _figure(name: str, values: Spread, goal: str) -> list[Text]:
@@ -129,6 +158,16 @@ def history(kept: Sequence[Json]) -> Group:
                 Text(stood),
                 Text(f"lost {_lost(summary['lost'], summary['acknowledged'])}"),
                 Text(f"{sign} {summary['verdict']}", colour),
+                _kept_app(one.get("app")),
             ]
         )
     return render.grid(rows)
+
+
+def _kept_app(app: Json | None) -> Text:
+    """The verdict on the app that was watched, with the instances that stayed behind; empty without one."""
+    if not app:
+        return Text("")
+    sign, colour = SIGNS[Verdict(app["verdict"])]
+    stayed = [one["node"] for one in app["instances"] if one["stayed"]]
+    return Text(f"{sign} {app['label']}{': ' + ', '.join(stayed) + ' stayed' if stayed else ''}", colour)

@@ -1,0 +1,146 @@
+"""Does the app itself write again? From the writes of each of its instances beside those of the service's own. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from everup.core.drill import doubt_of, longest_gap, spread, worst_of
+from everup.model.desired import NodeId
+from everup.model.drill import (
+    AppRun,
+    AppScene,
+    AppSummary,
+    Evidence,
+    InstanceRun,
+    InstanceSummary,
+    Moment,
+    Run,
+    Scene,
+    Verdict,
+    Write,
+)
+
+STREAK = 5
+"""So many acknowledged writes in a row mean that an instance writes: a pool has several connections, and one or another
+may be dead. As many are wanted before the fault."""
+
+ABSENT = ("ConnectError", "ConnectTimeout")
+"""Errors of a request that met nobody: the instance is gone, and its pool with it."""
+
+UNMOVED = 0.25
+"""An instance whose own longest gap is a smaller part of the service's than this did not need the service."""
+
+WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def again_at(writes: Iterable[Write], since_s: float) -> float | None:
+    """When the first of `STREAK` writes that were acknowledged one after the other ended, from `since_s` on.
+
+    Args:
+        writes: every attempt of one instance, in order; monotonic seconds, like `since_s`.
+    """
+    streak: list[Write] = []
+    for write in writes:
+        if write.ended_at_s >= since_s:
+            streak = [*streak, write] if write.error is None else []
+        if len(streak) == STREAK:
+            return streak[0].ended_at_s
+    return None
+
+
+def with_app(scene: Scene, seen: Evidence, run: Run) -> Run:
+    """The run with what the app saw of it, which is part of its verdict; the run itself where no app is watched."""
+    app = scene.app
+    if app is None:
+        return run
+    doubt = seen.refused or doubt_of(scene, seen, run.rto_s)
+    if run.rto_s is None or not run.gaps:
+        doubt = doubt or f"{scene.service} itself took no writes again"
+    found = tuple(_instance(scene, run, seen.fault_at_s, node, seen.app_writes.get(node, ())) for node in app.instances)
+    if doubt:
+        found = tuple(replace(one, verdict=Verdict.INCONCLUSIVE, because=doubt) for one in found)
+    verdict = _worst(one.verdict for one in found)
+    because = doubt or "; ".join(one.because for one in found if one.verdict == verdict != Verdict.PASS)
+    if verdict == Verdict.PASS:
+        because = f"every instance of {app.label} writes again"
+    last = max((one.again_after_s for one in found if one.again_after_s is not None), default=None)
+    moments = run.moments
+    if last is not None and verdict == Verdict.PASS:
+        moment = Moment("app", because, max(end for _, end in run.gaps) + last)
+        moments = tuple(sorted((*run.moments, moment), key=lambda one: one.at_s))
+    joined = _worst((run.verdict, verdict))
+    return replace(
+        run,
+        verdict=joined,
+        because=run.because if joined == run.verdict else because,
+        moments=moments,
+        app=AppRun(app.label, verdict, because, found),
+    )
+
+
+def summarize_app(app: AppScene, runs: Sequence[Run]) -> AppSummary:
+    """All runs together, instance by instance, and what to do about those that stayed behind."""
+    told = [run.app for run in runs if run.app is not None]
+    verdict, because = worst_of([(run.verdict, run.because) for run in told])
+    instances = []
+    for node in app.instances:
+        own = [one for run in told for one in run.instances if one.node == node]
+        errors, stayed = sum(one.errors for one in own), sum(one.stayed for one in own)
+        instances.append(InstanceSummary(node, spread(one.rto_s for one in own), errors, stayed))
+    next_step = (
+        "Let its pool replace broken connections, and connect by the variables that it is given, never to a node's own"
+        f" address: docs/how-to/connect-clients.md. For now: everup restart {app.label}"
+    )
+    stays = any(one.stayed for one in instances)
+    return AppSummary(
+        app.label, app.request, app.within_s, verdict, because, next_step if stays else "", tuple(instances)
+    )
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    return min(verdicts, key=WORST_FIRST.index, default=Verdict.INCONCLUSIVE)
+
+
+def _instance(scene: Scene, run: Run, fault_at_s: float, node: NodeId, writes: Sequence[Write]) -> InstanceRun:
+    """One instance, by its own writes; judged as if the fault took hold and the service came back."""
+    assert scene.app is not None
+    within_s, service = scene.app.within_s, scene.service
+    gap = longest_gap(writes, fault_at_s)
+    back_at_s = fault_at_s + max((end for _, end in run.gaps), default=0.0)
+    again_at_s = again_at(writes, back_at_s)
+    again_after_s = None if again_at_s is None else again_at_s - back_at_s
+    failed = [write for write in writes if write.error is not None]
+    error = failed[-1].error or "" if failed else ""
+    before = sum(write.error is None and write.ended_at_s <= fault_at_s for write in writes)
+    stayed = (again_after_s is None or again_after_s > within_s) and not error.startswith(ABSENT) and before >= STREAK
+    verdict, because = Verdict.PASS, f"{node} writes again"
+    if before < STREAK:
+        verdict, because = Verdict.INCONCLUSIVE, f"only {before} writes of {node} were acknowledged before the fault"
+    elif stayed:
+        held = "the old primary" if run.path in ("failover", "switchover") else "a broken connection"
+        said = f" ({error})" if error else ""
+        because = f"{node} stayed on {held}: its writes failed for {within_s:g} s after {service} took writes again"
+        verdict, because = Verdict.FAIL, because + said
+    elif again_after_s is None or again_after_s > within_s:
+        verdict, because = Verdict.FAIL, f"{node} was not there {within_s:g} s after {service} took writes again"
+    elif _unmoved(run, writes, gap, fault_at_s):
+        verdict = Verdict.INCONCLUSIVE
+        because = f"{node} wrote on while {service} took no write: {scene.app.request} does not write there"
+    return InstanceRun(
+        node=node,
+        verdict=verdict,
+        because=because,
+        rto_s=gap[1] - gap[0] if gap else None,
+        again_after_s=again_after_s,
+        acknowledged=len(writes) - len(failed),
+        errors=len(failed),
+        stayed=stayed,
+        error=error,
+    )
+
+
+def _unmoved(run: Run, writes: Iterable[Write], gap: tuple[float, float] | None, fault_at_s: float) -> bool:
+    """Whether an instance wrote on while no writer of the service could."""
+    begin = fault_at_s + max((begin for begin, _ in run.gaps), default=0.0)
+    end = fault_at_s + min((end for _, end in run.gaps), default=0.0)
+    inside = sum(write.error is None and begin <= write.sent_at_s <= write.ended_at_s <= end for write in writes)
+    return inside >= STREAK and gap is not None and gap[1] - gap[0] < UNMOVED * (end - begin)
