@@ -71,16 +71,15 @@ def drill(
     wanted = _wanted(runs, writers, rate, seconds(patience))
     if campaign:
         _campaign(session, seed, minutes, (wanted.pace, wanted.patience_s))
-        return
-    if fault is None and label == HISTORY:
+    elif fault is None and label == HISTORY:
         _show_history(session, of)
-        return
-    if fault is None or of is not None or not label:
+    elif fault is None or of is not None or not label:
         raise Usage("a drill needs a LABEL and --fault", f"Faults: {', '.join(one.value for one in DrillFault)}.")
-    staging = {"fault": fault.value, "via": via, "confirmed": session.yes, **_watched(app, app_request)}
-    result = _conduct(session, label, staging, wanted)
-    _tell(session, result, report)
-    _exit(result.summary.verdict)
+    else:
+        staging = {"fault": fault.value, "via": via, "confirmed": session.yes, **_watched(app, app_request)}
+        result = _conduct(session, label, staging, wanted)
+        _tell(session, result, report)
+        _exit(result.summary.verdict)
 
 
 def _wanted(runs: int, writers: int, rate: float, patience_s: float) -> "Wanted":

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from everup.cli import render
-from everup.model.drill import AppRun, AppSummary, Drill, Run, Scene, Spread, Verdict
+from everup.model.drill import AppSummary, Drill, Run, Scene, Spread, Verdict
 
 Json = dict[str, Any]
 
@@ -49,7 +49,7 @@ class Screen:
         self._done += 1
         self._bar.advance(self._task)
         count = f"{self._done:>{len(str(self._runs))}}/{self._runs}"
-        self.print(run_line(count, run), *([app_line(" " * len(count), run.app)] if run.app else []))
+        self.print(run_line(count, run), *app_lines(" " * len(count), run))
 
 
 def run_line(count: str, run: Run) -> Text:
@@ -67,16 +67,21 @@ def run_line(count: str, run: Run) -> Text:
     return Text.assemble(f"  {count}  ", (sign, colour), f"  {words}")
 
 
-def app_line(margin: str, app: AppRun) -> Text:
-    """What the app that is watched made of one run, instance by instance."""
+def app_lines(margin: str, run: Run) -> list[Text]:
+    """What the app that is watched, if any, made of one run, instance by instance."""
+    app = run.app
+    if app is None:
+        return []
     sign, colour = SIGNS[app.verdict]
     parts = [
         f"{one.node} {'did not write again' if one.rto_s is None else f'without a write for {span(one.rto_s)}'}"
         f", {one.errors} errors"
         for one in app.instances
     ]
-    words = " · ".join(parts) + ("" if app.verdict == Verdict.PASS else f" · {app.because}")
-    return Text.assemble(f"  {margin}  ", (sign, colour), f"  {words}")
+    words = " · ".join(parts) + (
+        "" if app.verdict == Verdict.PASS or app.because == run.because else f" · {app.because}"
+    )
+    return [Text.assemble(f"  {margin}  ", (sign, colour), f"  {words}")]
 
 
 def result(drill: Drill) -> Group:
@@ -95,24 +100,26 @@ def result(drill: Drill) -> Group:
     sign, colour = SIGNS[summary.verdict]
     verdict = Text.assemble("  ", (f"{sign} {summary.verdict.value}", f"bold {colour}"), f"  {summary.because}")
     title = Text.assemble("drill  ", (drill.service, "bold"), f" · {head}")
-    parts: list[RenderableType] = [title, render.grid(rows)]
     if drill.app:
-        parts += _of_app(drill.app)
-    parts.append(verdict)
-    return Group(*parts)
+        repeats = drill.app.because == summary.because
+        return Group(title, render.grid([*rows, *_instances(drill.app)]), *_of_app(drill.app, repeats), verdict)
+    return Group(title, render.grid(rows), verdict)
 
 
-def _of_app(app: AppSummary) -> list[RenderableType]:
-    """The app's instances one by one, and what to do about those that stayed behind."""
+def _instances(app: AppSummary) -> list[list[Text]]:
+    """A row for each instance of the app that was watched."""
     goal = f"within {app.within_s:g} s of the service"
-    rows = [
-        [*_figure(f"{one.node} without a write", one.rto_s, goal), Text(f"{one.errors:,} errors")]
-        for one in app.instances
+    return [
+        _figure(f"{one.node} without a write", one.rto_s, f"{goal} · {one.errors:,} errors") for one in app.instances
     ]
+
+
+def _of_app(app: AppSummary, repeats: bool) -> list[Text]:
+    """The verdict on the app, whose reason follows anyway where it `repeats`, and what to do about who stayed."""
     sign, colour = SIGNS[app.verdict]
-    because = Text.assemble("  ", (f"{sign} {app.label}", f"bold {colour}"), f"  {app.request}: {app.because}")
-    advice = [Text(f"  {app.next}")] if app.next else []
-    return [render.grid(rows), because, *advice]
+    words = app.request if repeats else f"{app.request}: {app.because}"
+    verdict = Text.assemble("  ", (f"{sign} {app.label}", f"bold {colour}"), f"  {words}")
+    return [verdict, Text(f"  {app.next}")] if app.next else [verdict]
 
 
 def _figure(name: str, values: Spread, goal: str) -> list[Text]:

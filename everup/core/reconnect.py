@@ -1,5 +1,6 @@
 """Does the app itself write again? From the writes of each of its instances beside those of the service's own. Pure."""
 
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -26,8 +27,8 @@ may be dead. As many are wanted before the fault."""
 ABSENT = ("ConnectError", "ConnectTimeout")
 """Errors of a request that met nobody: the instance is gone, and its pool with it."""
 
-UNMOVED = 0.25
-"""An instance whose own longest gap is a smaller part of the service's than this did not need the service."""
+WAITED = 3.0
+"""A write that took so many times longer than they usually do had to wait."""
 
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
@@ -52,29 +53,38 @@ def with_app(scene: Scene, seen: Evidence, run: Run) -> Run:
     app = scene.app
     if app is None:
         return run
-    doubt = seen.refused or doubt_of(scene, seen, run.rto_s)
-    if run.rto_s is None or not run.gaps:
-        doubt = doubt or f"{scene.service} itself took no writes again"
     found = tuple(_instance(scene, run, seen.fault_at_s, node, seen.app_writes.get(node, ())) for node in app.instances)
+    doubt = seen.refused or doubt_of(scene, seen, run.rto_s)
+    if not doubt and (run.rto_s is None or not run.gaps):
+        doubt = f"{scene.service} itself took no writes again"
     if doubt:
-        found = tuple(replace(one, verdict=Verdict.INCONCLUSIVE, because=doubt) for one in found)
+        found = tuple(replace(one, verdict=Verdict.INCONCLUSIVE, because=doubt, stayed=False) for one in found)
     verdict = _worst(one.verdict for one in found)
-    because = doubt or "; ".join(one.because for one in found if one.verdict == verdict != Verdict.PASS)
+    because = doubt or "; ".join(one.because for one in found if one.verdict == verdict)
     if verdict == Verdict.PASS:
-        because = f"every instance of {app.label} writes again"
-    last = max((one.again_after_s for one in found if one.again_after_s is not None), default=None)
-    moments = run.moments
-    if last is not None and verdict == Verdict.PASS:
-        moment = Moment("app", because, max(end for _, end in run.gaps) + last)
-        moments = tuple(sorted((*run.moments, moment), key=lambda one: one.at_s))
+        verdict, because = _all_well(app, scene, run, seen)
     joined = _worst((run.verdict, verdict))
     return replace(
         run,
         verdict=joined,
         because=run.because if joined == run.verdict else because,
-        moments=moments,
+        moments=_with_moment(run, found, because) if verdict == Verdict.PASS else run.moments,
         app=AppRun(app.label, verdict, because, found),
     )
+
+
+def _all_well(app: AppScene, scene: Scene, run: Run, seen: Evidence) -> tuple[Verdict, str]:
+    """The verdict on an app all of whose instances write again, unless none of them met the fault at all."""
+    if run.path == "none" or any(_met(run, seen, own) for own in seen.app_writes.values()):
+        return Verdict.PASS, f"every instance of {app.label} writes again"
+    words = f"no write of {app.label} failed or waited while {scene.service} took none"
+    return Verdict.INCONCLUSIVE, f"{words}: does {app.request} write there?"
+
+
+def _with_moment(run: Run, found: Sequence[InstanceRun], what: str) -> tuple[Moment, ...]:
+    last_s = max((one.again_after_s for one in found if one.again_after_s is not None), default=0.0)
+    moment = Moment("app", what, max(end for _, end in run.gaps) + last_s)
+    return tuple(sorted((*run.moments, moment), key=lambda one: one.at_s))
 
 
 def summarize_app(app: AppScene, runs: Sequence[Run]) -> AppSummary:
@@ -122,14 +132,11 @@ def _instance(scene: Scene, run: Run, fault_at_s: float, node: NodeId, writes: S
         verdict, because = Verdict.FAIL, because + said
     elif again_after_s is None or again_after_s > within_s:
         verdict, because = Verdict.FAIL, f"{node} was not there {within_s:g} s after {service} took writes again"
-    elif _unmoved(run, writes, gap, fault_at_s):
-        verdict = Verdict.INCONCLUSIVE
-        because = f"{node} wrote on while {service} took no write: {scene.app.request} does not write there"
     return InstanceRun(
         node=node,
         verdict=verdict,
         because=because,
-        rto_s=gap[1] - gap[0] if gap else None,
+        rto_s=gap[1] - gap[0] if gap and again_at_s is not None else None,
         again_after_s=again_after_s,
         acknowledged=len(writes) - len(failed),
         errors=len(failed),
@@ -138,9 +145,15 @@ def _instance(scene: Scene, run: Run, fault_at_s: float, node: NodeId, writes: S
     )
 
 
-def _unmoved(run: Run, writes: Iterable[Write], gap: tuple[float, float] | None, fault_at_s: float) -> bool:
-    """Whether an instance wrote on while no writer of the service could."""
-    begin = fault_at_s + max((begin for begin, _ in run.gaps), default=0.0)
-    end = fault_at_s + min((end for _, end in run.gaps), default=0.0)
-    inside = sum(write.error is None and begin <= write.sent_at_s <= write.ended_at_s <= end for write in writes)
-    return inside >= STREAK and gap is not None and gap[1] - gap[0] < UNMOVED * (end - begin)
+def _met(run: Run, seen: Evidence, writes: Sequence[Write]) -> bool:
+    """Whether one of an instance's writes failed since writers of the service could not write, or waited until then."""
+    begin = seen.fault_at_s + min(begin for begin, _ in run.gaps)
+    end = seen.fault_at_s + max(end for _, end in run.gaps)
+    good = [write for write in writes if write.error is None]
+    usual_s = statistics.median(
+        write.ended_at_s - write.sent_at_s for write in good if write.ended_at_s <= seen.fault_at_s
+    )
+    return any(write.error is not None and write.ended_at_s >= begin for write in writes) or any(
+        write.sent_at_s <= end and write.ended_at_s >= begin and write.ended_at_s - write.sent_at_s > WAITED * usual_s
+        for write in good
+    )

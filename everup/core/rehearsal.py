@@ -84,7 +84,7 @@ def stage_app(blueprint: Blueprint, view: View, service: Service | None, drilled
         raise Refused(f"{label} does not need {drilled}, so it cannot write there", needed, code="refused.app")
     if blueprint.of(Part.INSTANCE) and not instances:
         raise Refused(
-            f"{label} is of kind {blueprint.kind}, which takes no requests", "Name an app.", code="refused.app"
+            f"{label} is of kind {blueprint.kind}, which takes no requests", "Name one of kind app.", code="refused.app"
         )
     if not instances:
         raise Refused(f"{label} runs no instance", f"Start one: everup scale {label} 1", code="refused.app")

@@ -22,7 +22,7 @@ STOP_S = 30.0
 AFTER_ERROR_S = 0.005
 """How soon a writer tries again: it is to see the first moment at which a write is possible."""
 
-APP_EVERY_S = 0.05
+APP_EVERY_S = 0.02
 """How often each instance of an app is asked to write, whether it did or not: one that is in trouble gets no more."""
 
 

@@ -15,6 +15,7 @@ from everup.core.drill import FEWEST, assess, doubt_of, summarize
 from everup.core.reconnect import STREAK, again_at, summarize_app, with_app
 from everup.drills.clients import CLIENTS
 from everup.drills.load import APP_EVERY_S, Heart, Pace, Writers, client_of, ways_to
+from everup.drills.writer import STRIDE
 from everup.model.drill import Drill, Evidence, Happening, Run, Scene
 from everup.model.errors import EverupError, Inconclusive, Refused
 
@@ -102,12 +103,13 @@ def _try_out(scene: Scene, place: str) -> None:
     Raises:
         Refused: one does not do it.
     """
-    for node, (program, settings) in zip(scene.app.instances if scene.app else (), ways_to(scene.app), strict=True):
+    label, instances = (scene.app.label, scene.app.instances) if scene.app else ("", {})
+    for number, (node, (program, settings)) in enumerate(zip(instances, ways_to(scene.app), strict=True)):
         client = CLIENTS[program](settings, place)
         try:
-            patient(partial(client.write, 0), client.failures, TRIAL_S)
+            patient(partial(client.write, number * STRIDE), client.failures, TRIAL_S)
         except Inconclusive as error:
-            hint = "See that drill: of the app is right: method, path, body; or give another: --app-request"
+            hint = f"Is that the request that makes it write? See drill:, or --app-request; and everup logs {label}"
             message = f"{node} does not take {settings['METHOD']} {settings['PATH']}: {error.__cause__}"
             raise Refused(message, hint, code="refused.app", node=node) from error
         finally:
@@ -204,7 +206,7 @@ def _recovery(
         until(lambda: all(again_at(own, back_s) is not None for own in app.of_each()), left_s)
     tell("all is well again")
     until(lambda: False, AFTER_S)
-    return replace(seen, whole_at_s=whole_at_s)
+    return replace(seen, whole_at_s=whole_at_s, came_back=is_back)
 
 
 def _whole_since(control: Control, patience_s: float) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 from everup.drills.clients import CLIENTS, Client
 
 STRIDE = 1_000_000_000
-"""Writer number k writes the numbers above k times this."""
+"""Writer number k writes the numbers above k times this; that one itself is left for a trial."""
 
 
 class Writer:

@@ -154,6 +154,7 @@ class Evidence:
         happenings: events of the service from the fault on, in order.
         pulses: delays of the machine itself.
         load: its load (1 minute average) after the fault.
+        came_back: whether every writer was acknowledged again once the fault had taken hold.
         app_writes: every attempt of each instance of the app that is watched, in order.
     """
 
@@ -166,6 +167,7 @@ class Evidence:
     happenings: tuple[Happening, ...] = ()
     pulses: tuple[Pulse, ...] = ()
     load: float = 0.0
+    came_back: bool = True
     app_writes: Mapping[NodeId, tuple[Write, ...]] = field(default_factory=dict)
 
 

@@ -96,6 +96,12 @@ def test_a_writer_that_never_came_back_is_a_failure_although_another_did():
     assert (run.rto_s, run.verdict, run.because) == (None, Verdict.FAIL, "writing did not come back")
 
 
+def test_a_write_between_the_command_and_the_fault_is_not_the_next_one():
+    evidence = replace(seen(writes([*steady(-1.0, 0.0), 0.002, 0.007])), came_back=False)
+    run = assess(scene(), evidence)
+    assert (run.rto_s, run.verdict, run.because) == (None, Verdict.FAIL, "writing did not come back")
+
+
 def test_an_acknowledged_write_that_is_gone_is_lost_and_misses_a_target_of_none():
     attempts = writes(AROUND)
     run = assess(scene(), seen(attempts, gone=[attempts[150].n, attempts[199].n]))

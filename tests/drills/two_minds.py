@@ -1,4 +1,4 @@
-"""An app of two instances: the first that starts holds on to the primary's own address, the other follows `REDIS_URL`.
+"""An app of instances: the first that ever started holds on to the primary's own address, others follow `REDIS_URL`.
 
 `PUT /orders/7` stores number 7; `GET /` tells which of the two answers.
 """
@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 from redis.sentinel import Sentinel
 
 follower = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5)
-STAYS = follower.incr("two_minds:started") == 1
+follower.set("two_minds:stays", os.environ["HOST"], nx=True)
+STAYS = follower.get("two_minds:stays") == os.environ["HOST"].encode()
 
 
 def primary() -> "Redis[bytes]":
