@@ -57,7 +57,7 @@ def assess(scene: Scene, seen: Evidence) -> Run:
     """
     acknowledged = [write for write in seen.writes if write.error is None]
     before = [write for write in acknowledged if write.ended_at_s <= seen.fault_at_s]
-    gaps = _longest_gaps(seen) if seen.came_back else None
+    gaps = _longest_gaps(seen) if seen.back_at_s is not None or seen.refused else None
     rto_s = None if gaps is None else max((end - begin for begin, end in gaps), default=None)
     path = path_of(scene, seen.happenings)
     failures = [write for write in seen.writes if write.error is not None]

@@ -28,7 +28,8 @@ ABSENT = ("ConnectError", "ConnectTimeout")
 """Errors of a request that met nobody: the instance is gone, and its pool with it."""
 
 WAITED = 3.0
-"""A write that took so many times longer than they usually do had to wait."""
+WAITED_OF_GAP = 0.25
+"""A write had to wait when it took so many times longer than they usually do, and so much of the service's gap."""
 
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
@@ -53,9 +54,9 @@ def with_app(scene: Scene, seen: Evidence, run: Run) -> Run:
     app = scene.app
     if app is None:
         return run
-    found = tuple(_instance(scene, run, seen.fault_at_s, node, seen.app_writes.get(node, ())) for node in app.instances)
+    found = tuple(_instance(scene, run, seen, node) for node in app.instances)
     doubt = seen.refused or doubt_of(scene, seen, run.rto_s)
-    if not doubt and (run.rto_s is None or not run.gaps):
+    if not doubt and (seen.back_at_s is None or not run.gaps):
         doubt = f"{scene.service} itself took no writes again"
     if doubt:
         found = tuple(replace(one, verdict=Verdict.INCONCLUSIVE, because=doubt, stayed=False) for one in found)
@@ -68,7 +69,7 @@ def with_app(scene: Scene, seen: Evidence, run: Run) -> Run:
         run,
         verdict=joined,
         because=run.because if joined == run.verdict else because,
-        moments=_with_moment(run, found, because) if verdict == Verdict.PASS else run.moments,
+        moments=_with_moment(run, seen, found, because) if verdict == Verdict.PASS else run.moments,
         app=AppRun(app.label, verdict, because, found),
     )
 
@@ -81,9 +82,10 @@ def _all_well(app: AppScene, scene: Scene, run: Run, seen: Evidence) -> tuple[Ve
     return Verdict.INCONCLUSIVE, f"{words}: does {app.request} write there?"
 
 
-def _with_moment(run: Run, found: Sequence[InstanceRun], what: str) -> tuple[Moment, ...]:
+def _with_moment(run: Run, seen: Evidence, found: Sequence[InstanceRun], what: str) -> tuple[Moment, ...]:
+    assert seen.back_at_s is not None
     last_s = max((one.again_after_s for one in found if one.again_after_s is not None), default=0.0)
-    moment = Moment("app", what, max(end for _, end in run.gaps) + last_s)
+    moment = Moment("app", what, seen.back_at_s + last_s - seen.fault_at_s)
     return tuple(sorted((*run.moments, moment), key=lambda one: one.at_s))
 
 
@@ -110,12 +112,13 @@ def _worst(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=WORST_FIRST.index, default=Verdict.INCONCLUSIVE)
 
 
-def _instance(scene: Scene, run: Run, fault_at_s: float, node: NodeId, writes: Sequence[Write]) -> InstanceRun:
+def _instance(scene: Scene, run: Run, seen: Evidence, node: NodeId) -> InstanceRun:
     """One instance, by its own writes; judged as if the fault took hold and the service came back."""
     assert scene.app is not None
-    within_s, service = scene.app.within_s, scene.service
+    within_s, service, fault_at_s = scene.app.within_s, scene.service, seen.fault_at_s
+    writes = seen.app_writes.get(node, ())
     gap = longest_gap(writes, fault_at_s)
-    back_at_s = fault_at_s + max((end for _, end in run.gaps), default=0.0)
+    back_at_s = fault_at_s if seen.back_at_s is None else seen.back_at_s
     again_at_s = again_at(writes, back_at_s)
     again_after_s = None if again_at_s is None else again_at_s - back_at_s
     failed = [write for write in writes if write.error is not None]
@@ -146,14 +149,12 @@ def _instance(scene: Scene, run: Run, fault_at_s: float, node: NodeId, writes: S
 
 
 def _met(run: Run, seen: Evidence, writes: Sequence[Write]) -> bool:
-    """Whether one of an instance's writes failed since writers of the service could not write, or waited until then."""
-    begin = seen.fault_at_s + min(begin for begin, _ in run.gaps)
-    end = seen.fault_at_s + max(end for _, end in run.gaps)
-    good = [write for write in writes if write.error is None]
-    usual_s = statistics.median(
-        write.ended_at_s - write.sent_at_s for write in good if write.ended_at_s <= seen.fault_at_s
-    )
-    return any(write.error is not None and write.ended_at_s >= begin for write in writes) or any(
-        write.sent_at_s <= end and write.ended_at_s >= begin and write.ended_at_s - write.sent_at_s > WAITED * usual_s
-        for write in good
-    )
+    """Whether one of an instance's writes failed since the fault, or waited while the service took no writes."""
+    begin, end = max(run.gaps, key=lambda pair: pair[1] - pair[0])
+    good = [
+        (write.sent_at_s - seen.fault_at_s, write.ended_at_s - seen.fault_at_s) for write in writes if not write.error
+    ]
+    usual_s = statistics.median(ended - sent for sent, ended in good if ended <= 0)
+    long_s = max(WAITED * usual_s, WAITED_OF_GAP * (end - begin))
+    waited = any(sent <= end and ended >= begin and ended - sent > long_s for sent, ended in good)
+    return waited or any(write.error and write.ended_at_s >= seen.fault_at_s for write in writes)

@@ -197,16 +197,16 @@ def _recovery(
     held_s = time.monotonic()
     tell("waiting for the next acknowledged write of every writer")
     is_back = until(lambda: writers.acknowledged_since(held_s), patience_s)
-    back_s = time.monotonic()
+    back_at_s = time.monotonic()
     tell("waiting for redundancy")
     whole_at_s = _whole_since(control, patience_s)
     if scene.app and is_back:
         tell(f"waiting for {scene.app.label} to write again")
-        left_s = back_s + scene.app.within_s + AFTER_S - time.monotonic()
-        until(lambda: all(again_at(own, back_s) is not None for own in app.of_each()), left_s)
+        left_s = back_at_s + scene.app.within_s + AFTER_S - time.monotonic()
+        until(lambda: all(again_at(own, back_at_s) is not None for own in app.of_each()), left_s)
     tell("all is well again")
     until(lambda: False, AFTER_S)
-    return replace(seen, whole_at_s=whole_at_s, came_back=is_back)
+    return replace(seen, whole_at_s=whole_at_s, back_at_s=back_at_s if is_back else None)
 
 
 def _whole_since(control: Control, patience_s: float) -> float | None:

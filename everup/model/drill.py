@@ -154,7 +154,7 @@ class Evidence:
         happenings: events of the service from the fault on, in order.
         pulses: delays of the machine itself.
         load: its load (1 minute average) after the fault.
-        came_back: whether every writer was acknowledged again once the fault had taken hold.
+        back_at_s: when every writer had been acknowledged again once the fault had taken hold; None when one was not.
         app_writes: every attempt of each instance of the app that is watched, in order.
     """
 
@@ -167,7 +167,7 @@ class Evidence:
     happenings: tuple[Happening, ...] = ()
     pulses: tuple[Pulse, ...] = ()
     load: float = 0.0
-    came_back: bool = True
+    back_at_s: float | None = None
     app_writes: Mapping[NodeId, tuple[Write, ...]] = field(default_factory=dict)
 
 

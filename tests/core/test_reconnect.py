@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 from everup.core.drill import assess
 from everup.core.reconnect import STREAK, again_at, summarize_app, with_app
 from everup.model.drill import AppScene, DrillFault, Evidence, Run, Verdict, Write
-from tests.core.test_drill import AROUND, DIED, TOOK_OVER, scene, seen, steady, writes
+from tests.core.test_drill import AROUND, BACK_S, DIED, FAULT_S, TOOK_OVER, scene, seen, steady, writes
 
 APP = AppScene("web", {"web-1": "http://a", "web-2": "http://b"}, {"METHOD": "POST", "PATH": "/orders"}, 10.0)
-BACK_S = 0.1
-"""When the service's own writer of `AROUND` is acknowledged again."""
-
 WELL = writes(steady(-1.0, 0.0, 0.05)) + writes([0.12], took_s=0.1) + writes(steady(0.15, 12.0, 0.05))
 """The write that met the fault had to wait for 100 ms."""
 
@@ -111,11 +108,13 @@ def test_a_pool_with_one_dead_connection_does_not_write_again_until_it_is_replac
 
 
 def test_an_app_whose_writes_never_met_the_fault_proves_nothing():
-    without = seen(writes([*steady(-1.0, 0.0), *steady(3.0, 5.0)]))
+    without = replace(seen(writes([*steady(-1.0, 0.0), *steady(3.0, 5.0)])), back_at_s=FAULT_S + 3.0)
     on = writes(steady(-1.0, 6.0, 0.05))
     words = "no write of web failed or waited while redis01 took none: does POST /orders write there?"
     run = judged(on, on, evidence=without)
     assert run.app and (run.verdict, run.because) == (Verdict.INCONCLUSIVE, words)
+    hiccup = tuple(replace(one, sent_at_s=one.ended_at_s - 0.02) if n == 40 else one for n, one in enumerate(on))
+    assert judged(on, hiccup, evidence=without).because == words, "twenty times as long, and nothing beside the gap"
     assert judged(on, on, evidence=seen(happenings=(DIED,))).verdict == Verdict.PASS, "nothing had to come back"
     failed_once = writes([*steady(-1.0, 0.0, 0.05), *steady(1.0, 6.0, 0.05)], errors=[0.5])
     waited_once = writes([*steady(-1.0, 0.0, 0.05), *steady(3.2, 6.0, 0.05)]) + writes([3.1], took_s=2.5)

@@ -176,7 +176,7 @@ def test_a_drill_may_ask_for_another_request_than_the_spec():
         ({"drill": WRITES, "needs": ("db01",)}, "does not need redis01", "web needs db01"),
         ({"drill": WRITES, "needs": ()}, "does not need redis01", "web needs no service"),
         ({"drill": WRITES, "scale": 0}, "runs no instance", "everup scale web 1"),
-        ({"kind": "worker"}, "is of kind worker, which takes no requests", "Name an app"),
+        ({"kind": "worker"}, "is of kind worker, which takes no requests", "Name one of kind app"),
     ],
 )
 def test_an_app_that_cannot_be_watched_is_refused_with_the_next_step(keys: dict[str, Any], message: str, hint: str):

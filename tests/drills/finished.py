@@ -32,6 +32,7 @@ def finished(rto_s: float | None = 2.0, gap_s: float = 0.1, subject: str = "redi
         frozenset(range(1, 1000)),
         FAULT_S,
         whole_at_s=FAULT_S + 1.5,
+        back_at_s=FAULT_S + gap_s,
         happenings=(
             Happening("node.exited", FAULT_S + 0.003, subject),
             Happening("primary.changed", FAULT_S + 0.05, "redis01-2", {"primary": "redis01-2"}),
@@ -65,7 +66,8 @@ def watched(*, stays: bool) -> Drill:
     app = AppScene("web", {"web-1": "", "web-2": ""}, {"METHOD": "POST", "PATH": "/orders"}, 10.0)
     scene = replace(CRASH, subject="redis01-1", targets=over.summary.targets, app=app)
     told = {"web-1": (*well[:20], late, *well[20:]), "web-2": (*well[:20], *lost) if stays else well}
-    run = with_app(scene, Evidence((), None, FAULT_S, happenings=DEATH, app_writes=told), over.runs[0])
+    evidence = Evidence((), None, FAULT_S, happenings=DEATH, app_writes=told, back_at_s=FAULT_S + 0.1)
+    run = with_app(scene, evidence, over.runs[0])
     return replace(over, runs=(run,), summary=summarize(scene.targets, [run]), app=summarize_app(app, [run]))
 
 
