@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.groups import WRITER_FILES
@@ -41,9 +42,10 @@ def hand_over(everup: Everup, label: str) -> float:
 
 
 def take(results: Results, key: tuple[str, ...], writes: list[Write], fault_s: float, survivors: set[int]) -> None:
-    """Note what one client saw."""
+    """Note what one client saw: it waited for as long as it was not acknowledged, less the time that it thinks."""
     errors = [write.error for write in writes if write.error]
-    results.add(key, longest_gap_s(writes, fault_s) * 1000)
+    thought_s = min(later.sent_s - earlier.ended_s for earlier, later in pairwise(writes) if not earlier.error)
+    results.add(key, (longest_gap_s(writes, fault_s) - thought_s) * 1000)
     results.count(key, acknowledged=len(acknowledged(writes)), lost=len(lost(writes, survivors)), errors=len(errors))
     for error in errors[:2]:
         progress(f"    {' · '.join(key)}: {error[:110]}")

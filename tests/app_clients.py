@@ -1,7 +1,9 @@
 """Clients as apps have them, each with its own way to a primary's endpoint, writing numbers and reading them back."""
 
+import json
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -10,6 +12,9 @@ from psycopg_pool import ConnectionPool
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from tests.everup_cli import Everup
+from tests.repeated import Repeated
 
 PATIENT_S = 20
 """How long a client waits for an answer, on a busy machine too."""
@@ -166,6 +171,24 @@ class SqlCheckedPool(SqlPool):
     """psycopg_pool with two connections, each looked at before it is used (`check=`)."""
 
     checked = True
+
+
+GATE_S = 4.0
+"""A switchover that took less was over before the gate of its endpoint opened by itself."""
+
+
+def hand_over(everup: Everup, label: str, loops: Mapping[str, Repeated]) -> float:
+    """Switch over while these clients write before and after it; returns the seconds that the operation took."""
+    for loop in loops.values():
+        loop.wait(20)
+    now_s = time.monotonic()
+    everup("switchover", label)
+    for loop in loops.values():
+        loop.wait(20, after_s=now_s)
+        loop.stop()
+    lines = map(json.loads, everup("events", "--json", "--lines", "100").stdout.splitlines())
+    ended = [one["fields"] for one in lines if one["name"] == "operation.ended" and one["service"] == label]
+    return next(float(fields["took_ms"]) / 1000 for fields in ended[::-1] if fields["operation"] == "switchover")
 
 
 REDIS_CLIENTS: dict[str, type[AppClient]] = {

@@ -11,7 +11,7 @@ from tests.journal import Write, acknowledged, longest_gap_s
 class Repeated:
     """Calls `write` with 1, 2, 3, ...; what it raises is journalled, and no number is tried twice.
 
-    `pause_s` is how long the client thinks between two requests, seconds.
+    `pause_s` is how long the client thinks between two requests, seconds; after an error at most 5 ms.
     """
 
     def __init__(self, write: Callable[[int], object], pause_s: float = 0.005) -> None:
@@ -64,4 +64,4 @@ class Repeated:
             except Exception as caught:
                 error = f"{type(caught).__name__}: {caught}"
             self._writes.append(Write(n, sent_s, time.monotonic(), error))
-            self._over.wait(self._pause_s)
+            self._over.wait(min(self._pause_s, 0.005) if error else self._pause_s)

@@ -109,6 +109,24 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
     )
 
 
+SESSIONS = (("CLIENT", "LIST", "TYPE", "normal"),)
+
+FEW_COMMANDS = 10
+"""A client that sends one request per connection needs no more, greetings included."""
+
+
+def young_sessions(replies: Sequence[Any]) -> int:
+    """How many clients the answer to `SESSIONS` lists that came a second ago at most, for few commands; not who asks.
+
+    Servers that do not count commands (before Valkey 8.1 and Redis 8) tell of all that came a second ago.
+    """
+    lines = str(replies[0]).splitlines() if replies else []
+    told = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+    # Ages are whole seconds by the clock's turns: who came a moment ago may be 1 s old by that.
+    young = [one for one in told if one.get("age") in ("0", "1") and not one.get("cmd", "").startswith("client|list")]
+    return sum(1 for one in young if _number(one.get("tot-cmds")) <= FEW_COMMANDS)
+
+
 def read_data(replies: tuple[Any, ...]) -> Reading:
     """Turn INFO into a role; a replica is ready only while its link to the primary is up."""
     facts = redis_facts(replies)
