@@ -20,6 +20,9 @@ APPS = "app"
 GROUP, SLOT = "p", "primary"
 """The backend that leads to a primary, and its only server."""
 
+_LEAD = f"{GROUP}/{SLOT}"
+_CUT = f"shutdown sessions server {_LEAD}"
+
 REPLAY_UP_TO_S = 5.0
 """A request that timed out is sent to another instance only if its timeout is at most this: replaying what took longer
 would multiply the load that made it slow."""
@@ -326,6 +329,11 @@ def shut(endpoint: NodeId) -> Ask:
     return _ask(endpoint, _gate.SHUT)
 
 
+def cut(endpoint: NodeId) -> Ask:
+    """End the sessions that are open; who connects again waits where the gate is shut."""
+    return _ask(endpoint, _CUT)
+
+
 def open_again(endpoint: NodeId) -> Ask:
     """Let those go on who wait, to where the endpoint leads already."""
     return _ask(endpoint, _gate.OPEN)
@@ -333,13 +341,12 @@ def open_again(endpoint: NodeId) -> Ask:
 
 def point(endpoint: NodeId, address: Tcp) -> Ask:
     """Lead to `address` from now on, also those who wait at the gate, and cut the connections that lead elsewhere."""
-    slot = f"{GROUP}/{SLOT}"
     return _ask(
         endpoint,
-        f"set server {slot} addr {address.host} port {address.port}",
-        f"set server {slot} state ready",
-        f"set server {slot} health up",
-        f"shutdown sessions server {slot}",
+        f"set server {_LEAD} addr {address.host} port {address.port}",
+        f"set server {_LEAD} state ready",
+        f"set server {_LEAD} health up",
+        _CUT,
         _gate.OPEN,  # last: who came through before would be cut with the others
     )
 

@@ -116,15 +116,20 @@ FEW_COMMANDS = 10
 
 
 def young_sessions(replies: Sequence[Any]) -> int:
-    """How many clients the answer to `SESSIONS` lists that came a second ago at most, for few commands; not who asks.
+    """How many clients the answer to `SESSIONS` lists that came a second ago at most, for few commands.
 
-    Servers that do not count commands (before Valkey 8.1 and Redis 8) tell of all that came a second ago.
+    Who asks and the Sentinels are left out. Servers that do not count commands (before Valkey 8.1 and Redis 8) tell of
+    all that came a second ago.
     """
     lines = str(replies[0]).splitlines() if replies else []
     told = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+    return sum(1 for one in told if _is_young(one))
+
+
+def _is_young(client: Mapping[str, str]) -> bool:
     # Ages are whole seconds by the clock's turns: who came a moment ago may be 1 s old by that.
-    young = [one for one in told if one.get("age") in ("0", "1") and not one.get("cmd", "").startswith("client|list")]
-    return sum(1 for one in young if _number(one.get("tot-cmds")) <= FEW_COMMANDS)
+    young = client.get("age") in ("0", "1") and _number(client.get("tot-cmds")) <= FEW_COMMANDS
+    return young and not client.get("cmd", "").startswith("client|list") and "sentinel-" not in client.get("name", "")
 
 
 def read_data(replies: tuple[Any, ...]) -> Reading:

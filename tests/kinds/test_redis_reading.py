@@ -171,10 +171,11 @@ def test_no_info_breaks_a_reader(text: str):
         ("age=0 idle=0 cmd=set tot-cmds=500", 0),
         ("age=0 idle=0 cmd=client|list tot-cmds=1", 0),
         ("age=100 idle=100 cmd=get", 0),
+        ("name=sentinel-64fd3d4c-cmd age=0 idle=0 cmd=ping tot-cmds=2", 0),
     ],
 )
 def test_who_came_a_moment_ago_for_few_commands_is_young(client: str, young: int):
-    line = f"id=3 addr=127.0.0.1:56452 laddr=127.0.0.2:6379 fd=9 name= {client} user=default\n"
+    line = f"id=3 addr=127.0.0.1:56452 laddr=127.0.0.2:6379 fd=9 {client} user=default\n"
     assert young_sessions((line,)) == young
     assert young_sessions((line * 3,)) == young * 3
 
