@@ -1,7 +1,8 @@
 """Planned switchovers under the clients that apps have, through the endpoints: how long each waits, what each is told.
 
 Four writers at full speed have runs of their own, each in its own process. Errors are requests that failed, attempts to
-connect included; `worst` is the connection that had most of them in one run.
+connect included; `worst` is the connection that had most of them in one run; `failed yet done` are those of which only
+the answer was lost.
 """
 
 import argparse
@@ -44,9 +45,11 @@ def hand_over(everup: Everup, label: str) -> float:
 def take(results: Results, key: tuple[str, ...], writes: list[Write], fault_s: float, survivors: set[int]) -> None:
     """Note what one client saw: it waited for as long as it was not acknowledged, less the time that it thinks."""
     errors = [write.error for write in writes if write.error]
+    in_doubt = [write.n for write in writes if write.error and write.n in survivors]
     thought_s = min(later.sent_s - earlier.ended_s for earlier, later in pairwise(writes) if not earlier.error)
     results.add(key, (longest_gap_s(writes, fault_s) - thought_s) * 1000)
-    results.count(key, acknowledged=len(acknowledged(writes)), lost=len(lost(writes, survivors)), errors=len(errors))
+    results.count(key, acknowledged=len(acknowledged(writes)), lost=len(lost(writes, survivors)))
+    results.count(key, errors=len(errors), failed_yet_done=len(in_doubt))
     for error in errors[:2]:
         progress(f"    {' · '.join(key)}: {error[:110]}")
 

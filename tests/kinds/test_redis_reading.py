@@ -171,6 +171,7 @@ def test_no_info_breaks_a_reader(text: str):
         ("age=0 idle=0 cmd=set tot-cmds=500", 0),
         ("age=0 idle=0 cmd=client|list tot-cmds=1", 0),
         ("age=100 idle=100 cmd=get", 0),
+        ("age=0 idle=0 cmd=info tot-cmds=2", 0),
         ("name=sentinel-64fd3d4c-cmd age=0 idle=0 cmd=ping tot-cmds=2", 0),
     ],
 )
