@@ -173,7 +173,7 @@ class SqlCheckedPool(SqlPool):
     checked = True
 
 
-GATE_S = 4.0
+GATE_S = 3.0
 """A switchover that took less was over before the gate of its endpoint opened by itself."""
 
 

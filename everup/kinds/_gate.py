@@ -14,8 +14,11 @@ from everup.model.desired import Ask, Pause, Silence, Step, Together
 SOURCE = (resources.files("everup") / "programs" / "endpoint_gate.lua").read_text(encoding="utf-8")
 FILE = "gate.lua"
 
-SHUT_S = 5.0
-"""How long the gate stays shut, at most. Who waited until then goes where the endpoint leads, or is refused there."""
+SHUT_S = 4.0
+"""How long the gate stays shut, at most: less than the 5 s that clients wait for an answer (redis-py).
+
+Who waited until then goes where the endpoint leads, or is refused there.
+"""
 
 _ENTRY = 1
 

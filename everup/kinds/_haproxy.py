@@ -325,7 +325,7 @@ def astray(view: View, endpoint: NodeId, address: Tcp) -> str:
 
 
 def shut(endpoint: NodeId) -> Ask:
-    """Let whoever connects from now on wait, until the endpoint is pointed, `open_again`, or 5 s are over."""
+    """Let whoever connects from now on wait, until the endpoint is pointed, `open_again`, or 4 s are over."""
     return _ask(endpoint, _gate.SHUT)
 
 

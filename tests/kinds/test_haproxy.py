@@ -71,7 +71,7 @@ def test_the_gate_is_before_the_primary_alone_and_opens_by_itself():
     before = _haproxy.primary_node("redis01", Tcp("127.0.0.99", 6379), Tcp("127.0.0.1", 6379), (), members)
     readers = _haproxy.readers_node("db01", Tcp("127.0.0.98", 5432), {}, "/replica")
     assert set(before.files) == {"haproxy.cfg", "gate.lua"} and set(readers.files) == {"haproxy.cfg"}
-    assert "expire 5s" in before.files["haproxy.cfg"]
+    assert "expire 4s" in before.files["haproxy.cfg"]
     assert [words for ask in (_haproxy.shut("e"), _haproxy.open_again("e")) for words in ask.commands] == [
         ("set table gate key 1",),
         ("clear table gate",),
