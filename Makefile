@@ -42,7 +42,7 @@ format: install  ## put the code in its canonical format
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-bench: install  ## measure failover, apps, idle cost, false failovers and PostgreSQL (ARGS="--runs 3" is quick)
+bench: install  ## measure failover, switchover, apps, idle cost, false failovers and PostgreSQL (ARGS="--runs 3" is quick)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 drills: install  ## drill every kind with every fault and write docs/reference/drills.md (ARGS="--runs 2" is quick)

@@ -3,7 +3,15 @@
 import signal
 import sys
 
-from benchmarks import bench_apps, bench_deploys, bench_failover, bench_false_failover, bench_idle, bench_postgres
+from benchmarks import (
+    bench_apps,
+    bench_deploys,
+    bench_failover,
+    bench_false_failover,
+    bench_idle,
+    bench_postgres,
+    bench_switchover,
+)
 
 PARTS = {
     "failover": bench_failover.main,
@@ -12,6 +20,7 @@ PARTS = {
     "idle": bench_idle.main,
     "false-failover": bench_false_failover.main,
     "postgres": bench_postgres.main,
+    "switchover": bench_switchover.main,
 }
 
 

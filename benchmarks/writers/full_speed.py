@@ -1,4 +1,5 @@
-"""One of several writers at full speed, one write in flight, through the Sentinels; with WAIT=1 it waits for a replica.
+"""One of several writers at full speed, one write in flight, through the Sentinels, or by REDIS_URL with VIA=endpoint;
+with WAIT=1 it waits for a replica.
 
 Writes are journalled in memory and printed at SIGTERM: printing each at once would be most of the work.
 """
@@ -38,7 +39,10 @@ def write(client: Redis, n: int) -> None:
 
 
 signal.signal(signal.SIGTERM, stop)
-client = sentinel.master_for(os.environ["REDIS_SENTINEL_MASTER"], socket_timeout=5)
+if os.environ.get("VIA") == "endpoint":
+    client = Redis.from_url(os.environ["REDIS_URL"], socket_timeout=5)
+else:
+    client = sentinel.master_for(os.environ["REDIS_SENTINEL_MASTER"], socket_timeout=5)
 n = 0
 while not over:
     n += 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
+from everup.kinds import _gate
 from everup.model.desired import Ask, Node, NodeId, Part, Probe, Protocol, Socket, Stop, Tcp
 from everup.model.observed import Reading, View
 
@@ -18,6 +19,9 @@ APPS = "app"
 
 GROUP, SLOT = "p", "primary"
 """The backend that leads to a primary, and its only server."""
+
+_LEAD = f"{GROUP}/{SLOT}"
+_CUT = f"shutdown sessions server {_LEAD}"
 
 REPLAY_UP_TO_S = 5.0
 """A request that timed out is sent to another instance only if its timeout is at most this: replaying what took longer
@@ -115,6 +119,8 @@ def primary_node(
     Only while that server is down, and so chiefly when no control plane lives to point elsewhere, do they lead to the
     first of `members` that has called itself primary for a second. When the server is up again they are cut.
 
+    While a change of roles is under way as planned, who connects waits (`shut`); those that are there go on.
+
     A server that fails its check, or says that it is no primary, loses all its connections at once: they can't go on
     writing to it. `retries 0`, because HAProxy would pause up to a second before it tries a dead server again.
 
@@ -126,7 +132,7 @@ def primary_node(
         members: every node that may ever be primary, by id: changing them reloads, and so cuts after 30 s.
     """
     lines = [
-        *_tcp(listen, GROUP),
+        *_tcp(listen, GROUP, gated=True),
         "  option tcp-check",
         "  tcp-check connect linger",  # to be reset after every look makes some servers log it
         *(f"  tcp-check {_decisive(line)}" for line in check),
@@ -134,7 +140,8 @@ def primary_node(
         f"  server {SLOT} {server} disabled rise 1 on-marked-up shutdown-backup-sessions",
         *(f"  server {name} {address} rise 3 backup" for name, address in (members or {}).items()),
     ]
-    return _node(label, "tcp", listen, lines)
+    end = _node(label, "tcp", listen, lines)
+    return replace(end, files={**end.files, _gate.FILE: _gate.SOURCE})
 
 
 def elected(end: Node, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str) -> Node:
@@ -185,10 +192,11 @@ def _asked(question: str) -> tuple[str, ...]:
     )
 
 
-def _tcp(listen: Tcp, backend: str) -> list[str]:
-    """The start of a configuration that passes bytes on."""
+def _tcp(listen: Tcp, backend: str, *, gated: bool = False) -> list[str]:
+    """The start of a configuration that passes bytes on, through a gate or at once."""
     return [
         *_GLOBAL,
+        *(_gate.LOAD if gated else ()),
         "defaults",
         "  mode tcp",
         "  timeout connect 300ms",
@@ -202,8 +210,10 @@ def _tcp(listen: Tcp, backend: str) -> list[str]:
         # Silence counts after as long as the control plane's own probe waits; a wrong answer counts at once.
         "  timeout check 3s",
         "  retries 0",
+        *(_gate.TABLE if gated else ()),
         "frontend clients",
         f"  bind {listen}",
+        *(_gate.WAIT if gated else ()),
         f"  default_backend {backend}",
         f"backend {backend}",
     ]
@@ -314,15 +324,30 @@ def astray(view: View, endpoint: NodeId, address: Tcp) -> str:
     return f"the endpoint leads to {seen}"
 
 
+def shut(endpoint: NodeId) -> Ask:
+    """Let whoever connects from now on wait, until the endpoint is pointed, `open_again`, or 4 s are over."""
+    return _ask(endpoint, _gate.SHUT)
+
+
+def cut(endpoint: NodeId) -> Ask:
+    """End the sessions that are open; who connects again waits where the gate is shut."""
+    return _ask(endpoint, _CUT)
+
+
+def open_again(endpoint: NodeId) -> Ask:
+    """Let those go on who wait, to where the endpoint leads already."""
+    return _ask(endpoint, _gate.OPEN)
+
+
 def point(endpoint: NodeId, address: Tcp) -> Ask:
-    """Lead to `address` from now on, and cut the connections that lead elsewhere."""
-    slot = f"{GROUP}/{SLOT}"
+    """Lead to `address` from now on, also those who wait at the gate, and cut the connections that lead elsewhere."""
     return _ask(
         endpoint,
-        f"set server {slot} addr {address.host} port {address.port}",
-        f"set server {slot} state ready",
-        f"set server {slot} health up",
-        f"shutdown sessions server {slot}",
+        f"set server {_LEAD} addr {address.host} port {address.port}",
+        f"set server {_LEAD} state ready",
+        f"set server {_LEAD} health up",
+        _CUT,
+        _gate.OPEN,  # last: who came through before would be cut with the others
     )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from everup.kinds._gate import YOUNG_S
+from everup.kinds._postgres_server import REPLICATOR, REWINDER, SUPERUSER
 from everup.model.desired import ReplyError
 from everup.model.observed import Reading, Role
 
@@ -14,6 +16,28 @@ SERVER_QUESTION = (
     ),
 )
 """The question whose answer `read_server` understands: one row."""
+
+_OF_APPS = (
+    "FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    f" AND coalesce(usename, '') NOT IN ('{SUPERUSER}', '{REPLICATOR}', '{REWINDER}')"
+)
+
+SESSIONS = ((f"SELECT count(*) {_OF_APPS} AND backend_start > clock_timestamp() - interval '{YOUNG_S:g} s'",),)
+"""The question whose answer `young_sessions` understands."""
+
+DRAIN_S = 0.1
+"""How long transactions may take to end before a planned shutdown cuts them; every client waits for as long."""
+
+DRAIN = (
+    (
+        f"DO $$ BEGIN WHILE clock_timestamp() < statement_timestamp() + interval '{DRAIN_S:g} s' LOOP"
+        " PERFORM pg_stat_clear_snapshot();"
+        f" PERFORM pg_terminate_backend(pid) {_OF_APPS} AND state = 'idle';"
+        f" EXIT WHEN NOT EXISTS (SELECT {_OF_APPS});"
+        " PERFORM pg_sleep(0.002); END LOOP; END $$",
+    ),
+)
+"""Ends the sessions of apps between their transactions, one after the other."""
 
 UNREADY = {
     "57P03": "it is starting up, and replays what it had not written to its tables yet",
@@ -43,6 +67,15 @@ def read_server(replies: tuple[Any, ...]) -> Reading:
     if facts is None:
         return Reading(ready=False, because="its answer makes no sense")
     return Reading(ready=True, role=facts.role, facts={"postgres": facts})
+
+
+def young_sessions(replies: tuple[Any, ...]) -> int:
+    """How many sessions of apps began a moment ago, by the answer to `SESSIONS`; 0 where it makes no sense."""
+    try:
+        ((count,),) = replies[0]
+        return int(count)
+    except (TypeError, ValueError, IndexError):
+        return 0
 
 
 def _facts(rows: Any) -> ServerFacts | None:

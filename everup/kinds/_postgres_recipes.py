@@ -8,12 +8,14 @@ election, with its own look at who has everything. Without that confirmation nob
 import base64
 import json
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from everup.core.health import no_room
-from everup.kinds._haproxy import point
+from everup.kinds._gate import let_short_sessions_end
+from everup.kinds._haproxy import open_again, point, shut
 from everup.kinds._postgres_patroni import QUESTION, REST_USER, Access, read_patroni
+from everup.kinds._postgres_reading import DRAIN, SESSIONS, young_sessions
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._postgres_server import SUPERUSER
 from everup.kinds.etcd import body_of, log_in
@@ -39,6 +41,9 @@ Run = Generator[Step, Any, Outcome]
 
 ETCD_S = 0.5
 """How long an etcd member may take to answer; the others are asked at the same time."""
+
+PATIENCE_S = 1.0
+"""How long to wait for the word of a server that is about to be shut down anyway."""
 
 ELECTION_S = 15.0
 LOOK_EVERY_S = 0.015
@@ -180,16 +185,35 @@ def hand_over(
     With `checkpoint` the shutdown has little left to write; on a full disk it would end the server before its time.
     """
     old, heir = pair
-    ask = Ask(old.ports["postgres"], (("CHECKPOINT",),), Protocol.SQL, 30.0, password=password, user=SUPERUSER)
-    (reply,) = (yield Together((ask,))) if checkpoint else ((),)
+    server = Ask(old.ports["postgres"], (("CHECKPOINT",),), Protocol.SQL, 30.0, password=password, user=SUPERUSER)
+    (reply,) = (yield Together((server,))) if checkpoint else ((),)
     if isinstance(reply, Silence):
         return Outcome(False, f"{old.id} did not write its checkpoint: {reply.because}; nothing was changed")
+    yield from _see_clients_off(blueprint, server)
     if not (yield Halt(old.id)):
+        yield from _let_in(blueprint)
         return Outcome(False, f"{old.id} could not be stopped")
     if because := (yield from release(access, old.id, heir.id if heir else None)):
         return Outcome(False, because)
     yield Milestone("failover.released", {"primary": old.id})
     return (yield from _take_over(blueprint, old, candidates))
+
+
+def _see_clients_off(blueprint: Blueprint, server: Ask) -> Generator[Step, Any, None]:
+    """Let who connects wait, and end the sessions that are there between their transactions, as far as these are short.
+
+    A transaction that ends by itself is not lost, and its client is not left in doubt of it.
+    """
+    if blueprint.endpoint:
+        yield Together((shut(blueprint.endpoint.node),))
+        yield from let_short_sessions_end(replace(server, commands=SESSIONS, timeout_s=PATIENCE_S), young_sessions)
+    yield Together((replace(server, commands=DRAIN, timeout_s=PATIENCE_S),))
+
+
+def _let_in(blueprint: Blueprint) -> Generator[Step, Any, None]:
+    """Let those who wait go on to where the endpoint still leads."""
+    if blueprint.endpoint:
+        yield Together((open_again(blueprint.endpoint.node),))
 
 
 def set_aside(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:

@@ -109,6 +109,30 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
     )
 
 
+SESSIONS = (("CLIENT", "LIST", "TYPE", "normal"),)
+
+FEW_COMMANDS = 10
+"""A client that sends one request per connection needs no more, greetings included."""
+
+
+def young_sessions(replies: Sequence[Any]) -> int:
+    """How many clients the answer to `SESSIONS` lists that came a second ago at most, for few commands.
+
+    Who asks, who probes and the Sentinels are left out. Servers that do not count commands (before Valkey 8.1 and
+    Redis 8) tell of all others that came a second ago.
+    """
+    lines = str(replies[0]).splitlines() if replies else []
+    told = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+    return sum(1 for one in told if _is_young(one))
+
+
+def _is_young(client: Mapping[str, str]) -> bool:
+    # Ages are whole seconds by the clock's turns: who came a moment ago may be 1 s old by that.
+    young = client.get("age") in ("0", "1") and _number(client.get("tot-cmds")) <= FEW_COMMANDS
+    watches = client.get("cmd") in ("client|list", "client", "info") or "sentinel-" in client.get("name", "")
+    return young and not watches
+
+
 def read_data(replies: tuple[Any, ...]) -> Reading:
     """Turn INFO into a role; a replica is ready only while its link to the primary is up."""
     facts = redis_facts(replies)

@@ -7,14 +7,17 @@ epoch before anything is promoted, and learns of the new primary by the hello me
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from everup.kinds._haproxy import point
+from everup.kinds._gate import let_short_sessions_end
+from everup.kinds._haproxy import cut, open_again, point, shut
 from everup.kinds._redis_reading import (
     DATA_QUESTION,
+    SESSIONS,
     RedisFacts,
     SentinelFacts,
     redis_facts,
     sentinel_facts,
     sentinel_question,
+    young_sessions,
 )
 from everup.kinds._redis_scene import KNOBS, Scene, follow_command, port_of, wanted_settings
 from everup.model.desired import (
@@ -75,6 +78,7 @@ def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
         return Outcome(False, "no replica could be promoted")
     yield from _publish(scene, opinions, heir, epoch, alive)
     yield Crown(heir.id)
+    yield _remember(scene, alive)
     return Outcome(True, f"{heir.id} took over from {subject}" if subject else f"{heir.id} leads")
 
 
@@ -165,10 +169,15 @@ def _publish(
         asks.append(scene.ask(voter, _hello(scene.label, port_of(sender), opinions[sender.id].my_id, (heir, epoch))))
     if scene.blueprint.endpoint:
         asks.append(point(scene.blueprint.endpoint.node, port_of(heir)))
-    asks += [scene.ask(node, *follow_command(port_of(heir))) for node in alive if node.id != heir.id]
-    asks.append(scene.ask(heir, ("CLIENT", "UNPAUSE"), ("CONFIG", "REWRITE")))
+    asks += [scene.ask(node, follow_command(port_of(heir))[0]) for node in alive if node.id != heir.id]
+    asks.append(scene.ask(heir, ("CLIENT", "UNPAUSE")))
     yield Together(tuple(asks))
     yield Milestone("failover.published", {"primary": heir.id, "epoch": epoch})
+
+
+def _remember(scene: Scene, nodes: Sequence[Node]) -> Together:
+    """Let each write down whom it follows; nobody waits for their disks any more."""
+    return Together(tuple(scene.ask(node, ("CONFIG", "REWRITE")) for node in nodes))
 
 
 def _hello(label: str, sender: Tcp, run_id: str, news: tuple[Node, int]) -> tuple[str, ...]:
@@ -183,7 +192,11 @@ def _hello(label: str, sender: Tcp, run_id: str, news: tuple[Node, int]) -> tupl
 
 
 def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
-    """Hand the role to `subject`, or the best replica, without losing a write: votes, pause, equal offsets, promote."""
+    """Hand the role to `subject`, or the best replica, without losing a write: votes, pause, equal offsets, promote.
+
+    Who connects to the endpoint meanwhile waits. A request that the pause holds was not executed, and its connection is
+    cut: no command of Redis lets another server answer it.
+    """
     scene = Scene(blueprint, view)
     old = scene.primary
     heirs = [node for node in scene.heirs(None) if subject in (None, node.id)]
@@ -196,28 +209,38 @@ def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     epoch = (yield from _collect_votes(scene, opinions)) if scene.voters else 0
     if epoch is None:
         return Outcome(False, f"fewer than {scene.majority} Sentinels granted their vote")
+    end = blueprint.endpoint
+    if end:
+        yield Together((shut(end.node),))
+        yield from let_short_sessions_end(scene.ask(old, *SESSIONS, timeout_s=VOTE_TIMEOUT_S), young_sessions)
     heir = yield from _wait_equal(scene, old, heirs)
     facts = (yield from _make_primary(scene, heir)) if heir else None
     if heir is None or facts is None:
-        yield Together((scene.ask(old, ("CLIENT", "UNPAUSE")),))
+        yield Together((scene.ask(old, ("CLIENT", "UNPAUSE")), *([open_again(end.node)] if end else [])))
         return Outcome(False, "no replica caught up while writes were paused; nothing was changed")
     yield Milestone("failover.promoted", {"primary": heir.id, "offset": facts.offset})
     yield from _publish(scene, opinions, heir, epoch, [node for node in alive if node.id != old.id])
     yield Together((scene.ask(old, *_demote(port_of(heir))),))
     yield Crown(heir.id)
+    yield _remember(scene, alive)
     return Outcome(True, f"{heir.id} took over from {old.id}")
 
 
 def _wait_equal(scene: Scene, old: Node, heirs: Sequence[Node]) -> Generator[Step, Any, Node | None]:
     """Pause writes until one of `heirs` has every byte the primary has, about 1 s at most.
 
-    Each round renews the pause, so that it cannot run out between the last look and the promotion.
+    Each round renews the pause, so that it cannot run out between the last look and the promotion. The endpoint's
+    sessions are cut right after it began: what was answered has arrived, and the less time passes, the fewer send a
+    request that would be held, and cut, unexecuted.
     """
-    for _ in range(100):
+    end = scene.blueprint.endpoint
+    for turn in range(100):
         asks = [scene.ask(node, DATA_QUESTION[0], timeout_s=VOTE_TIMEOUT_S) for node in heirs]
         replies = yield Together((scene.ask(old, PAUSE, DATA_QUESTION[0], timeout_s=VOTE_TIMEOUT_S), *asks))
         if isinstance(replies[0], Silence) or isinstance(replies[0][0], ReplyError):
             return None
+        if end and turn == 0:
+            yield Together((cut(end.node),))
         read = [None if isinstance(reply, Silence) else redis_facts(reply) for reply in replies]
         for node, facts in zip(heirs, read[1:], strict=False):
             if read[0] and facts and facts.link_up and facts.offset >= read[0].offset:

@@ -8,9 +8,12 @@ import time
 
 import pytest
 
+from tests.app_clients import GATE_S, RedisAnew, RedisClient, hand_over
 from tests.everup_cli import Everup, Json
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until
+from tests.journal import lost
+from tests.repeated import Repeated
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -54,6 +57,17 @@ def test_a_killed_primary_costs_milliseconds(group: Truth):
             note(f"crash: writes lost through {name} (count)", len(one.lost(group)))
             assert gap_s < 30
             assert len(one.lost(group)) <= LAST_MOMENT
+
+
+def test_who_connects_or_repeats_sees_a_planned_switchover_as_latency(group: Truth):
+    url = group.variables["REDIS_URL"]
+    anew, repeating = RedisAnew(url, f"anew-{time.time_ns()}"), RedisClient(url, f"repeating-{time.time_ns()}")
+    with Repeated(anew.write) as first, Repeated(repeating.write) as second:
+        took_s = hand_over(group.everup, "redis01", {"anew": first, "repeating": second})
+    assert second.errors() == []
+    assert first.errors() == [] or took_s > GATE_S
+    for client, loop in ((anew, first), (repeating, second)):
+        assert lost(loop.writes, client.survivors()) == []
 
 
 def test_what_check_and_explain_foretell_is_what_happens(group: Truth):

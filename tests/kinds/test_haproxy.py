@@ -54,7 +54,7 @@ def test_a_damaged_answer_never_invents_a_server_that_serves(lines: list[str]):
     assert all(isinstance(server, _haproxy.Server) for server in found.values())
 
 
-def test_pointing_moves_admits_and_cuts_in_that_order():
+def test_pointing_moves_admits_cuts_and_opens_the_gate_in_that_order():
     ask = _haproxy.point("redis01-endpoint", Tcp("127.0.0.7", 6379))
     assert (ask.to, ask.protocol) == (Socket("redis01-endpoint", "haproxy.sock"), Protocol.HAPROXY)
     assert list(ask.commands) == [
@@ -62,6 +62,19 @@ def test_pointing_moves_admits_and_cuts_in_that_order():
         ("set server p/primary state ready",),
         ("set server p/primary health up",),
         ("shutdown sessions server p/primary",),
+        ("clear table gate",),
+    ]
+
+
+def test_the_gate_is_before_the_primary_alone_and_opens_by_itself():
+    members = {"redis01-1": Tcp("127.0.0.1", 6379)}
+    before = _haproxy.primary_node("redis01", Tcp("127.0.0.99", 6379), Tcp("127.0.0.1", 6379), (), members)
+    readers = _haproxy.readers_node("db01", Tcp("127.0.0.98", 5432), {}, "/replica")
+    assert set(before.files) == {"haproxy.cfg", "gate.lua"} and set(readers.files) == {"haproxy.cfg"}
+    assert "expire 4s" in before.files["haproxy.cfg"]
+    assert [words for ask in (_haproxy.shut("e"), _haproxy.open_again("e")) for words in ask.commands] == [
+        ("set table gate key 1",),
+        ("clear table gate",),
     ]
 
 

@@ -5,12 +5,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import redis
 
 from everup.kinds import _haproxy
-from everup.model.desired import Node, Tcp
+from everup.model.desired import Ask, Node, Protocol, Tcp
 from tests.kinds.real import HAPROXY, Processes, fresh_address, wait_until
 
 pytestmark = pytest.mark.faults
@@ -105,6 +108,70 @@ def test_pointing_moves_new_clients_at_once_and_cuts_the_old_ones(world: Process
         assert old.recv(1) == b""
         assert gap_s(node) < SOON_S
     assert slot(world, node).address == str(pair[1])
+
+
+@contextlib.contextmanager
+def waiting(node: Node, requests: list[bytes]) -> Iterator[list[Future[bytes]]]:
+    """Clients that connect now, each with its request sent at once; they wait for the answer."""
+
+    def answer(request: bytes) -> bytes:
+        with socket.create_connection((node.ports["tcp"].host, node.ports["tcp"].port), timeout=60) as link:
+            link.sendall(request)
+            return link.recv(100)
+
+    with ThreadPoolExecutor(len(requests)) as clients:
+        yield [clients.submit(answer, request) for request in requests]
+
+
+def arrived(world: Processes, node: Node, count: int) -> bool:
+    """So many sessions wait in front of the backend."""
+    text = world.ask(Ask(_haproxy.shut(node.id).to, (("show sess",),), Protocol.HAPROXY))[0]
+    return sum("fe=clients be=<NONE>" in line for line in text.splitlines()) == count
+
+
+def test_who_connects_while_the_gate_is_shut_waits_for_the_next_primary_and_nobody_else_notices(
+    world: Processes, node: Node, pair: tuple[Tcp, Tcp]
+):
+    point(world, node, pair[0])
+    large = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + b"x" * 100_000 + b"\r\n"
+    with connection(node.ports["tcp"]) as old:
+        world.ask(_haproxy.shut(node.id))
+        with waiting(node, [*[b"ROLE\r\n"] * 5, large]) as answers:
+            wait_until(lambda: arrived(world, node, 6))
+            old.sendall(b"PING\r\n")
+            assert old.recv(100) == b"+PONG\r\n"
+            with client(pair[1]) as second:
+                second.execute_command("REPLICAOF", "NO", "ONE")
+            assert not any(one.done() for one in answers)
+            point(world, node, pair[1])
+            assert [b"master" in one.result(60) for one in answers[:5]] == [True] * 5
+            assert answers[5].result(60) == b"+OK\r\n"
+        assert old.recv(1) == b""
+
+
+def test_a_gate_that_nobody_opens_again_opens_by_itself(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    point(world, node, pair[0])
+    world.ask(_haproxy.shut(node.id))
+    began_s = time.monotonic()
+    with waiting(node, [b"PING\r\n"]) as (answer,):
+        assert answer.result(60) == b"+PONG\r\n"
+    assert time.monotonic() - began_s > 2.0, "it waited"
+
+
+def test_without_lua_there_is_no_gate_and_everything_else_works(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    text = node.files["haproxy.cfg"].replace("feature(LUA)", "feature(NO_SUCH_THING)")
+    bare = replace(
+        node,
+        id="bare-endpoint",
+        files={"haproxy.cfg": text.replace(str(node.ports["tcp"]), str(bare_at := fresh_address(6379)))},
+        ports={"tcp": bare_at},
+    )
+    world.run(bare, HAPROXY)
+    point(world, bare, pair[0])
+    world.ask(_haproxy.shut(bare.id))
+    with connection(bare_at):
+        pass
+    assert _haproxy.problem(world.ask(_haproxy.open_again(bare.id))) == ""
 
 
 def test_a_dead_primary_costs_clients_no_more_than_the_time_until_the_push(

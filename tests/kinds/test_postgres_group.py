@@ -9,9 +9,21 @@ import pytest
 
 from everup.core.rules import proposals
 from everup.kinds._postgres_patroni import Access, differing, read_patroni
-from everup.kinds._postgres_recipes import Failover, release_command
+from everup.kinds._postgres_recipes import Failover, Switchover, release_command
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
-from everup.model.desired import Blueprint, Crown, Milestone, Outcome, Pause, Silence, Tcp, Together
+from everup.model.desired import (
+    Blueprint,
+    Crown,
+    Halt,
+    Milestone,
+    Outcome,
+    Pause,
+    Protocol,
+    ReplyError,
+    Silence,
+    Tcp,
+    Together,
+)
 from everup.model.observed import Attempt, Role, View
 from tests.kinds.postgres_words import NOW_S, group, patroni, seen, streams
 from tests.kinds.shapes import KINDS, blueprint, grant, service
@@ -238,12 +250,19 @@ class Told:
                 self.steps.append(f"crown {node}")
             case Pause():
                 self.steps.append("pause")
+            case Halt(node=node):
+                self.steps.append(f"halt {node}")
+                return self._answers.get("halt", True)
         return None
 
     def _answer(self, ask: Any) -> Any:
         if not isinstance(ask.to, Tcp):
-            self.steps.append("point")
+            gate = {"set table gate key 1": "shut", "clear table gate": "open"}
+            self.steps.append(gate.get(ask.commands[0][0], "point"))
             return ("",)
+        if ask.protocol == Protocol.SQL:
+            self.steps.append(ask.commands[0][0].split()[0])
+            return self._answers.get(self.steps[-1], ([],))
         path = ask.commands[0][1]
         self.asked.append((str(ask.to), path))
         answer = self._answers.get(path.rpartition("/")[2])
@@ -267,6 +286,47 @@ def test_a_failover_takes_the_licence_waits_for_the_election_and_leads_clients_t
     told = failover(seen(one, down=("web-1",)), one, authenticate=TOKEN, txn=((200, "{}"),), patroni=says)
     assert told.outcome.done
     assert told.steps == ["failover.released", "point", "failover.promoted", "crown web-2"]
+
+
+def hand_over(**answers: Any) -> Told:
+    """A switchover of a group that is well; web-2 leads as soon as it is looked at."""
+    one = group()
+    leads = next(node for node in one.nodes if node.id == "web-2").ports["patroni"]
+    usual = {
+        "authenticate": TOKEN,
+        "txn": ((200, "{}"),),
+        "patroni": lambda ask: patroni("primary") if ask.to == leads else patroni(),
+        "SELECT": ([["0"]],),
+    }
+    return Told(Switchover(ACCESS, "word")(one, seen(one, says=settled(one)), None), **{**usual, **answers})
+
+
+SHUT = ["CHECKPOINT", "shut", *["SELECT", "pause"] * 2, "SELECT", "DO"]
+
+
+def test_a_switchover_lets_sessions_end_behind_a_shut_gate_before_the_server_is_stopped():
+    told = hand_over()
+    assert told.outcome == Outcome(True, "web-2 took over from web-1")
+    assert told.steps == [*SHUT, "halt web-1", "failover.released", "point", "failover.promoted", "crown web-2"]
+
+
+def test_a_primary_that_cannot_be_stopped_gets_its_clients_back():
+    told = hand_over(halt=False)
+    assert told.outcome == Outcome(False, "web-1 could not be stopped")
+    assert told.steps == [*SHUT, "halt web-1", "open"]
+
+
+def test_nobody_is_kept_out_before_the_checkpoint_is_written():
+    assert hand_over(CHECKPOINT=Silence("no answer within 30 s")).steps == ["CHECKPOINT"]
+
+
+@pytest.mark.parametrize("answer", [Silence("no answer"), (ReplyError("42501: no"),), ([],), ([["many"]],)])
+def test_a_server_that_does_not_tell_its_sessions_is_handed_over_all_the_same(answer: Any):
+    assert hand_over(SELECT=answer, DO=answer).outcome.done
+
+
+def test_sessions_that_stay_are_waited_for_half_a_second():
+    assert hand_over(SELECT=([["2"]],)).steps.count("SELECT") == 50
 
 
 def test_without_a_majority_of_etcd_nothing_is_touched():

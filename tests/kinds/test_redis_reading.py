@@ -14,6 +14,7 @@ from everup.kinds._redis_reading import (
     redis_facts,
     sentinel_facts,
     sentinel_question,
+    young_sessions,
 )
 from everup.model.desired import ReplyError
 from everup.model.observed import Role
@@ -158,3 +159,29 @@ def test_no_answer_breaks_a_reader(replies: list[Any]):
 def test_no_info_breaks_a_reader(text: str):
     read_data((f"role:master\r\n{text}", text))
     read_data((f"role:slave\r\n{text}", text))
+
+
+@pytest.mark.parametrize(
+    ("client", "young"),
+    [
+        ("age=0 idle=0 cmd=NULL tot-cmds=0", 1),
+        ("age=1 idle=0 cmd=set tot-cmds=6", 1),
+        ("age=0 idle=0 cmd=set", 1),
+        ("age=2 idle=0 cmd=set tot-cmds=6", 0),
+        ("age=0 idle=0 cmd=set tot-cmds=500", 0),
+        ("age=0 idle=0 cmd=client|list tot-cmds=1", 0),
+        ("age=100 idle=100 cmd=get", 0),
+        ("age=0 idle=0 cmd=info tot-cmds=2", 0),
+        ("name=sentinel-64fd3d4c-cmd age=0 idle=0 cmd=ping tot-cmds=2", 0),
+    ],
+)
+def test_who_came_a_moment_ago_for_few_commands_is_young(client: str, young: int):
+    line = f"id=3 addr=127.0.0.1:56452 laddr=127.0.0.2:6379 fd=9 {client} user=default\n"
+    assert young_sessions((line,)) == young
+    assert young_sessions((line * 3,)) == young * 3
+
+
+@given(st.one_of(st.none(), st.integers(), st.text(), st.just(ReplyError("ERR")), st.lists(st.text(), max_size=2)))
+def test_any_answer_about_sessions_is_survived(answer: object):
+    assert young_sessions((answer,)) >= 0
+    assert young_sessions(()) == 0

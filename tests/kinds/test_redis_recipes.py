@@ -93,7 +93,7 @@ def test_a_failover_looks_votes_promotes_publishes_and_records():
     assert told.to("SENTINEL", "IS-MASTER-DOWN-BY-ADDR") == [f"redis01-sentinel-{n}" for n in (1, 2, 3)]
     assert told.to("PUBLISH") == [f"redis01-sentinel-{n}" for n in (1, 2, 3)]
     assert told.to("REPLICAOF", "127.77.0.12", "6379") == ["redis01-3"]
-    assert told.to("CONFIG", "REWRITE") == ["redis01-3", "redis01-2"]
+    assert told.to("CONFIG", "REWRITE") == ["redis01-2", "redis01-3"]
     assert {one.named for one in plane.group.voters} == {"127.77.0.12:6379"}
     assert plane.group.points_to == ("127.77.0.12:6379", True)
 
@@ -101,7 +101,8 @@ def test_a_failover_looks_votes_promotes_publishes_and_records():
 def test_sentinels_endpoint_and_replicas_are_told_at_the_same_time():
     told = play(dead_primary(), "failover", "redis01-1")
     voters = {f"redis01-sentinel-{n}" for n in (1, 2, 3)}
-    assert told.rounds[-1] == voters | {"redis01-endpoint", "redis01-2", "redis01-3"}
+    assert told.rounds[-2] == voters | {"redis01-endpoint", "redis01-2", "redis01-3"}
+    assert told.rounds[-1] == {"redis01-2", "redis01-3"}, "what is written to disk keeps nobody waiting"
     assert "redis01-1" not in set().union(*told.rounds)
 
 
@@ -222,11 +223,53 @@ def test_a_switchover_pauses_writes_and_moves_the_role():
     assert told.outcome == Outcome(True, "redis01-3 took over from redis01-1")
     assert told.position("redis01-1", "CLIENT", "PAUSE") < told.position("redis01-3", "REPLICAOF", "NO", "ONE")
     assert told.position("redis01-3", "REPLICAOF", "NO", "ONE") < told.position("redis01-1", "MULTI")
-    demotion = [words[0] for node_id, words in told.asked if node_id == "redis01-1"][-5:]
-    assert demotion == ["MULTI", "REPLICAOF", "CLIENT", "CLIENT", "EXEC"]
+    demotion = [words[0] for node_id, words in told.asked if node_id == "redis01-1"][-6:]
+    assert demotion == ["MULTI", "REPLICAOF", "CLIENT", "CLIENT", "EXEC", "CONFIG"]
     assert told.steps[-1] == Crown("redis01-3")
     assert [one.node.id for one in plane.group.leaders] == ["redis01-3"]
     assert plane.group.points_to == ("127.77.0.13:6379", True)
+
+
+def at_the_gate(told: Told) -> list[str]:
+    """What was done to the endpoint and to clients, in order, each once."""
+    words = {"set table gate": "shut", "clear table gate": "open", "shutdown sessions": "cut"}
+    done = [
+        words.get(" ".join(said[0].split()[:3]), words.get(" ".join(said[0].split()[:2]), "")) for _, said in told.asked
+    ]
+    for position, (_, said) in enumerate(told.asked):
+        if said[:2] in (("CLIENT", "PAUSE"), ("CLIENT", "LIST"), ("REPLICAOF", "NO")):
+            done[position] = said[1].lower() if said[0] == "CLIENT" else "promote"
+    kept = [one for one in done if one]
+    return [one for position, one in enumerate(kept) if position == 0 or kept[position - 1] != one]
+
+
+def test_who_connects_waits_at_the_gate_until_the_endpoint_leads_to_the_new_primary():
+    told = play(founded(GROUP), "switchover", "redis01-3")
+    assert at_the_gate(told) == ["shut", "list", "pause", "cut", "promote", "cut", "open"]
+    assert at_the_gate(play(dead_primary(), "failover", "redis01-1"))[-2:] == ["cut", "open"]
+
+
+YOUNG = "id=3 addr=127.0.0.1:56452 age=0 cmd=set tot-cmds=4\n"
+
+
+@pytest.mark.parametrize(("stays", "looks"), [(0, 3), (5, 8), (10_000, 50)])
+def test_sessions_that_began_a_moment_ago_may_end_before_writes_are_paused_but_not_for_ever(stays: int, looks: int):
+    asked = []
+
+    def listed(ask: Ask) -> Any:
+        if ask.commands[0][:2] != ("CLIENT", "LIST"):
+            return None
+        asked.append(ask)
+        return (YOUNG if len(asked) <= stays else "id=4 age=7 cmd=get tot-cmds=9\n",)
+
+    told = play(founded(GROUP), "switchover", "redis01-3", listed)
+    assert told.outcome.done and len(asked) == looks
+
+
+def test_a_primary_that_does_not_tell_its_sessions_is_not_asked_again():
+    told = play(founded(GROUP), "switchover", "redis01-3", instead(("CLIENT", "LIST"), Silence("no answer")))
+    assert told.outcome.done
+    assert len(told.to("CLIENT", "LIST")) == 1
 
 
 def test_a_replica_that_lags_is_waited_for():
@@ -249,7 +292,7 @@ def test_a_replica_that_never_catches_up_changes_nothing():
     told = play(plane, "switchover", "redis01-2")
     assert not told.outcome.done and "nothing was changed" in told.outcome.because
     assert (told.to("REPLICAOF"), told.to("PUBLISH"), told.steps[1:]) == ([], [], [])
-    assert told.asked[-1] == ("redis01-1", ("CLIENT", "UNPAUSE"))
+    assert told.asked[-2:] == [("redis01-1", ("CLIENT", "UNPAUSE")), ("redis01-endpoint", ("clear table gate",))]
     pauses = told.to("CLIENT", "PAUSE")
     assert len(pauses) == len([words for node_id, words in told.asked if node_id == "redis01-2"]) - 1 - 1
 

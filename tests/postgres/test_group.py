@@ -5,14 +5,17 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 
+from tests.app_clients import GATE_S, SQL_CLIENTS, SqlAnew, SqlIdle, hand_over
 from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s, lost
 from tests.postgres.bank import Bank
 from tests.postgres.group import ETCD, GROUP, SINGLE, Group
+from tests.repeated import Repeated
 from tests.sql_writers import SqlWriters
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -154,6 +157,19 @@ def test_a_rolling_restart_hands_the_role_over_and_loses_nothing(group: Group):
         missing = lost(writers.writes, writers.survivors())
     assert group.primary()["id"] != before
     assert missing == []
+
+
+def test_a_planned_switchover_costs_a_session_one_error_at_most_and_who_connects_none(group: Group):
+    clients = {name: sort(url(group.everup), name) for name, sort in SQL_CLIENTS.items() if sort is not SqlIdle}
+    with ExitStack() as stack:
+        loops = {name: stack.enter_context(Repeated(one.write, one.pause_s)) for name, one in clients.items()}
+        for one in clients.values():
+            stack.callback(one.close)
+        took_s = hand_over(group.everup, "db01", loops)
+        for name, one in clients.items():
+            errors = loops[name].errors()
+            assert len(errors) <= (0 if isinstance(one, SqlAnew) else one.connections) or took_s > GATE_S, errors
+            assert lost(loops[name].writes, one.survivors()) == []
 
 
 def test_totals_add_up_after_a_switchover_and_a_failover(group: Group):
