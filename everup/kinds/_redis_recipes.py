@@ -45,6 +45,8 @@ DRAIN_ROUNDS = 20
 DRAIN_PAUSE_S = 0.005
 """A replica reads what the dead primary had still sent: at most 20 x 5 ms, redis.md section 2 step 3."""
 
+NEAR_ROUNDS, NEAR_PAUSE_S = 250, 0.02
+
 UNTIL_PUBLISHED = ("CLIENT", "PAUSE", "15000", "WRITE")
 """A promoted node takes no write before the Sentinels know of it. Should Everup die in between, they choose anew after
 about 11 s, and often the other replica: what clients of the endpoint had written here would be lost."""
@@ -204,6 +206,8 @@ def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
         return Outcome(False, "there is no live primary to take over from")
     if not heirs:
         return Outcome(False, f"{subject or 'no replica'} is not in sync")
+    if not (yield from _wait_near(scene, old, heirs)):
+        return Outcome(False, "no replica has what the primary had some seconds ago; nothing was changed")
     alive = scene.running(scene.everyone)
     _, opinions = yield from _look(scene, alive)
     epoch = (yield from _collect_votes(scene, opinions)) if scene.voters else 0
@@ -224,6 +228,23 @@ def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     yield Crown(heir.id)
     yield _remember(scene, alive)
     return Outcome(True, f"{heir.id} took over from {old.id}")
+
+
+def _wait_near(scene: Scene, old: Node, heirs: Sequence[Node]) -> Generator[Step, Any, bool]:
+    """Wait until one of `heirs` has what the primary had at first, 5 s at most; writes go on meanwhile.
+
+    A paused primary sends nothing more to a replica that has not asked yet, as one does in the second after it joined.
+    """
+    question = DATA_QUESTION[0]
+    (reply,) = yield Together((scene.ask(old, question, timeout_s=VOTE_TIMEOUT_S),))
+    wanted = None if isinstance(reply, Silence) else redis_facts(reply)
+    for _ in range(NEAR_ROUNDS if wanted else 0):
+        replies = yield Together(tuple(scene.ask(node, question, timeout_s=VOTE_TIMEOUT_S) for node in heirs))
+        read = [redis_facts(reply) for reply in replies if not isinstance(reply, Silence)]
+        if any(facts and facts.link_up and wanted and facts.offset >= wanted.offset for facts in read):
+            return True
+        yield Pause(NEAR_PAUSE_S)
+    return False
 
 
 def _wait_equal(scene: Scene, old: Node, heirs: Sequence[Node]) -> Generator[Step, Any, Node | None]:

@@ -272,7 +272,7 @@ def test_a_primary_that_does_not_tell_its_sessions_is_not_asked_again():
     assert len(told.to("CLIENT", "LIST")) == 1
 
 
-def test_a_replica_that_lags_is_waited_for():
+def test_a_replica_that_lags_is_waited_for_while_writes_go_on():
     plane = founded(GROUP)
     lagging, rounds = plane.group.at("127.77.0.12:6379"), []
     whole = lagging.writes
@@ -282,19 +282,46 @@ def test_a_replica_that_lags_is_waited_for():
             rounds.append(1)
             lagging.writes = whole - max(0, 3 - len(rounds))
 
-    assert play(plane, "switchover", "redis01-2", lag).outcome.done
-    assert len(rounds) == 3
+    told = play(plane, "switchover", "redis01-2", lag)
+    assert told.outcome.done
+    assert (len(rounds), len(told.to("CLIENT", "PAUSE"))) == (3 + 1, 1)
 
 
-def test_a_replica_that_never_catches_up_changes_nothing():
+def behind_when_paused(plane: ControlPlane, rounds: int) -> Callable[[Ask], None]:
+    """The second node has all until writes are paused; then it is so many looks until it has all again."""
+    lagging, paused = plane.group.at("127.77.0.12:6379"), []
+    whole = lagging.writes
+
+    def lag(ask: Ask) -> None:
+        if ask.commands[0][:2] == ("CLIENT", "PAUSE"):
+            paused.append(1)
+            lagging.writes = whole - (len(paused) < rounds)
+
+    return lag
+
+
+def test_what_came_before_the_pause_is_waited_for():
+    plane = founded(GROUP)
+    told = play(plane, "switchover", "redis01-2", behind_when_paused(plane, 3))
+    assert told.outcome.done
+    assert len(told.to("CLIENT", "PAUSE")) == 3
+
+
+def test_a_replica_that_lags_for_long_is_not_paused_for():
     plane = founded(GROUP)
     plane.group.at("127.77.0.12:6379").writes -= 1
     told = play(plane, "switchover", "redis01-2")
     assert not told.outcome.done and "nothing was changed" in told.outcome.because
+    assert {words[0] for _, words in told.asked} == {"INFO"}
+
+
+def test_a_replica_that_never_catches_up_changes_nothing():
+    plane = founded(GROUP)
+    told = play(plane, "switchover", "redis01-2", behind_when_paused(plane, 10_000))
+    assert not told.outcome.done and "nothing was changed" in told.outcome.because
     assert (told.to("REPLICAOF"), told.to("PUBLISH"), told.steps[1:]) == ([], [], [])
     assert told.asked[-2:] == [("redis01-1", ("CLIENT", "UNPAUSE")), ("redis01-endpoint", ("clear table gate",))]
-    pauses = told.to("CLIENT", "PAUSE")
-    assert len(pauses) == len([words for node_id, words in told.asked if node_id == "redis01-2"]) - 1 - 1
+    assert len(told.to("CLIENT", "PAUSE")) == 100
 
 
 @pytest.mark.parametrize("answer", [Silence("no answer within 0.3 s"), (ReplyError("ERR unknown command"), "")])
