@@ -71,6 +71,9 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
         parts += [grid([service_row(one) for one in services]), Text()] if services else []
     if body["leaving"]:
         parts += [Text(f"  leaving  {', '.join(one['id'] for one in body['leaving'])}", "yellow"), Text()]
+    for service in services:
+        if service["lost"]["entries"]:
+            parts += [Text(f"  lost     {lost_in_words(service)}: everup lost {service['label']}", "yellow"), Text()]
     incident = body.get("incident")
     if incident and (not labels or incident["service"] in labels):
         parts += [Text.assemble("  last incident  ", (clock(incident["at"]), "bold"), "  ", incident["text"]), Text()]
@@ -152,7 +155,7 @@ def _node_remark(node: Json) -> str:
     if node["health"] != "ready" and node["because"]:
         words.append(node["because"])
     if node["role"] == "replica" and node["lag_bytes"] is not None:
-        words.append(f"lag {_bytes(node['lag_bytes'])}")
+        words.append(f"lag {size_of(node['lag_bytes'])}")
     if node["restarts"]:
         words.append(f"{node['restarts']} restart{'s' if node['restarts'] != 1 else ''}")
     return " · ".join(words)
@@ -167,6 +170,18 @@ def changes(found: Iterable[Json]) -> Group:
             [Text(sign, f"bold {colour}"), Text(one["action"], colour), Text(one["node"]), Text(one["because"], "dim")]
         )
     return Group(grid(rows))
+
+
+def lost_in_words(service: Json) -> str:
+    """What only former primaries of a service held, in figures."""
+    lost = service["lost"]
+    times = "once" if lost["entries"] == 1 else f"{lost['entries']} times"
+    return f"{service['label']} {times}, {counted(lost['writes'])} that only a former primary had, kept"
+
+
+def counted(writes: int) -> str:
+    """So many writes."""
+    return f"{writes:,} write{'s' if writes != 1 else ''}"
 
 
 def foresight(label: str, pause_s: float, because: str) -> str:
@@ -227,7 +242,8 @@ def health_of(word: str) -> Text:
     return Text(f"{sign} {word}", colour)
 
 
-def _bytes(count: int) -> str:
+def size_of(count: int) -> str:
+    """A number of bytes, with its unit."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 1000:

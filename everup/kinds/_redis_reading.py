@@ -15,7 +15,8 @@ class RedisFacts:
     """One data node's own word on replication.
 
     `offset` counts bytes of the replication stream that it has. `follows` is `"host:port"` of its upstream, None on a
-    primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way).
+    primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way). `written`:
+    how many bytes its append-only file holds, with what is about to be written; None without one.
     """
 
     role: Role
@@ -25,6 +26,7 @@ class RedisFacts:
     syncing: bool = False
     loading: bool = False
     settled: bool = False
+    written: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)  # "host:port" -> acknowledged offset
 
 
@@ -97,7 +99,9 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
                 fields = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
                 replicas[f"{fields.get('ip')}:{fields.get('port')}"] = _number(fields.get("offset"))
         offset = _number(said.get("master_repl_offset"))
-        return RedisFacts(Role.PRIMARY, offset, loading=loading, settled=settled, replicas=replicas)
+        return RedisFacts(
+            Role.PRIMARY, offset, loading=loading, settled=settled, written=_written(said), replicas=replicas
+        )
     return RedisFacts(
         Role.REPLICA,
         _number(said.get("slave_repl_offset")),
@@ -106,7 +110,14 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
         syncing=said.get("master_sync_in_progress", "0") != "0",
         loading=loading,
         settled=settled,
+        written=_written(said),
     )
+
+
+def _written(said: Mapping[str, str]) -> int | None:
+    if said.get("aof_enabled") != "1" or "aof_current_size" not in said:
+        return None
+    return _number(said["aof_current_size"]) + _number(said.get("aof_buffer_length"))
 
 
 def read_data(replies: tuple[Any, ...]) -> Reading:

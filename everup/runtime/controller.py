@@ -2,19 +2,23 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 
+from everup.core import ledger as record
 from everup.core.health import Patience, asked_anew, judge, service_health, witness
 from everup.core.plan import plan, view_of, wind_down
 from everup.model.actions import Action, Hold
 from everup.model.contracts import Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
-from everup.model.errors import Unavailable
+from everup.model.errors import EverupError, Unavailable
 from everup.model.events import Event
 from everup.model.observed import Attempt, Group, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
 from everup.runtime.executor import Executor
 from everup.runtime.journal import Journal
+from everup.runtime.ledger import Ledger
 from everup.runtime.narrator import Narrator
 from everup.runtime.prober import Prober, differs
 from everup.runtime.store import Store
@@ -28,9 +32,10 @@ BUSY_S = 0.1
 class Controller:
     """Keeps one environment as declared. One task runs `run`; everything else is told by `declare` and `wind_down`."""
 
-    def __init__(self, name: str, engine: Engine, store: Store, journal: Journal) -> None:
+    def __init__(self, name: str, engine: Engine, store: Store, journal: Journal, ledger: Ledger) -> None:
         self.name = name
         self.journal = journal
+        self.ledger = ledger
         self.blueprints: tuple[Blueprint, ...] = ()
         self.actions: tuple[Action, ...] = ()
         self.stopping = False
@@ -221,7 +226,9 @@ class Controller:
         """Where the home of a node is, if it has one on this machine."""
         return self._statuses.get(node_id, NodeStatus()).state.home
 
-    async def crown(self, service: str, node_id: NodeId, because: str) -> None:
+    async def crown(
+        self, service: str, node_id: NodeId, because: str, known: Mapping[str, int] | None = MappingProxyType({})
+    ) -> None:
         """Record a new primary, durably; the generation becomes newer than any on record or on disk."""
         async with self._recording:
             before = self._groups.get(service, Group())
@@ -229,7 +236,7 @@ class Controller:
                 return
             states = [status.state for status in self._statuses.values() if status.state.service == service]
             newest = max([before.generation, *(state.generation or 0 for state in states)])
-            after = replace(before, primary=node_id, generation=newest + 1)
+            after = record.crowned(before, node_id, newest, known)
             await self._store.save_group(self.name, service, after)
             self._groups[service] = after
         self.journal.say(
@@ -237,13 +244,39 @@ class Controller:
         )
         self.wake()
 
-    async def marked(self, service: str, generation: int) -> None:
-        """Record that some node's data was marked with `generation`."""
+    async def marked(self, service: str, node_id: NodeId, generation: int) -> None:
+        """Record that a node's data was marked with `generation`: it is what the primary's is."""
+        group = self._groups.get(service, Group())
+        if record.to_be_compared(group, node_id):
+            because = "it follows already, and was not looked at before it did"
+            self.journal.say("lost.unkept", service, node_id, successor=group.primary, because=because)
+        await self._note(
+            service, lambda one: replace(record.compared(one, node_id), marked=max(one.marked, generation))
+        )
+
+    async def before_start(self, node: Node) -> None:
+        """Keep what a former primary that is about to follow has alone."""
+        status = self._statuses.get(node.id, NodeStatus())
+        if not status.state.running and record.to_be_compared(self._groups.get(node.service, Group()), node.id):
+            await self.keep(node.service, node.id)
+
+    async def keep(self, service: str, node_id: NodeId) -> None:
+        """Keep what a node has and the primary does not."""
+        blueprint = next((one for one in self.blueprints if one.label == service), None)
+        group = self._groups.get(service, Group())
+        if blueprint and blueprint.salvage and group.primary:
+            state = self._statuses.get(node_id, NodeStatus()).state
+            homes = (state.home if state.has_data else None, self.home(group.primary))
+            await self.ledger.keep(blueprint, (node_id, group.primary), homes, group.deposed.get(node_id, {}))
+        with suppress(EverupError):  # the store's disk may be full: it is remembered all the same
+            await self._note(service, lambda one: record.compared(one, node_id))
+
+    async def _note(self, service: str, change: Callable[[Group], Group]) -> None:
         async with self._recording:
             before = self._groups.get(service, Group())
-            if generation > before.marked:
-                self._groups[service] = replace(before, marked=generation)
-                await self._store.save_group(self.name, service, self._groups[service])
+            self._groups[service] = after = change(before)
+            if after != before:
+                await self._store.save_group(self.name, service, after)
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         """Remember how an operation ended, ask every node of the service again, and plan anew."""

@@ -17,6 +17,7 @@ from everup.model.errors import Unavailable
 from everup.model.observed import Attempt, Group, NodeEvent
 from everup.runtime.controller import Controller
 from everup.runtime.journal import Journal
+from everup.runtime.ledger import Ledger
 from everup.runtime.store import Store
 from tests.worlds import web
 
@@ -55,7 +56,8 @@ class Place:
 
     def control(self, *blueprints: Blueprint) -> Controller:
         """A new control plane takes over."""
-        made = Controller("shop", self.engine, self.store, Journal("shop", self.store))
+        journal = Journal("shop", self.store)
+        made = Controller("shop", self.engine, self.store, journal, Ledger(self.store.path.parent / "lost", journal))
         made.declare(blueprints)
         self.tasks.append(asyncio.create_task(made.run()))
         return made
@@ -195,7 +197,9 @@ async def test_a_new_primary_is_recorded_once_and_survives(place: Place):
     await asyncio.gather(*(controller.crown("redis01", "redis01-2", "it leads") for _ in range(3)))
     assert names(controller).count("primary.changed") == 1
     assert place.store.groups("shop") == {"redis01": Group("redis01-2", 1, 0)}
-    await asyncio.gather(controller.marked("redis01", 1), controller.crown("redis01", "redis01-1", "it leads"))
+    await asyncio.gather(
+        controller.marked("redis01", "redis01-2", 1), controller.crown("redis01", "redis01-1", "it leads")
+    )
     assert controller.observed().groups["redis01"] == place.store.groups("shop")["redis01"] == Group("redis01-1", 2, 1)
 
 

@@ -54,13 +54,20 @@ class Bench:
         self.journal = Journal("shop", store)
         self.executor = Executor(self.engine, self.journal, self, lambda node: None)
         self.told: list[tuple[object, ...]] = []
+        self.looked: list[tuple[str, int]] = []
         self.blueprint = WEB
 
-    async def crown(self, service: str, node_id: str, because: str) -> None:
+    async def crown(self, service: str, node_id: str, because: str, known: Any = None) -> None:
         self.told.append(("crown", service, node_id, because))
 
-    async def marked(self, service: str, generation: int) -> None:
+    async def marked(self, service: str, node_id: str, generation: int) -> None:
         self.told.append(("marked", service, generation))
+
+    async def before_start(self, node: Node) -> None:
+        self.looked.append((node.id, len(self.engine.calls)))
+
+    async def keep(self, service: str, node_id: str) -> None:
+        self.told.append(("kept", service, node_id))
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         self.told.append(("attempted", operation, attempt.done, attempt.because))

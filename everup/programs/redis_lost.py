@@ -1,0 +1,94 @@
+"""Keeps the commands that only a former Redis primary has, in a file that `redis-cli --pipe` could write again.
+
+What it is told and prints is in `everup.programs.keeping`; how it finds the place in `everup.kinds._redis_parting`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from everup.kinds._redis_parting import Command, Parting, commands, database_at, parting
+from everup.programs.keeping import Found, keeping, main
+
+LOOK_BYTES = 128 << 20
+"""So much of the end of each append-only file is looked at, and at most so much is kept."""
+
+NAMED_KEYS = 100
+
+_LINE = re.compile(r"file (?P<name>\S+) seq (?P<seq>\d+) type (?P<type>[bhi])")
+
+
+@dataclass(frozen=True)
+class Written:
+    """The newest part of an append-only file in several files: `text` begins at byte `start` of all of it.
+
+    `rewritten`: byte at which what was written since the last rewrite begins.
+    """
+
+    text: bytes
+    start: int
+    rewritten: int
+
+    @classmethod
+    def below(cls, home: Path) -> "Written":
+        """What the server in `home` has written."""
+        folder = home / "data" / "appendonlydir"
+        (manifest,) = folder.glob("*.manifest")
+        listed = [found for line in manifest.read_text().splitlines() if (found := _LINE.match(line))]
+        sizes = [(folder / one["name"]).stat().st_size for one in listed if one["type"] == "b"]
+        increments = sorted((one for one in listed if one["type"] == "i"), key=lambda one: int(one["seq"]))
+        parts: list[bytes] = []
+        left = LOOK_BYTES
+        total = 0
+        for place in reversed([folder / one["name"] for one in increments]):
+            with place.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(0, size - left))
+                parts.insert(0, file.read(left))
+            left -= len(parts[0])
+            total += size
+        text = b"".join(parts)
+        return cls(text, sum(sizes) + total - len(text), sum(sizes))
+
+    def place(self, at: int | None) -> int | None:
+        """Where byte `at` of all is in `text`; None where that is not known, or cannot be between two commands."""
+        if at is None or not 0 <= at - self.start <= len(self.text):
+            return None
+        here = at - self.start
+        after = here == 0 or self.text[here - 2 : here] == b"\r\n"
+        before = here == len(self.text) or self.text[here : here + 1] in (b"*", b"#")
+        return here if after and before else None
+
+
+def look(home: Path, successor: Path, folder: Path, known: Mapping[str, int]) -> Found:
+    """Find what only the server in `home` has, and keep it in `folder` as `lost.aof`."""
+    old, new = Written.below(home), Written.below(successor)
+    reached = known.get("former_offset", 0) <= known.get("offset", -1)
+    common = old.place(known.get("former_written")) if reached else None
+    own = new.place(known.get("written"))
+    at = parting(old.text, new.text, own, common)
+    found, own_commands = _tell(old, at, known)
+    if found.writes:
+        select = str(database_at(old.text, own_commands[0].begin)).encode()
+        with keeping(found), (folder / "lost.aof").open("wb") as file:
+            file.write(b"*2\r\n$6\r\nSELECT\r\n$%d\r\n%s\r\n" % (len(select), select))
+            file.write(old.text[own_commands[0].begin : own_commands[-1].end])
+    return found
+
+
+def _tell(old: Written, at: Parting, known: Mapping[str, int]) -> tuple[Found, list[Command]]:
+    own = list(commands(old.text, at.at))
+    found = Found(writes=sum(one.writes for one in own), exact=at.exact, because=at.because)
+    if not found.writes:
+        return found, own
+    found.size_bytes = own[-1].end - own[0].begin
+    if at.exact and "offset" in known:
+        found.begin, found.end = str(known["offset"] + 1), str(known["offset"] + found.size_bytes)
+    keys = dict.fromkeys(one.words[1].decode(errors="replace") for one in own if one.writes and len(one.words) > 1)
+    found.keys = list(keys)[:NAMED_KEYS]
+    return found, own
+
+
+if __name__ == "__main__":
+    main(look)
