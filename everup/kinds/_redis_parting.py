@@ -18,6 +18,8 @@ SURE_BYTES = 1 << 9
 SELECT = re.compile(rb"\*2\r\n\$6\r\n(?i:SELECT)\r\n\$\d+\r\n(\d+)\r\n")
 _BEGINNING = re.compile(rb"\*\d+\r\n\$\d+\r\n")
 
+UNWRITTEN = "its file ends before what its successor received: what it had neither written down nor sent is gone"
+
 _WRAPPERS = frozenset({b"SELECT", b"MULTI", b"EXEC"})
 """Commands that change nothing themselves."""
 
@@ -96,7 +98,7 @@ def database_at(text: bytes, at: int) -> int:
     return number
 
 
-def parting(old: bytes, new: bytes, own: int | None, common: int | None) -> Parting:
+def parting(old: bytes, new: bytes, own: int | None, common: int | None, *, complete: bool = False) -> Parting:
     """Where `old`, the newest part of a former primary's file, holds what `new`, its successor's, does not.
 
     Args:
@@ -104,13 +106,14 @@ def parting(old: bytes, new: bytes, own: int | None, common: int | None) -> Part
         new: the same of the successor, with what it wrote itself since.
         own: where in `new` its own history began; None when nobody noted it.
         common: a place in `old` that the successor is known to have reached; None when there is none.
+        complete: `old` holds all that was ever written.
     """
     begin = from_a_beginning(old, 0)
     whole = _last_end(old, begin)
     if own is None:
         found = _by_comparing(old[:whole], new, begin)
     else:
-        found = _by_the_end(old, new[:own], common) or _held(old[begin:whole], new[:own], whole)
+        found = _by_the_end(old, new[:own], common, complete=complete) or _held(old[begin:whole], new[:own], whole)
     if found:
         return found
     if common is not None:
@@ -133,14 +136,17 @@ def _after_select(text: bytes, at: int = 0) -> int:
     return found.end() if found else at
 
 
-def _by_the_end(old: bytes, shared: bytes, common: int | None) -> Parting | None:
-    """Look for the last bytes that both have. Found more than once, the first place counts: more is kept then."""
+def _by_the_end(old: bytes, shared: bytes, common: int | None, *, complete: bool) -> Parting | None:
+    """Look for the last bytes that both have. Found more than once, the first place counts: more is kept then.
+
+    Found once, they prove the place where they must all be in `old`, or where they are such as stand nowhere else.
+    """
     first = _after_select(shared)
     for size in SIZES:
         needle = shared[max(first, len(shared) - size) :]
-        since = (common or 0) - len(needle)  # before this nothing can part; where it is in the file, one place is proof
+        since = (common or 0) - len(needle)
         place = old.find(needle, max(0, since)) if needle else -1
-        if place < 0 or not (since >= 0 or _sure(needle, shared)):
+        if place < 0 or not (complete or since >= 0 or _sure(needle, shared)):
             continue
         if old.find(needle, place + 1) < 0:
             return Parting(place + len(needle), exact=True)
@@ -157,7 +163,7 @@ def _sure(needle: bytes, text: bytes) -> bool:
 def _held(old: bytes, shared: bytes, whole: int) -> Parting | None:
     """Whether the successor received all, and more: the file of the former primary ends before its history does."""
     needle = old[-SURE_BYTES:]
-    return Parting(whole, exact=True) if needle in shared and _sure(needle, shared) else None
+    return Parting(whole, False, UNWRITTEN) if needle in shared and _sure(needle, shared) else None
 
 
 def _by_comparing(old: bytes, new: bytes, begin: int) -> Parting | None:

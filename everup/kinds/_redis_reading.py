@@ -16,7 +16,8 @@ class RedisFacts:
 
     `offset` counts bytes of the replication stream that it has. `follows` is `"host:port"` of its upstream, None on a
     primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way). `written`:
-    how many bytes its append-only file holds, with what is about to be written; None without one.
+    how many bytes its append-only file holds, with what is about to be written; None without one. A server that has
+    neither rewritten nor loaded it since it was begun leaves out the part that it began with: not `rewritten`.
     """
 
     role: Role
@@ -27,6 +28,7 @@ class RedisFacts:
     loading: bool = False
     settled: bool = False
     written: int | None = None
+    rewritten: bool = True
     replicas: Mapping[str, int] = field(default_factory=dict)  # "host:port" -> acknowledged offset
 
 
@@ -92,6 +94,7 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
     loading = said.get("loading", "0") != "0" or said.get("async_loading", "0") != "0"
     rewriting = said.get("aof_rewrite_in_progress") != "0" or said.get("aof_rewrite_scheduled") != "0"
     settled = said.get("aof_enabled") == "1" and not rewriting and said.get("aof_last_bgrewrite_status") == "ok"
+    rewritten = said.get("aof_base_size") != "0"
     if said["role"] == "master":
         replicas = {}
         for key, value in said.items():
@@ -100,7 +103,13 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
                 replicas[f"{fields.get('ip')}:{fields.get('port')}"] = _number(fields.get("offset"))
         offset = _number(said.get("master_repl_offset"))
         return RedisFacts(
-            Role.PRIMARY, offset, loading=loading, settled=settled, written=_written(said), replicas=replicas
+            Role.PRIMARY,
+            offset,
+            loading=loading,
+            settled=settled,
+            written=_written(said),
+            rewritten=rewritten,
+            replicas=replicas,
         )
     return RedisFacts(
         Role.REPLICA,
@@ -111,6 +120,7 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
         loading=loading,
         settled=settled,
         written=_written(said),
+        rewritten=rewritten,
     )
 
 

@@ -159,11 +159,12 @@ def _where_they_part(scene: Scene, promoted: RedisFacts) -> dict[str, int]:
     """How far the new primary's append-only file had come, and the former one's when it was last looked at."""
     if promoted.written is None:
         return {}
-    known = {"offset": promoted.offset, "written": promoted.written}
+    known = {"offset": promoted.offset, "written": promoted.written, "rewritten": int(promoted.rewritten)}
     reading = scene.status(scene.primary).reading if scene.primary else None
     last = reading.facts.get("redis") if reading else None
     if isinstance(last, RedisFacts) and last.role == Role.PRIMARY and last.written is not None:
-        known |= {"former_offset": last.offset, "former_written": last.written}
+        former = {"offset": last.offset, "written": last.written, "rewritten": int(last.rewritten)}
+        known |= {f"former_{name}": value for name, value in former.items()}
     return known
 
 

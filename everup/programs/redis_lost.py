@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from everup.kinds._redis_parting import Command, Parting, commands, database_at, parting
+from everup.kinds._redis_parting import UNWRITTEN, Command, Parting, commands, database_at, parting
 from everup.programs.keeping import Found, keeping, main
 
 LOOK_BYTES = 128 << 20
@@ -23,12 +23,14 @@ _LINE = re.compile(r"file (?P<name>\S+) seq (?P<seq>\d+) type (?P<type>[bhi])")
 class Written:
     """The newest part of an append-only file in several files: `text` begins at byte `start` of all of it.
 
-    `rewritten`: byte at which what was written since the last rewrite begins.
+    `rewritten`: byte at which what was written since the last rewrite begins. `complete`: there was none, and `text` is
+    all that was ever written.
     """
 
     text: bytes
     start: int
     rewritten: int
+    complete: bool
 
     @classmethod
     def below(cls, home: Path) -> "Written":
@@ -49,13 +51,16 @@ class Written:
             left -= len(parts[0])
             total += size
         text = b"".join(parts)
-        return cls(text, sum(sizes) + total - len(text), sum(sizes))
+        complete = total == len(text) and [one["seq"] for one in increments][:1] == ["1"]
+        return cls(text, sum(sizes) + total - len(text), sum(sizes), complete)
 
-    def place(self, at: int | None) -> int | None:
-        """Where byte `at` of all is in `text`; None where that is not known, or cannot be between two commands."""
-        if at is None or not 0 <= at - self.start <= len(self.text):
+    def place(self, known: Mapping[str, int], whose: str) -> int | None:
+        """Where in `text` the server had come when it was looked at; None where that is not known, or cannot be."""
+        if f"{whose}written" not in known:
             return None
-        here = at - self.start
+        here = known[f"{whose}written"] - self.start + (0 if known[f"{whose}rewritten"] else self.rewritten)
+        if not 0 <= here <= len(self.text):
+            return None
         after = here == 0 or self.text[here - 2 : here] == b"\r\n"
         before = here == len(self.text) or self.text[here : here + 1] in (b"*", b"#")
         return here if after and before else None
@@ -65,9 +70,9 @@ def look(home: Path, successor: Path, folder: Path, known: Mapping[str, int]) ->
     """Find what only the server in `home` has, and keep it in `folder` as `lost.aof`."""
     old, new = Written.below(home), Written.below(successor)
     reached = known.get("former_offset", 0) <= known.get("offset", -1)
-    common = old.place(known.get("former_written")) if reached else None
-    own = new.place(known.get("written"))
-    at = parting(old.text, new.text, own, common)
+    common = old.place(known, "former_") if reached else None
+    own = new.place(known, "")
+    at = parting(old.text, new.text, own, common, complete=old.complete)
     found, own_commands = _tell(old, at, known)
     if found.writes:
         select = str(database_at(old.text, own_commands[0].begin)).encode()
@@ -81,6 +86,7 @@ def _tell(old: Written, at: Parting, known: Mapping[str, int]) -> tuple[Found, l
     own = list(commands(old.text, at.at))
     found = Found(writes=sum(one.writes for one in own), exact=at.exact, because=at.because)
     if not found.writes:
+        found.unkept = UNWRITTEN if at.because == UNWRITTEN else ""
         return found, own
     found.size_bytes = own[-1].end - own[0].begin
     if at.exact and "offset" in known:

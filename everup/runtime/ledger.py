@@ -101,7 +101,7 @@ class Ledger:
         try:
             told = await _run(blueprint.salvage.program, (old, new, str(draft), json.dumps(dict(known))))
             if told.get("unkept"):
-                raise Unkept(str(told["unkept"]), int(told["writes"]))
+                raise Unkept(str(told["unkept"]), int(told["writes"]) or None)
             if not told["writes"]:
                 return None
             place = self.folder / draft.name.removeprefix(".")

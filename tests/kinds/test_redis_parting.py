@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from everup.kinds._redis_parting import Parting, commands, database_at, from_a_beginning, parting
+from everup.kinds._redis_parting import UNWRITTEN, Parting, commands, database_at, from_a_beginning, parting
 
 SELECT = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
 
@@ -90,7 +90,8 @@ def test_what_only_the_former_primary_has_is_found(name: str):
     assert told[len(told) - len(wanted) :] == wanted
     if name not in LITTLE:
         assert told == wanted
-        assert found.exact
+        assert found.exact is (not name.startswith("its file ends"))
+        assert found.because == ("" if found.exact else UNWRITTEN)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -103,6 +104,14 @@ def test_it_is_found_from_a_place_that_both_have(name: str):
         found = parting(old, shared + since, len(shared), known)
         told, wanted = [one.words for one in commands(old, found.at)], [one.words for one in commands(lost)]
         assert told == wanted or (name in LITTLE and told[len(told) - len(wanted) :] == wanted and not found.exact)
+
+
+def test_a_little_is_proof_where_it_must_be_in_the_file():
+    old = SELECT + sets(0, 50)
+    found = parting(old, SELECT + sets(39, 40) + sets(90, 95), len(SELECT + sets(39, 40)), None, complete=True)
+    assert found == Parting(len(SELECT + sets(0, 40)), exact=True)
+    twice = parting(old + sets(39, 40), SELECT + sets(39, 40), len(SELECT + sets(39, 40)), None, complete=True)
+    assert (twice.at, twice.exact) == (found.at, False)
 
 
 @pytest.mark.parametrize("name", CASES)
