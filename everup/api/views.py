@@ -141,7 +141,7 @@ def _entry(one: Kept) -> Json:
         "from": one.begin,
         "to": one.end,
         "exact": one.exact,
-        "acknowledged": "unknown" if one.acknowledged else "none",
+        "waited": one.waited,
         "because": one.because,
         "folder": one.folder,
         "files": list(one.files),

@@ -28,8 +28,8 @@ SENTENCES: Mapping[str, str] = {
     "failover.pointed": "the endpoint of {service} leads to {primary}",
     "primary.changed": "{primary} is the primary of {service} (generation {generation})[: {because}]",
     "lost.none": "{node} held nothing that {successor} lacks",
-    "lost.kept": "{node} held {writes} writes that {successor} lacks; they are kept[: {because}]",
-    "lost.unkept": "what {node} held alone could not be kept[ ({writes} writes)][: {because}]",
+    "lost.kept": "{node} held {writes} that {successor} lacks; they are kept[: {because}]",
+    "lost.unkept": "what {node} held alone could not be kept[ ({writes})][: {because}]",
     "service.healthy": "{service} is healthy[ after {after_s}]",
     "service.degraded": "{service} is degraded[: {because}]",
     "service.down": "{service} is down[: {because}]",
@@ -101,6 +101,8 @@ def _signal_name(number: int) -> str:
 
 def _measure(name: str, value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if name == "writes":
+            return f"{value:,} write{'s' if value != 1 else ''}"
         if name.endswith("_s"):
             return duration(float(value))
         if name.endswith("_ms"):

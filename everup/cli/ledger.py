@@ -8,9 +8,20 @@ from everup.cli.complete import labels
 from everup.cli.session import session_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Group
+    from rich.text import Text
 
     from everup.cli.client import Json
+
+SHOWN_KEYS = 10
+
+TOLD = {
+    False: "clients may have been told that it was written",
+    True: "commits wait for a standby here, so only who chose not to wait was told that it was written",
+}
+"""By whether writes wait for another node: who may count on what was lost."""
 
 Only = Annotated[str | None, typer.Argument(metavar="LABEL", help="Only this service.", autocompletion=labels)]
 
@@ -56,32 +67,29 @@ def told(body: "Json") -> "Group":
     from rich.console import Group
     from rich.text import Text
 
-    from everup.cli.render import clock, counted, size_of
+    from everup.cli.render import counted
 
     head = Text.assemble((body["environment"], "bold"), " · ")
     if not body["kept"]:
-        return Group(head.append("nothing lost is kept here"))
-    lines = [head.append(f"{counted(body['writes'])} that only a former primary had", "yellow")]
-    for one in body["kept"]:
-        about = "" if one["exact"] else "about "
-        what = f"{about}{counted(one['writes'])}, {size_of(one['bytes'])}"
-        span = f" ({one['from']} to {one['to']})" if one["from"] else ""
-        told_of = "nobody was told that they were done" if one["acknowledged"] == "none" else "some may be acknowledged"
-        lines += [
-            Text(),
-            Text.assemble("  ", (one["service"], "bold"), f"   {clock(one['at'])}   ", (what, "yellow"), span),
-            Text(f"    {one['node']} had them, {one['successor']} has not; {told_of}"),
-            *([Text(f"    {one['because']}")] if one["because"] else []),
-            *(
-                [Text(f"    keys: {', '.join(one['keys'][:10])}{' …' if len(one['keys']) > 10 else ''}")]
-                if one["keys"]
-                else []
-            ),
-            Text(
-                f"    {one['folder']}/{{{','.join(one['files'])}}}"
-                if len(one["files"]) > 1
-                else f"    {one['folder']}/{one['files'][0]}",
-                "cyan",
-            ),
-        ]
-    return Group(*lines)
+        return Group(head.append("no lost writes are kept here"))
+    head.append(f"{counted(body['writes'])} that only a former primary had", "yellow")
+    return Group(head, *(line for one in body["kept"] for line in _paragraph(one)))
+
+
+def _paragraph(one: "Json") -> "Iterator[Text]":
+    from rich.text import Text
+
+    from everup.cli.render import clock, counted, size_of
+
+    about = "" if one["exact"] else "about "
+    span = f"   {one['from']} to {one['to']}" if one["from"] else ""
+    what = Text(f"{about}{counted(one['writes'])}, {size_of(one['bytes'])}", "yellow")
+    yield Text()
+    yield Text.assemble("  ", (one["service"], "bold"), f"   {clock(one['at'])}   ", what, span)
+    yield Text(f"    {one['node']} had it, {one['successor']} has not; {TOLD[one['waited']]}")
+    if one["because"]:
+        yield Text(f"    {one['because']}")
+    if one["keys"]:
+        more = ", …" if len(one["keys"]) > SHOWN_KEYS else ""
+        yield Text(f"    keys: {', '.join(one['keys'][:SHOWN_KEYS])}{more}")
+    yield from (Text(f"    {one['folder']}/{name}", "cyan") for name in one["files"])

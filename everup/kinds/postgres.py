@@ -260,7 +260,7 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         shortfall=shortfall,
         weaknesses=weaknesses,
         election=election,
-        salvage=Salvage("postgres_lost", acknowledged=service.rpo != 0),
+        salvage=Salvage("postgres_lost", waited=service.rpo == 0),
     )
 
 

@@ -287,7 +287,7 @@ class Redis:
             retiring=tuple(retiring),
             weaknesses=Weaknesses(safe=service.durability == "safe"),
             election=election,
-            salvage=Salvage("redis_lost", acknowledged=True) if service.replicas else None,
+            salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(
                 Ask(listen, BEAT, timeout_s=10.0, password=password), join_s=0.15, handover_s=0.06, restart_s=0.2
             ),

@@ -285,11 +285,11 @@ class Pauses:
 class Salvage:
     """How is found and kept what a former primary has alone: by a program, a module of `everup.programs`.
 
-    `acknowledged`: clients may have been told that it was written.
+    `waited`: what is written waits for another node before anybody is told that it is.
     """
 
     program: str
-    acknowledged: bool
+    waited: bool
 
 
 @dataclass(frozen=True)

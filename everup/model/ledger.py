@@ -15,7 +15,8 @@ class Kept:
         size_bytes: how much of the history of `node` it takes up.
         begin, end: replication offsets or positions in the WAL, as the server writes them; "" where nobody knows.
         exact: no more and no less than this was lost; otherwise `because` says what is not known.
-        acknowledged: clients may have been told that it was written.
+        waited: writes wait for another node before they are acknowledged, so nobody was told that these were done but
+            a client that chose not to wait, or broke off waiting.
         folder: where it lies, absolute; `files` are the names in there.
         keys: some of the keys that were written, where the kind knows keys.
     """
@@ -29,7 +30,7 @@ class Kept:
     begin: str
     end: str
     exact: bool
-    acknowledged: bool
+    waited: bool
     because: str
     folder: str
     files: tuple[str, ...] = ()

@@ -97,6 +97,8 @@ class Ledger:
             raise Unkept(f"the data of {pair[0] if old is None else pair[1]} is not there")
         now = datetime.now(UTC)
         draft = self.folder / f".{now:%Y%m%dT%H%M%S%f}-{pair[0]}"
+        for unfinished in self.folder.glob(f".*-{pair[0]}"):  # by a control plane that ended in the middle
+            shutil.rmtree(unfinished, ignore_errors=True)
         draft.mkdir(mode=0o700, parents=True)
         try:
             told = await _run(blueprint.salvage.program, (old, new, str(draft), json.dumps(dict(known))))
@@ -115,7 +117,7 @@ class Ledger:
                 begin=str(told["from"]),
                 end=str(told["to"]),
                 exact=bool(told["exact"]),
-                acknowledged=blueprint.salvage.acknowledged,
+                waited=blueprint.salvage.waited,
                 because=str(told["because"]),
                 folder=str(place),
                 files=tuple(sorted(file.name for file in draft.iterdir())),

@@ -5,19 +5,7 @@ import random
 import pytest
 
 from everup.kinds._redis_parting import UNWRITTEN, Parting, commands, database_at, from_a_beginning, parting
-
-SELECT = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"
-
-
-def command(*words: str) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
-
-
-def sets(first: int, last: int) -> bytes:
-    return b"".join(
-        command("SET", f"key:{number}", f"a value that belongs to {number}") for number in range(first, last)
-    )
-
+from tests.aof import SELECT, command, sets
 
 INCR = command("INCR", "counter")
 REMARK = b"#TS:1700000000\r\n"
