@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from everup.kinds._postgres_parting import ENDLESS, Stretch, Tally, beyond, first_byte, history, lsn_of, segments
 from everup.programs.keeping import Found, keeping, main
+from everup.programs.postgres_parting import ENDLESS, Stretch, Tally, beyond, first_byte, history, lsn_of, segments
 
 KEPT_FILES = 64
 """At most so many files of WAL are kept (1 GB), the oldest; how many more there were is said."""

@@ -1,6 +1,6 @@
 """Keeps the commands that only a former Redis primary has, in a file that `redis-cli --pipe` could write again.
 
-What it is told and prints is in `everup.programs.keeping`; how it finds the place in `everup.kinds._redis_parting`.
+What it is told and prints is in `everup.programs.keeping`; how it finds the place in `everup.programs.redis_parting`.
 """
 
 import re
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from everup.kinds._redis_parting import UNWRITTEN, Command, Parting, commands, database_at, parting
 from everup.programs.keeping import Found, keeping, main
+from everup.programs.redis_parting import UNWRITTEN, Command, Parting, commands, database_at, parting
 
 LOOK_BYTES = 128 << 20
 """So much of the end of each append-only file is looked at, and at most so much is kept."""

@@ -140,7 +140,7 @@ def _read(place: Path) -> Kept:
 
 async def _run(program: str, words: tuple[str, ...]) -> dict[str, Any]:
     """Run a program of `everup.programs` to its end; the object that it prints."""
-    command = [sys.executable, "-I", "-m", f"everup.programs.{program}", *words]
+    command = [sys.executable, "-P", "-m", f"everup.programs.{program}", *words]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from everup.kinds._redis_parting import commands
+from everup.programs.redis_parting import commands
 from tests.everup_cli import Everup, Json
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from everup.kinds._redis_parting import UNWRITTEN, Parting, commands, database_at, from_a_beginning, parting
+from everup.programs.redis_parting import UNWRITTEN, Parting, commands, database_at, from_a_beginning, parting
 from tests.aof import SELECT, command, sets
 
 INCR = command("INCR", "counter")

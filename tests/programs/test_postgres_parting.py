@@ -2,7 +2,7 @@
 
 import pytest
 
-from everup.kinds._postgres_parting import ENDLESS, Stretch, Tally, beyond, history, lsn_of, position, segments
+from everup.programs.postgres_parting import ENDLESS, Stretch, Tally, beyond, history, lsn_of, position, segments
 
 A, B, C, D = 0x1000000, 0x3000060, 0x5000028, 0x16B374D848
 
