@@ -27,6 +27,11 @@ SIGNS = {
 
 CHANGE_SIGNS = {"start": ("+", "green"), "stop": ("-", "red"), "replace": ("~", "yellow"), "reload": ("~", "cyan")}
 
+BAD = frozenset(
+    {"node.exited", "node.hung", "node.failed", "service.down", "lost.kept", "lost.unkept", "internal.error"}
+)
+"""Events that stand out."""
+
 GAP = 3
 """Blanks between two columns."""
 
@@ -73,7 +78,8 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
         parts += [Text(f"  leaving  {', '.join(one['id'] for one in body['leaving'])}", "yellow"), Text()]
     for service in services:
         if service["lost"]["entries"]:
-            parts += [Text(f"  lost     {lost_in_words(service)}: everup lost {service['label']}", "yellow"), Text()]
+            told = f"{service['label']}: {lost_in_words(service['lost'])}, kept · everup lost {service['label']}"
+            parts += [Text.assemble("  lost writes  ", (told, "yellow")), Text()]
     incident = body.get("incident")
     if incident and (not labels or incident["service"] in labels):
         parts += [Text.assemble("  last incident  ", (clock(incident["at"]), "bold"), "  ", incident["text"]), Text()]
@@ -172,16 +178,18 @@ def changes(found: Iterable[Json]) -> Group:
     return Group(grid(rows))
 
 
-def lost_in_words(service: Json) -> str:
-    """What only former primaries of a service held, in figures."""
-    lost = service["lost"]
-    times = "once" if lost["entries"] == 1 else f"{lost['entries']} times"
-    return f"{service['label']} {times}, {counted(lost['writes'])} that only a former primary had, kept"
+def lost_in_words(lost: Json) -> str:
+    """What only former primaries of a service had, in figures."""
+    return f"{lost['writes']:,} in {_plural(lost['entries'], 'failover')}"
 
 
 def counted(writes: int) -> str:
     """So many writes."""
-    return f"{writes:,} write{'s' if writes != 1 else ''}"
+    return _plural(writes, "write")
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' if count != 1 else ''}"
 
 
 def foresight(label: str, pause_s: float, because: str) -> str:
@@ -201,7 +209,7 @@ def checks(found: Iterable[Json]) -> Group:
 
 def event_line(event: Json) -> Text:
     """An event: when, and what happened."""
-    bad = event["name"] in {"node.exited", "node.hung", "node.failed", "service.down", "internal.error"}
+    bad = event["name"] in BAD
     good = event["name"] in {"service.healthy", "node.recovered", "primary.changed"}
     return Text.assemble((clock(event["at"]), "dim"), "  ", (event["text"], "red" if bad else "green" if good else ""))
 

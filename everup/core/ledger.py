@@ -26,6 +26,12 @@ def compared(before: Group, node_id: NodeId) -> Group:
     return replace(before, deposed={former: noted for former, noted in before.deposed.items() if former != node_id})
 
 
+def marked(before: Group, node_id: NodeId, generation: int) -> Group:
+    """The record once the data of `node_id` was marked with `generation`: it has nothing alone any more."""
+    after = compared(before, node_id)
+    return replace(after, marked=max(before.marked, generation))
+
+
 def to_be_compared(group: Group, node_id: NodeId) -> bool:
     """It was primary, is none now, and may have what its successor lacks."""
     return node_id in group.deposed and group.primary not in (None, node_id)

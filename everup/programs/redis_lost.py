@@ -67,7 +67,7 @@ class Written:
 
 
 def look(home: Path, successor: Path, folder: Path, known: Mapping[str, int]) -> Found:
-    """Find what only the server in `home` has, and keep it in `folder` as `lost.aof`."""
+    """Find what only the server in `home` has, and keep it in `folder` as `commands.aof`."""
     old, new = Written.below(home), Written.below(successor)
     reached = known.get("former_offset", 0) <= known.get("offset", -1)
     common = old.place(known, "former_") if reached else None
@@ -76,7 +76,7 @@ def look(home: Path, successor: Path, folder: Path, known: Mapping[str, int]) ->
     found, own_commands = _tell(old, at, known)
     if found.writes:
         select = str(database_at(old.text, own_commands[0].begin)).encode()
-        with keeping(found), (folder / "lost.aof").open("wb") as file:
+        with keeping(found), (folder / "commands.aof").open("wb") as file:
             file.write(b"*2\r\n$6\r\nSELECT\r\n$%d\r\n%s\r\n" % (len(select), select))
             file.write(old.text[own_commands[0].begin : own_commands[-1].end])
     return found

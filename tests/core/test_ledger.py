@@ -2,7 +2,7 @@
 
 import pytest
 
-from everup.core.ledger import compared, crowned, to_be_compared
+from everup.core.ledger import compared, crowned, marked, to_be_compared
 from everup.model.observed import Group
 
 FIRST = crowned(Group(), "a", 0, {})
@@ -15,6 +15,8 @@ CASES = {
     "and back": (crowned(SECOND, "a", 2, {"offset": 9}), Group("a", 3, deposed={"b": {"offset": 9}})),
     "after a switchover": (crowned(FIRST, "b", 1, None), Group("b", 2)),
     "the same again": (crowned(FIRST, "a", 1, {}), Group("a", 2)),
+    "marked": (marked(SECOND, "a", 2), Group("b", 2, 2)),
+    "marked as of old": (marked(Group("b", 2, 2), "b", 1), Group("b", 2, 2)),
     "compared": (compared(SECOND, "a"), Group("b", 2)),
     "somebody else was compared": (compared(SECOND, "c"), SECOND),
 }

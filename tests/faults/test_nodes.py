@@ -273,7 +273,7 @@ def test_what_only_the_dead_primary_has_is_kept_to_the_write(group: Truth):
     kept = ledger["kept"][-1]
     assert ledger["entries"] == entries + 1
     assert (kept["node"], kept["successor"], kept["exact"]) == (old["id"], primary(group)["id"], True)
-    text = (Path(kept["folder"]) / "lost.aof").read_bytes()
+    text = (Path(kept["folder"]) / "commands.aof").read_bytes()
     lost = {one.words[1].decode() for one in commands(text) if one.writes}
     with group.by_url(30) as client:
         there = set(client.scan_iter(f"{key}:*", count=10_000))

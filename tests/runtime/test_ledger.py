@@ -61,7 +61,7 @@ async def test_what_only_the_former_primary_has_is_kept_for_whoever_asks(desk: D
     assert (kept.node, kept.successor, kept.writes, kept.size_bytes, kept.exact) == (*PAIR, 10, len(lost), True)
     assert (kept.begin, kept.end) == ("5001", str(5000 + len(lost)))
     assert kept.keys == tuple(f"key:{number}" for number in range(40, 50))
-    assert (Path(kept.folder) / "lost.aof").read_bytes() == SELECT + lost
+    assert (Path(kept.folder) / "commands.aof").read_bytes() == SELECT + lost
     assert json.loads((Path(kept.folder) / "entry.json").read_text())["waited"] is False
     assert Path(kept.folder).stat().st_mode & 0o077 == 0
 
