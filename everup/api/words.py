@@ -147,7 +147,7 @@ def _lost(found: Event) -> str:
     """What a former primary had alone, as a part of the story."""
     writes = _words(found)["writes"]
     if found.name == "lost.none":
-        return "nothing lost"
+        return "no lost writes found"
     if found.name == "lost.kept":
         return f"{'' if found.fields.get('exact') else 'about '}{writes} lost, and kept"
     return "what it had alone is gone" if writes == "?" else f"{writes} lost, and not kept"

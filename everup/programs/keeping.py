@@ -7,13 +7,18 @@ into FOLDER, and one JSON object is printed: writes, bytes, from, to, exact, bec
 nothing could be written, "" when it was. Both homes are only read.
 """
 
+import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+SPARED_BYTES = 256 << 20
+"""What is kept leaves so much of the disk free: those who serve need it more."""
 
 MODEST = 10
 """How much such a program stands back behind others (nice(2))."""
@@ -40,6 +45,18 @@ def keeping(found: Found) -> Iterator[None]:
         yield
     except OSError as error:
         found.unkept = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+
+
+def spare(folder: Path, size_bytes: int) -> None:
+    """See that `size_bytes` can be written to `folder` without taking the room that others need.
+
+    Raises:
+        OSError: they cannot.
+    """
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < size_bytes + SPARED_BYTES:
+        because = f"it takes {size_bytes / 1e6:.0f} MB, and the disk has only {free_bytes / 1e6:.0f} MB left"
+        raise OSError(errno.ENOSPC, because)
 
 
 def main(look: Callable[[Path, Path, Path, Mapping[str, int]], Found]) -> None:

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from everup.programs.keeping import Found, keeping, main
+from everup.programs.keeping import Found, keeping, main, spare
 from everup.programs.postgres_parting import ENDLESS, Stretch, Tally, beyond, first_byte, history, lsn_of, segments
 
 KEPT_FILES = 64
@@ -64,6 +64,7 @@ def _copy(wal: Path, folder: Path, own: Sequence[Stretch], end: int) -> str:
     everything = [file.name for file in wal.iterdir()]
     size = next((wal / name).stat().st_size for name in everything if len(name) == 24)
     names = [name for one in own for name in segments(everything, one.timeline, one.begin, min(one.end, end), size)]
+    spare(folder, len(names[:KEPT_FILES]) * size)
     for name in names[:KEPT_FILES]:
         _copy_until(wal / name, folder / name, end - first_byte(name, size), size)
     left = len(names) - KEPT_FILES

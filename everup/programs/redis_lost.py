@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from everup.programs.keeping import Found, keeping, main
+from everup.programs.keeping import Found, keeping, main, spare
 from everup.programs.redis_parting import UNWRITTEN, Command, Parting, commands, database_at, parting
 
 LOOK_BYTES = 128 << 20
@@ -76,9 +76,12 @@ def look(home: Path, successor: Path, folder: Path, known: Mapping[str, int]) ->
     found, own_commands = _tell(old, at, known)
     if found.writes:
         select = str(database_at(old.text, own_commands[0].begin)).encode()
-        with keeping(found), (folder / "commands.aof").open("wb") as file:
-            file.write(b"*2\r\n$6\r\nSELECT\r\n$%d\r\n%s\r\n" % (len(select), select))
-            file.write(old.text[own_commands[0].begin : own_commands[-1].end])
+        text = old.text[own_commands[0].begin : own_commands[-1].end]
+        with keeping(found):
+            spare(folder, len(text))
+            with (folder / "commands.aof").open("wb") as file:
+                file.write(b"*2\r\n$6\r\nSELECT\r\n$%d\r\n%s\r\n" % (len(select), select))
+                file.write(text)
     return found
 
 

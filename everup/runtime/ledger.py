@@ -49,7 +49,8 @@ class Ledger:
         except FileNotFoundError:
             return ()
         if changed_ns != self._read[0]:
-            self._read = (changed_ns, tuple(_read(place) for place in sorted(self.folder.glob(f"[!.]*/{ENTRY}"))))
+            found = (_read(place) for place in sorted(self.folder.glob(f"[!.]*/{ENTRY}")))
+            self._read = (changed_ns, tuple(one for one in found if one))
         return self._read[1]
 
     async def keep(
@@ -125,6 +126,7 @@ class Ledger:
             )
             (draft / ENTRY).write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
             draft.rename(place)
+            self._read = (0, ())
             return found
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -132,10 +134,14 @@ class Ledger:
                 self.folder.rmdir()  # empty, or this fails
 
 
-def _read(place: Path) -> Kept:
-    fields: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-    lists = {name: tuple(fields[name]) for name in ("files", "keys")}
-    return Kept(**{**fields, **lists, "folder": str(place.parent)})
+def _read(place: Path) -> Kept | None:
+    """An entry; None when it is just being deleted, or somebody wrote into it what makes no sense."""
+    try:
+        fields: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        lists = {name: tuple(fields[name]) for name in ("files", "keys")}
+        return Kept(**{**fields, **lists, "folder": str(place.parent)})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 async def _run(program: str, words: tuple[str, ...]) -> dict[str, Any]:
@@ -153,6 +159,7 @@ async def _run(program: str, words: tuple[str, ...]) -> dict[str, Any]:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
+            await process.wait()
     if process.returncode:
         raise Unkept(f"looking for it failed: {err.decode(errors='replace').strip()[-LAST_WORDS:]}")
     told: dict[str, Any] = json.loads(out)

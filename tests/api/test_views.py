@@ -119,7 +119,7 @@ def events(*pairs):
 
 
 LOST = [
-    ("lost.none", {"successor": "redis01-2"}, "nothing lost"),
+    ("lost.none", {"successor": "redis01-2"}, "no lost writes found"),
     ("lost.kept", {"writes": 1, "exact": True}, "1 write lost, and kept"),
     ("lost.kept", {"writes": 1200, "exact": False}, "about 1,200 writes lost, and kept"),
     ("lost.unkept", {"writes": 3, "because": "No space left"}, "3 writes lost, and not kept"),

@@ -16,7 +16,7 @@ import pytest
 
 from everup.engines.memory import MemoryEngine
 from everup.model.actions import Accept, Fence, Hold, Mark, Operate, StartNode, StopNode
-from everup.model.desired import Ask, Blueprint, Crown, Milestone, Node, Outcome, Pause, Silence, Tcp, Together
+from everup.model.desired import Ask, Blueprint, Crown, Keep, Milestone, Node, Outcome, Pause, Silence, Tcp, Together
 from everup.model.observed import Attempt, View
 from everup.runtime.executor import FAILPOINT, Executor
 from everup.runtime.journal import Journal
@@ -231,6 +231,20 @@ async def test_a_recipe_that_breaks_has_ended_undone(bench: Bench):
     assert bench.said() == ["operation.started", "operation.ended", "internal.error"]
     assert ("attempted", "breaks", False, "it was broken off") in bench.told
     assert bench.told[-1] == ("wake",)
+
+
+async def test_a_recipe_can_have_kept_what_a_node_has_alone(bench: Bench):
+    bench.operations(follow=recipe(Keep("web-2")))
+    bench.dispatch(Operate("web", "follow", ""))
+    await bench.idle()
+    assert ("kept", "web", "web-2") in bench.told
+
+
+async def test_a_node_is_looked_at_before_it_is_started(bench: Bench):
+    bench.dispatch(start())
+    await bench.idle()
+    assert bench.looked == [("web-1", 0)]
+    assert bench.engine.calls == ["web-1"]
 
 
 async def test_what_is_under_way_can_be_broken_off(bench: Bench):

@@ -79,6 +79,8 @@ async def test_entries_stay_and_come_in_order_and_whoever_deletes_one_has_settle
         file.unlink()
     place.rmdir()
     assert again.entries() == (first, third)
+    (Path(third.folder) / "entry.json").write_text("{}")
+    assert Ledger(desk.ledger.folder, desk.journal).entries() == (first,)
     await again.discard()
     assert again.entries() == () and not again.folder.exists()
 
