@@ -246,11 +246,13 @@ class Controller:
             self.journal.say("lost.unkept", service, node_id, successor=group.primary, because=because)
         await self._records.note(service, lambda one: marked(one, node_id, generation))
 
-    async def before_start(self, node: Node) -> None:
-        """Keep what a former primary that is about to follow has alone."""
+    async def may_start(self, node: Node) -> bool:
+        """Keep what a former primary that is about to follow has alone; the plan to start it may be old by then."""
         running = self._statuses.get(node.id, NodeStatus()).state.running
-        if not running and to_be_compared(self._records.of(node.service), node.id):
-            await self.keep(node.service, node.id)
+        if running or not to_be_compared(self._records.of(node.service), node.id):
+            return True
+        await self.keep(node.service, node.id)
+        return False
 
     async def keep(self, service: str, node_id: NodeId) -> None:
         """Keep what a node has and the primary does not."""

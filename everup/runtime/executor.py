@@ -53,8 +53,8 @@ class World(Protocol):
         """Record that the data of a node was marked with `generation`."""
         ...
 
-    async def before_start(self, node: Node) -> None:
-        """Keep what a former primary has alone, before it follows another; at once over for any other node."""
+    async def may_start(self, node: Node) -> bool:
+        """Whether a node may start at once; no, once what a former primary has alone was kept: plan anew then."""
         ...
 
     async def keep(self, service: str, node_id: NodeId) -> None:
@@ -144,9 +144,9 @@ class Executor:
         async def perform() -> bool:
             match action:
                 case StartNode(node=node, because=because, extra_args=extra_args):
-                    await self._world.before_start(node)
-                    await self._engine.ensure(node, extra_args)
-                    self._journal.say("node.started", node.service, node.id, because=because)
+                    if await self._world.may_start(node):
+                        await self._engine.ensure(node, extra_args)
+                        self._journal.say("node.started", node.service, node.id, because=because)
                 case StopNode(node_id=node_id, service=service, because=because, keep_data=keep_data):
                     await self._engine.remove(node_id, keep_data=keep_data)
                     self._journal.say("node.stopped", service, node_id, because=because)

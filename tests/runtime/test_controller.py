@@ -210,15 +210,14 @@ async def test_a_former_primary_is_compared_once_before_it_starts_again(place: P
     await until(lambda: ready(controller) == ALL)
     first, second = blueprint.of(Part.INSTANCE)
     await controller.crown("web", first.id, "it leads")
-    await controller.before_start(first)
+    assert await controller.may_start(first)
     await controller.crown("web", second.id, "it leads", {"offset": 7})
     assert place.store.groups("shop")["web"].deposed == {first.id: {"offset": 7}}
-    await controller.before_start(first)  # it runs: nobody may look at what it writes
+    assert await controller.may_start(first)  # it runs: nobody may look at what it writes
     assert "lost.unkept" not in names(controller, first.id)
     controller.wind_down()
     await until(lambda: not ready(controller))
-    for _ in range(2):
-        await controller.before_start(first)
+    assert [await controller.may_start(first) for _ in range(3)] == [False, True, True]
     assert [name for name in names(controller, first.id) if name.startswith("lost")] == ["lost.unkept"]
     assert place.store.groups("shop")["web"].deposed == {}
 

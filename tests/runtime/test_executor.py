@@ -54,7 +54,7 @@ class Bench:
         self.journal = Journal("shop", store)
         self.executor = Executor(self.engine, self.journal, self, lambda node: None)
         self.told: list[tuple[object, ...]] = []
-        self.looked: list[tuple[str, int]] = []
+        self.former: set[str] = set()
         self.blueprint = WEB
 
     async def crown(self, service: str, node_id: str, because: str, known: Any = None) -> None:
@@ -63,8 +63,8 @@ class Bench:
     async def marked(self, service: str, node_id: str, generation: int) -> None:
         self.told.append(("marked", service, generation))
 
-    async def before_start(self, node: Node) -> None:
-        self.looked.append((node.id, len(self.engine.calls)))
+    async def may_start(self, node: Node) -> bool:
+        return node.id not in self.former
 
     async def keep(self, service: str, node_id: str) -> None:
         self.told.append(("kept", service, node_id))
@@ -240,11 +240,15 @@ async def test_a_recipe_can_have_kept_what_a_node_has_alone(bench: Bench):
     assert ("kept", "web", "web-2") in bench.told
 
 
-async def test_a_node_is_looked_at_before_it_is_started(bench: Bench):
+async def test_a_node_that_was_looked_at_is_started_by_the_next_plan_only(bench: Bench):
+    bench.former.add("web-1")
     bench.dispatch(start())
     await bench.idle()
-    assert bench.looked == [("web-1", 0)]
-    assert bench.engine.calls == ["web-1"]
+    assert (bench.engine.calls, bench.said(), bench.told) == ([], [], [("wake",)])
+    bench.former.clear()
+    bench.dispatch(start())
+    await bench.idle()
+    assert (bench.engine.calls, bench.said()) == (["web-1"], ["node.started"])
 
 
 async def test_what_is_under_way_can_be_broken_off(bench: Bench):
