@@ -11,8 +11,8 @@ from pathlib import Path
 from everup.programs.keeping import Found, keeping, main, spare
 from everup.programs.redis_parting import UNWRITTEN, Command, Parting, commands, database_at, parting
 
-LOOK_BYTES = 128 << 20
-"""So much of the end of each append-only file is looked at, and at most so much is kept."""
+LOOKS_BYTES = (4 << 20, 64 << 20)
+"""So much of the end of each append-only file is looked at, more where less proves nothing; the most that is kept."""
 
 NAMED_KEYS = 100
 
@@ -33,15 +33,14 @@ class Written:
     complete: bool
 
     @classmethod
-    def below(cls, home: Path) -> "Written":
-        """What the server in `home` has written."""
+    def below(cls, home: Path, left: int) -> "Written":
+        """What the server in `home` has written, at most the last `left` bytes."""
         folder = home / "data" / "appendonlydir"
         (manifest,) = folder.glob("*.manifest")
         listed = [found for line in manifest.read_text().splitlines() if (found := _LINE.match(line))]
         sizes = [(folder / one["name"]).stat().st_size for one in listed if one["type"] == "b"]
         increments = sorted((one for one in listed if one["type"] == "i"), key=lambda one: int(one["seq"]))
         parts: list[bytes] = []
-        left = LOOK_BYTES
         total = 0
         for place in reversed([folder / one["name"] for one in increments]):
             with place.open("rb") as file:
@@ -68,11 +67,13 @@ class Written:
 
 def look(home: Path, successor: Path, folder: Path, known: Mapping[str, int]) -> Found:
     """Find what only the server in `home` has, and keep it in `folder` as `commands.aof`."""
-    old, new = Written.below(home), Written.below(successor)
     reached = known.get("former_offset", 0) <= known.get("offset", -1)
-    common = old.place(known, "former_") if reached else None
-    own = new.place(known, "")
-    at = parting(old.text, new.text, own, common, complete=old.complete)
+    for limit in LOOKS_BYTES:
+        old, new = Written.below(home, limit), Written.below(successor, limit)
+        common = old.place(known, "former_") if reached else None
+        at = parting(old.text, new.text, new.place(known, ""), common, complete=old.complete)
+        if at.exact:
+            break
     found, own_commands = _tell(old, at, known)
     if found.writes:
         select = str(database_at(old.text, own_commands[0].begin)).encode()

@@ -113,7 +113,7 @@ def parting(old: bytes, new: bytes, own: int | None, common: int | None, *, comp
     if own is None:
         found = _by_comparing(old[:whole], new, begin)
     else:
-        found = _by_the_end(old, new[:own], common, complete=complete) or _held(old[begin:whole], new[:own], whole)
+        found = _by_the_end(old, new[:own], common, complete=complete) or _held(old, new[:own], begin, whole)
     if found:
         return found
     if common is not None:
@@ -160,9 +160,9 @@ def _sure(needle: bytes, text: bytes) -> bool:
     return len(needle) >= SURE_BYTES and text.find(last) == text.rfind(last)
 
 
-def _held(old: bytes, shared: bytes, whole: int) -> Parting | None:
+def _held(old: bytes, shared: bytes, begin: int, whole: int) -> Parting | None:
     """Whether the successor received all, and more: the file of the former primary ends before its history does."""
-    needle = old[-SURE_BYTES:]
+    needle = old[max(begin, whole - SURE_BYTES) : whole]
     return Parting(whole, False, UNWRITTEN) if needle in shared and _sure(needle, shared) else None
 
 

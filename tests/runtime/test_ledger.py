@@ -92,6 +92,24 @@ async def test_where_nothing_is_lost_that_is_said_and_nothing_left_behind(desk: 
     assert desk.ledger.entries() == () and not desk.ledger.folder.exists()
 
 
+async def test_much_is_found_where_a_first_short_look_does_not_reach(desk: Desk):
+    shared, lost = SELECT + sets(0, 60_000), sets(60_000, 160_000)
+    desk.write(shared + lost, shared)
+    event = await desk.keep(**noted(shared))
+    assert (event.fields["writes"], event.fields["bytes"], event.fields["exact"]) == (100_000, len(lost), True)
+
+
+async def test_what_a_control_plane_left_half_written_goes(desk: Desk):
+    unfinished = desk.ledger.folder / ".20261122T140322-redis01-1"
+    unfinished.mkdir(parents=True)
+    (unfinished / "commands.aof").write_bytes(SELECT)
+    assert desk.ledger.entries() == ()
+    desk.write(SELECT + sets(0, 50), SELECT + sets(0, 40))
+    await desk.keep(**noted(SELECT + sets(0, 40)))
+    assert [place.name[0] for place in desk.ledger.folder.iterdir()] == ["2"]
+    assert len(desk.ledger.entries()) == 1
+
+
 async def test_a_group_that_never_rewrote_its_files_has_all_in_them(desk: Desk):
     shared, lost = SELECT + command("SET", "a", "1"), command("DEL", "a") + command("SET", "b", "2")
     desk.write(shared + lost, shared, number=1)
