@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from everup.model.drill import Drill, DrillFault, Scene
+from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
@@ -96,10 +96,8 @@ class Deployer(Protocol):
 class Rehearsal(Protocol):
     """What drills need."""
 
-    async def stage(
-        self, environment: str, label: str, fault: DrillFault, wish: tuple[str, int], *, confirmed: bool
-    ) -> Scene:
-        """What one run would break and how clients write; `wish` is the path ("" for the usual one), the run's number.
+    async def stage(self, environment: str, label: str, fault: DrillFault, wish: Wish, *, confirmed: bool) -> Scene:
+        """What one run would break, how clients write, and the app that is watched meanwhile.
 
         Raises:
             NotPermitted: the spec does not allow drills, and nobody confirmed this one.

@@ -7,18 +7,20 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from everup.api.desk import Desk
-from everup.model.drill import Drill, DrillFault
-from everup.model.spec import Frozen
+from everup.model.drill import Drill, DrillFault, Wish
+from everup.model.spec import Frozen, WriteRequest
 
 Json = dict[str, Any]
 
 
 class Staging(Frozen):
-    """One run of a drill: `via` names the path of its clients, `turn` counts the runs from 0."""
+    """One run of a drill: `via` names the path of its clients, `turn` counts the runs from 0, `app` is watched."""
 
     fault: DrillFault = Field(strict=False)
     via: str = ""
     turn: int = Field(default=0, ge=0)
+    app: str = ""
+    request: WriteRequest | None = None
     confirmed: bool = False
 
 
@@ -29,7 +31,7 @@ def drill_routes(desk: Desk) -> APIRouter:
     @router.post("/services/{label}/drill")
     async def stage(environment: str, label: str, request: Staging) -> Json:
         """Announce one run: which node it will break, how clients write, and the targets; secrets included."""
-        wish = (request.via, request.turn)
+        wish = Wish(request.via, request.turn, request.app, request.request)
         return asdict(await desk.stage(environment, label, request.fault, wish, confirmed=request.confirmed))
 
     @router.post("/drills", status_code=201)

@@ -13,6 +13,7 @@ from everup.cli.complete import labels
 from everup.cli.exits import UNHEALTHY, Usage
 from everup.cli.session import Session, session_of
 from everup.model.drill import Drill, DrillFault, Run, Scene, Verdict
+from everup.model.spec import Method
 
 if TYPE_CHECKING:
     from everup.cli.client import Json
@@ -23,6 +24,9 @@ HISTORY = "history"
 
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="The service, or: history.", autocompletion=labels)]
 Of = Annotated[str | None, typer.Argument(metavar="[LABEL]", help="After history: of this service only.")]
+Request = Annotated[
+    str, typer.Option(metavar="'METHOD PATH [BODY]'", help="What makes it write; default: drill: of it in the spec.")
+]
 Fault = Annotated[DrillFault | None, typer.Option(help="What is broken.", show_default=False)]
 
 
@@ -36,6 +40,8 @@ def drill(
     writers: Annotated[int, typer.Option(min=1, max=16, help="How many clients write at the same time.")] = 1,
     rate: Annotated[float, typer.Option(min=1, max=100_000, help="Writes per second of each.")] = 200.0,
     patience: Annotated[str, typer.Option(metavar="DURATION", help="How long it may take to be well again.")] = "2m",
+    app: Annotated[str, typer.Option(metavar="LABEL", help="An app whose own writes are watched too.")] = "",
+    app_request: Request = "",
     campaign: Annotated[bool, typer.Option("--campaign", help="Faults all over the environment, by a seed.")] = False,
     seed: Annotated[int, typer.Option(help="Of a campaign: decides which fault hits what.")] = 1,
     minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="Of a campaign: for how long.")] = 20.0,
@@ -45,7 +51,8 @@ def drill(
 
     Writers send unique numbers along the path that clients take; then comes the fault; then all is read back. Reported
     are the longest time without an acknowledged write, acknowledged writes lost, errors, latencies, and the time to
-    full redundancy, judged against rto: and rpo: of the spec. What a drill writes, it takes away again.
+    full redundancy, judged by rto: and rpo: of the spec. With --app, each instance of that app is made to write
+    meanwhile, and one that stays on the old primary is named. What the writers wrote is taken away again.
 
     It needs drills: allowed in the spec, or --yes, and never starts while the service could not survive the fault. Exit
     code 3: a target was missed, or the drill proves nothing.
@@ -54,28 +61,43 @@ def drill(
 
       everup drill redis01 --fault crash --runs 10 --yes
 
-      everup drill db01 --fault switchover --report drills/db01.html
+      everup drill db01 --fault switchover --app web --report drills/db01.html
 
       everup drill history db01
 
       everup drill --campaign --seed 7 --minutes 20
     """
+    session = session_of(context)
+    wanted = _wanted(runs, writers, rate, seconds(patience))
+    if campaign:
+        _campaign(session, seed, minutes, (wanted.pace, wanted.patience_s))
+    elif fault is None and label == HISTORY:
+        _show_history(session, of)
+    elif fault is None or of is not None or not label:
+        raise Usage("a drill needs a LABEL and --fault", f"Faults: {', '.join(one.value for one in DrillFault)}.")
+    else:
+        staging = {"fault": fault.value, "via": via, "confirmed": session.yes, **_watched(app, app_request)}
+        result = _conduct(session, label, staging, wanted)
+        _tell(session, result, report)
+        _exit(result.summary.verdict)
+
+
+def _wanted(runs: int, writers: int, rate: float, patience_s: float) -> "Wanted":
     from everup.drills.load import Pace
     from everup.drills.run import Wanted
 
-    session = session_of(context)
-    if campaign:
-        _campaign(session, seed, minutes, (Pace(writers, rate), seconds(patience)))
-        return
-    if fault is None and label == HISTORY:
-        _show_history(session, of)
-        return
-    if fault is None or of is not None or not label:
-        raise Usage("a drill needs a LABEL and --fault", f"Faults: {', '.join(one.value for one in DrillFault)}.")
-    staging = {"fault": fault.value, "via": via, "confirmed": session.yes}
-    result = _conduct(session, label, staging, Wanted(runs, Pace(writers, rate), seconds(patience)))
-    _tell(session, result, report)
-    _exit(result.summary.verdict)
+    return Wanted(runs, Pace(writers, rate), patience_s)
+
+
+def _watched(app: str, text: str) -> "Json":
+    """The app that is watched, and its request `METHOD PATH [BODY]`, as the API takes them."""
+    method, path, body = [*text.split(maxsplit=2), "", "", ""][:3]
+    if text and not app:
+        raise Usage("--app-request makes an app write, and none is named", "Name it: --app LABEL.")
+    if text and (method not in Method.__members__ or not path.startswith("/")):
+        hint = f"Write METHOD PATH, or METHOD PATH BODY, in quotes: 'POST /orders'. Methods: {', '.join(Method)}."
+        raise Usage(f"--app-request is {text}", hint)
+    return {"app": app, "request": {"method": method, "path": path, "body": body} if text else None}
 
 
 def _campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, float]") -> None:

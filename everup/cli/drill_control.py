@@ -9,7 +9,7 @@ from everup.cli.client import Gone, Json, Mute
 from everup.cli.daemon import reach
 from everup.cli.progress import settled
 from everup.engines.local.kernel import look
-from everup.model.drill import DrillFault, Happening, Scene, Targets
+from everup.model.drill import AppScene, DrillFault, Happening, Scene, Targets
 from everup.model.errors import EverupError
 from everup.runtime.home import Home
 
@@ -37,7 +37,9 @@ class ApiControl:
     def stage(self, turn: int) -> Scene:
         """Announce a run and learn what it will break."""
         told = self.client.post(f"{self._path}/services/{self._label}/drill", {**self._staging, "turn": turn})
-        return Scene(**{**told, "fault": DrillFault(told["fault"]), "targets": Targets(**told["targets"])})
+        app = AppScene(**told["app"]) if told["app"] else None
+        fault, targets = DrillFault(told["fault"]), Targets(**told["targets"])
+        return Scene(**{**told, "fault": fault, "targets": targets, "app": app})
 
     def cause(self, scene: Scene) -> None:
         """Cause the fault, by way of the control plane or against it."""

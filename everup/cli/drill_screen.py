@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from everup.cli import render
-from everup.model.drill import Drill, Run, Scene, Spread, Verdict
+from everup.model.drill import AppSummary, Drill, Run, Scene, Spread, Verdict
 
 Json = dict[str, Any]
 
@@ -48,7 +48,8 @@ class Screen:
         """A run is over."""
         self._done += 1
         self._bar.advance(self._task)
-        self.print(run_line(f"{self._done:>{len(str(self._runs))}}/{self._runs}", run))
+        count = f"{self._done:>{len(str(self._runs))}}/{self._runs}"
+        self.print(run_line(count, run), *app_lines(" " * len(count), run))
 
 
 def run_line(count: str, run: Run) -> Text:
@@ -64,6 +65,23 @@ def run_line(count: str, run: Run) -> Text:
     ]
     words = " · ".join(parts) + ("" if run.verdict == Verdict.PASS else f" · {run.because}")
     return Text.assemble(f"  {count}  ", (sign, colour), f"  {words}")
+
+
+def app_lines(margin: str, run: Run) -> list[Text]:
+    """What the app that is watched, if any, made of one run, instance by instance."""
+    app = run.app
+    if app is None:
+        return []
+    sign, colour = SIGNS[app.verdict]
+    parts = [
+        f"{one.node} {'did not write again' if one.rto_s is None else f'without a write for {span(one.rto_s)}'}"
+        f", {one.errors} errors"
+        for one in app.instances
+    ]
+    words = " · ".join(parts) + (
+        "" if app.verdict == Verdict.PASS or app.because == run.because else f" · {app.because}"
+    )
+    return [Text.assemble(f"  {margin}  ", (sign, colour), f"  {words}")]
 
 
 def result(drill: Drill) -> Group:
@@ -82,8 +100,26 @@ def result(drill: Drill) -> Group:
     sign, colour = SIGNS[summary.verdict]
     verdict = Text.assemble("  ", (f"{sign} {summary.verdict.value}", f"bold {colour}"), f"  {summary.because}")
     title = Text.assemble("drill  ", (drill.service, "bold"), f" · {head}")
-    parts: list[RenderableType] = [title, render.grid(rows), verdict]
-    return Group(*parts)
+    if drill.app:
+        repeats = drill.app.because == summary.because
+        return Group(title, render.grid([*rows, *_instances(drill.app)]), *_of_app(drill.app, repeats), verdict)
+    return Group(title, render.grid(rows), verdict)
+
+
+def _instances(app: AppSummary) -> list[list[Text]]:
+    """A row for each instance of the app that was watched."""
+    goal = f"within {app.within_s:g} s of the service"
+    return [
+        _figure(f"{one.node} without a write", one.rto_s, f"{goal} · {one.errors:,} errors") for one in app.instances
+    ]
+
+
+def _of_app(app: AppSummary, repeats: bool) -> list[Text]:
+    """The verdict on the app, whose reason follows anyway where it `repeats`, and what to do about who stayed."""
+    sign, colour = SIGNS[app.verdict]
+    words = app.request if repeats else f"{app.request}: {app.because}"
+    verdict = Text.assemble("  ", (f"{sign} {app.label}", f"bold {colour}"), f"  {words}")
+    return [verdict, Text(f"  {app.next}")] if app.next else [verdict]
 
 
 def _figure(name: str, values: Spread, goal: str) -> list[Text]:
@@ -129,6 +165,16 @@ def history(kept: Sequence[Json]) -> Group:
                 Text(stood),
                 Text(f"lost {_lost(summary['lost'], summary['acknowledged'])}"),
                 Text(f"{sign} {summary['verdict']}", colour),
+                _kept_app(one.get("app")),
             ]
         )
     return render.grid(rows)
+
+
+def _kept_app(app: Json | None) -> Text:
+    """The verdict on the app that was watched, with the instances that stayed behind; empty without one."""
+    if not app:
+        return Text("")
+    sign, colour = SIGNS[Verdict(app["verdict"])]
+    stayed = [one["node"] for one in app["instances"] if one["stayed"]]
+    return Text(f"{sign} {app['label']}{': ' + ', '.join(stayed) + ' stayed' if stayed else ''}", colour)

@@ -57,7 +57,7 @@ def assess(scene: Scene, seen: Evidence) -> Run:
     """
     acknowledged = [write for write in seen.writes if write.error is None]
     before = [write for write in acknowledged if write.ended_at_s <= seen.fault_at_s]
-    gaps = _longest_gaps(seen)
+    gaps = _longest_gaps(seen) if seen.back_at_s is not None or seen.refused else None
     rto_s = None if gaps is None else max((end - begin for begin, end in gaps), default=None)
     path = path_of(scene, seen.happenings)
     failures = [write for write in seen.writes if write.error is not None]
@@ -142,14 +142,24 @@ def _longest_gaps(seen: Evidence) -> list[tuple[float, float]] | None:
     """
     gaps = []
     for writer in sorted({write.writer for write in seen.writes}):
-        ends = sorted(write.ended_at_s for write in seen.writes if write.writer == writer and write.error is None)
-        later = [end for end in ends if end > seen.fault_at_s]
-        earlier = [end for end in ends if end <= seen.fault_at_s]
-        if earlier and not later:
-            return None
-        if earlier:
-            gaps.append(max(pairwise([earlier[-1], *later]), key=lambda pair: pair[1] - pair[0]))
+        own = [write for write in seen.writes if write.writer == writer and write.error is None]
+        if min((write.ended_at_s for write in own), default=float("inf")) <= seen.fault_at_s:
+            gap = longest_gap(own, seen.fault_at_s)
+            if gap is None:
+                return None
+            gaps.append(gap)
     return gaps
+
+
+def longest_gap(writes: Iterable[Write], fault_at_s: float) -> tuple[float, float] | None:
+    """The longest time without an acknowledgement of one writer, from its last one before the fault onwards.
+
+    None when it had none before the fault, or none after it.
+    """
+    ends = sorted(write.ended_at_s for write in writes if write.error is None)
+    earlier = [end for end in ends if end <= fault_at_s]
+    later = [end for end in ends if end > fault_at_s]
+    return max(pairwise([earlier[-1], *later]), key=lambda pair: pair[1] - pair[0]) if earlier and later else None
 
 
 def stalled(pulses: Iterable[Pulse], gaps: Iterable[tuple[float, float]]) -> float:
@@ -228,17 +238,19 @@ def spread(values: Iterable[float | None]) -> Spread:
     return Spread(statistics.median(known), max(known)) if known else Spread()
 
 
+def worst_of(outcomes: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+    """The verdict over several runs, each with its reason, and the first of them that decides it."""
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        bad = [(number, because) for number, (one, because) in enumerate(outcomes, 1) if one == verdict]
+        if bad:
+            return verdict, f"{len(bad)} of {len(outcomes)} runs, first run {bad[0][0]}: {bad[0][1]}"
+    return outcomes[0] if outcomes else (Verdict.INCONCLUSIVE, "there was no run")
+
+
 def summarize(targets: Targets, runs: Sequence[Run]) -> Summary:
     """All runs together: one failure fails the drill, and no drill passes while a run of it proves nothing."""
     losses = [run.lost for run in runs if run.lost is not None]
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        bad = [(number, run) for number, run in enumerate(runs, 1) if run.verdict == verdict]
-        if bad:
-            because = f"{len(bad)} of {len(runs)} runs, first run {bad[0][0]}: {bad[0][1].because}"
-            break
-    else:
-        verdict = Verdict.PASS if runs else Verdict.INCONCLUSIVE
-        because = runs[0].because if runs else "there was no run"
+    verdict, because = worst_of([(run.verdict, run.because) for run in runs])
     return Summary(
         verdict=verdict,
         because=because,

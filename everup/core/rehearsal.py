@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 
 from everup.core.health import primary_of, service_health
 from everup.model.desired import Blueprint, NodeId, Part
-from everup.model.drill import DrillFault, Scene, Targets
+from everup.model.drill import AppScene, DrillFault, Scene, Targets, Wish
 from everup.model.errors import NotFound, NotPermitted, Refused
 from everup.model.observed import View
-from everup.model.spec import Environment, Service
+from everup.model.spec import Environment, Service, WriteRequest
 
 LOST_S = 5.0
 """How long a node that a drill takes away stays away."""
@@ -33,46 +33,94 @@ def stage(
     view: View,
     service: Service | None,
     fault: DrillFault,
-    wish: tuple[str, int],
+    wish: Wish,
     possible: Collection[str],
 ) -> Scene:
     """The scene of one run.
 
     Args:
         service: as declared, for its targets; None for a service of Everup's own.
-        wish: the name of the path that clients take ("" for the usual one), and the number of the run from 0, which
-            chooses among equal instances.
+        wish: the path that clients take, and the number of the run, which chooses among equal instances.
         possible: the faults of nodes that the engine can cause.
 
     Raises:
         Refused: the service would not survive, cannot be written to, or the engine cannot cause the fault.
         NotFound: there is no such path.
     """
-    via, turn = wish
-    via = _path(blueprint, via)
+    via = _path(blueprint, wish.via)
     if fault not in OF_NO_NODE | {DrillFault.SWITCHOVER} and fault.value not in possible:
         because = IMPOSSIBLE.get(fault, "the engine cannot cause it")
         raise Refused(f"{fault.value} cannot be caused here: {because}", ADVICE.get(fault, ""), code="refused.fault")
-    health, because = service_health(blueprint, view)
-    if health != "healthy":
-        raise Refused(
-            f"{blueprint.label} is {health}, so it might not survive another fault: {because}",
-            f"Wait until it is healthy: everup status {blueprint.label} --watch",
-            code="refused.drill",
-            label=blueprint.label,
-        )
+    _refuse_unwell(blueprint, view, "it might not survive another fault")
     client = blueprint.clients[via]
     return Scene(
         service=blueprint.label,
         kind=blueprint.kind,
         fault=fault,
-        subject=_subject(blueprint, view, fault, turn),
+        subject=_subject(blueprint, view, fault, wish.turn),
         via=via,
         client=client.program,
         settings={**blueprint.bindings, **client.settings},
         targets=targets_of(service),
         lost_for_s=LOST_S,
     )
+
+
+def stage_app(blueprint: Blueprint, view: View, service: Service | None, drilled: str, wish: Wish) -> AppScene:
+    """The app whose own writes are watched while `drilled`, which it needs, is broken.
+
+    Args:
+        service: the app as declared, for the request that makes it write; `wish.request` overrides that.
+
+    Raises:
+        Refused: it is no app, does not need `drilled`, says of no request that it writes, or is not well.
+    """
+    label = blueprint.label
+    instances = {
+        node.id: f"http://{node.ports['http']}" for node in blueprint.of(Part.INSTANCE) if "http" in node.ports
+    }
+    if drilled not in blueprint.needs:
+        needed = f"{label} needs {', '.join(blueprint.needs) or 'no service'}. Drill one that it writes to."
+        raise Refused(f"{label} does not need {drilled}, so it cannot write there", needed, code="refused.app")
+    if blueprint.of(Part.INSTANCE) and not instances:
+        raise Refused(
+            f"{label} is of kind {blueprint.kind}, which takes no requests", "Name one of kind app.", code="refused.app"
+        )
+    if not instances:
+        raise Refused(f"{label} runs no instance", f"Start one: everup scale {label} 1", code="refused.app")
+    _refuse_unwell(blueprint, view, "nothing could be learnt from its writes")
+    declared: WriteRequest | None = getattr(service, "drill", None)
+    request = wish.request or declared
+    if request is None:
+        hint = (
+            f"Say what makes it write: drill: {{method: POST, path: /...}} under {label} in everup.yaml and everup up,"
+            " or --app-request 'POST /...' for this drill alone"
+        )
+        raise Refused(f"{label} does not say how it can be made to write", hint, code="refused.app", label=label)
+    usual = next(iter(blueprint.clients.values())).settings
+    return AppScene(
+        label=label,
+        instances=instances,
+        settings={
+            **usual,
+            "METHOD": request.method.value,
+            "PATH": request.path,
+            "BODY": request.body,
+            "BELOW": "400",
+        },
+        within_s=(declared or request).within,
+    )
+
+
+def _refuse_unwell(blueprint: Blueprint, view: View, why: str) -> None:
+    health, because = service_health(blueprint, view)
+    if health != "healthy":
+        raise Refused(
+            f"{blueprint.label} is {health}, so {why}: {because}",
+            f"Wait until it is healthy: everup status {blueprint.label} --watch",
+            code="refused.drill",
+            label=blueprint.label,
+        )
 
 
 def permit(environment: Environment, *, confirmed: bool) -> None:

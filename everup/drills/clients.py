@@ -150,22 +150,33 @@ class PostgresClient:
 
 
 class HttpClient:
-    """Sends requests over one kept-alive connection; an answer below 500 is the app's own word, and counts."""
+    """Sends requests over one kept-alive connection; an answer below 500, or `BELOW`, counts.
+
+    In the path and the body, `{n}` is the number and `{run}` the name of the place.
+    """
 
     def __init__(self, settings: Mapping[str, str], place: str) -> None:
         import httpx
 
         self.failures: tuple[type[Exception], ...] = (httpx.HTTPError, Unacknowledged)
-        self._method, self._url = settings.get("METHOD", "GET"), settings["URL"] + settings["PATH"]
-        self._http = httpx.Client(timeout=float(settings.get("TIMEOUT_S", ANSWER_S)), trust_env=False)
+        self._method, self._below = settings.get("METHOD", "GET"), int(settings.get("BELOW", 500))
+        self._url = (settings["URL"] + settings["PATH"]).replace("{run}", place)
+        self._body = settings.get("BODY", "").replace("{run}", place)
+        kind = "application/json" if self._body.startswith(("{", "[")) else "application/x-www-form-urlencoded"
+        self._http = httpx.Client(
+            timeout=float(settings.get("TIMEOUT_S", ANSWER_S)),
+            trust_env=False,
+            headers={"Content-Type": kind} if self._body else {},
+        )
 
     def prepare(self) -> None:
         """Nothing has to be made."""
 
     def write(self, n: int) -> None:
-        """Send one request; `{n}` in its path is the number."""
-        answer = self._http.request(self._method, self._url.replace("{n}", str(n)))
-        if answer.status_code >= 500:
+        """Send one request."""
+        url, body = self._url.replace("{n}", str(n)), self._body.replace("{n}", str(n))
+        answer = self._http.request(self._method, url, content=body or None)
+        if answer.status_code >= self._below:
             raise Unacknowledged(f"HTTP {answer.status_code}")
 
     def survivors(self) -> frozenset[int] | None:

@@ -6,18 +6,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from everup.drills.clients import CLIENTS, Client
-from everup.model.drill import Pulse, Scene, Write
+from everup.model.drill import AppScene, Pulse, Scene, Write
 
 BEAT_S = 0.01
 LATE_S = 0.03
 """The pulse beats every 10 ms; a beat that comes more than 30 ms late is noted."""
 
 STOP_S = 30.0
+
+AFTER_ERROR_S = 0.005
+"""How soon a writer tries again: it is to see the first moment at which a write is possible."""
+
+APP_EVERY_S = 0.02
+"""How often each instance of an app is asked to write, whether it did or not: one that is in trouble gets no more."""
 
 
 @dataclass(frozen=True)
@@ -28,30 +34,43 @@ class Pace:
     rate: float = 200.0
 
 
+Way = tuple[str, Mapping[str, str]]
+"""A client program, and what it is told."""
+
+
 def client_of(scene: Scene, place: str) -> Client:
     """A client on the path that the drill takes."""
     return CLIENTS[scene.client](scene.settings, place)
 
 
-class Writers:
-    """Writers that run while the block lasts. `folder` takes their journals; `place` names what they write to."""
+def ways_to(app: AppScene | None) -> list[Way]:
+    """The way to each instance of an app, past its load balancer."""
+    return [("http", {**app.settings, "URL": url}) for url in app.instances.values()] if app else []
 
-    def __init__(self, scene: Scene, place: str, pace: Pace, folder: Path) -> None:
+
+class Writers:
+    """Writers that run while the block lasts, one on each way.
+
+    Args:
+        place: names what they write to.
+        folder: takes their journals; is made.
+        every_s, after_error_s: a write begins so long after the last one began, and so long after one failed; seconds.
+    """
+
+    def __init__(
+        self, ways: Sequence[Way], place: str, folder: Path, *, every_s: float, after_error_s: float = AFTER_ERROR_S
+    ) -> None:
+        rhythm = {"every_s": every_s, "after_error_s": after_error_s}
         self._told = [
-            {
-                "client": scene.client,
-                "settings": dict(scene.settings),
-                "place": place,
-                "writer": number,
-                "every_s": 1 / pace.rate,
-            }
-            for number in range(pace.writers)
+            {"client": client, "settings": dict(settings), "place": place, "writer": number, **rhythm}
+            for number, (client, settings) in enumerate(ways)
         ]
-        self._files = [folder / f"writer-{number}.jsonl" for number in range(pace.writers)]
-        self._offsets = [0] * pace.writers
+        folder.mkdir(exist_ok=True)
+        self._files = [folder / f"writer-{number}.jsonl" for number in range(len(ways))]
+        self._offsets = [0] * len(ways)
         self._writes: list[Write] = []
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._newest = [0.0] * pace.writers
+        self._newest = [0.0] * len(ways)
 
     def __enter__(self) -> "Writers":
         for told, file in zip(self._told, self._files, strict=True):
@@ -85,6 +104,11 @@ class Writers:
                 if write.error is None:
                     self._newest[number] = max(self._newest[number], write.sent_at_s)
         return self._writes
+
+    def of_each(self) -> list[tuple[Write, ...]]:
+        """Every attempt so far of each writer, in order."""
+        found = self.writes()
+        return [tuple(write for write in found if write.writer == number) for number in range(len(self._files))]
 
     def acknowledged(self) -> int:
         """How many writes were acknowledged so far."""

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from everup.core.drill import FEWEST, assess, doubt_of, summarize
-from everup.drills.load import Heart, Pace, Writers, client_of
+from everup.core.reconnect import STREAK, again_at, summarize_app, with_app
+from everup.drills.clients import CLIENTS
+from everup.drills.load import APP_EVERY_S, Heart, Pace, Writers, client_of, ways_to
+from everup.drills.writer import STRIDE
 from everup.model.drill import Drill, Evidence, Happening, Run, Scene
-from everup.model.errors import EverupError, Inconclusive
+from everup.model.errors import EverupError, Inconclusive, Refused
 
 T = TypeVar("T")
 
@@ -26,6 +30,9 @@ AFTER_S = 1.0
 """How long clients are watched before the fault, and after redundancy is back."""
 
 WARM_UP_S = 90.0
+TRIAL_S = 3.0
+"""How long an instance of an app may refuse the first write: longer, and the request is not one that it takes."""
+
 HOLD_S = 30.0
 READ_BACK_S = 90.0
 
@@ -68,7 +75,7 @@ Tell = Callable[[str], None]
 
 
 def conduct(control: Control, wanted: Wanted, tell: Tell) -> Iterator[tuple[Scene, Run]]:
-    """Do one run after the other; ends early when the service is not whole again after one.
+    """Do one run after the other; ends early when the service, or the app that is watched, is not well after one.
 
     Raises:
         EverupError: the first run must not begin.
@@ -77,6 +84,7 @@ def conduct(control: Control, wanted: Wanted, tell: Tell) -> Iterator[tuple[Scen
     for turn in range(wanted.runs):
         try:
             scene = control.stage(turn)
+            _try_out(scene, f"{place}_{turn}")
         except EverupError:
             if turn == 0:
                 raise
@@ -89,41 +97,77 @@ def conduct(control: Control, wanted: Wanted, tell: Tell) -> Iterator[tuple[Scen
             return
 
 
+def _try_out(scene: Scene, place: str) -> None:
+    """Have each instance of the app that is watched write once.
+
+    Raises:
+        Refused: one does not do it.
+    """
+    label, instances = (scene.app.label, scene.app.instances) if scene.app else ("", {})
+    for number, (node, (program, settings)) in enumerate(zip(instances, ways_to(scene.app), strict=True)):
+        client = CLIENTS[program](settings, place)
+        try:
+            patient(partial(client.write, number * STRIDE), client.failures, TRIAL_S)
+        except Inconclusive as error:
+            hint = f"Is that the request that makes it write? See drill:, or --app-request; and everup logs {label}"
+            message = f"{node} does not take {settings['METHOD']} {settings['PATH']}: {error.__cause__}"
+            raise Refused(message, hint, code="refused.app", node=node) from error
+        finally:
+            client.close()
+
+
 def _once(control: Control, scene: Scene, wanted: Wanted, place: str, around: tuple[Path, Tell]) -> Run:
     folder, tell = around
     client = client_of(scene, place)
     patient(client.prepare, client.failures, WARM_UP_S)
+    ways = [(scene.client, scene.settings)] * wanted.pace.writers
+    writers = Writers(ways, place, folder / "service", every_s=1 / wanted.pace.rate)
+    app = Writers(ways_to(scene.app), place, folder / "app", every_s=APP_EVERY_S, after_error_s=APP_EVERY_S)
     try:
         with Heart() as heart:
-            seen = _watch(control, scene, Writers(scene, place, wanted.pace, folder), wanted.patience_s, tell)
+            seen = _watch(control, scene, (writers, app), wanted.patience_s, tell)
         tell("reading back what was acknowledged")
         seen = replace(seen, pulses=tuple(heart.pulses))
         try:
             survivors = patient(client.survivors, client.failures, READ_BACK_S)
         except Inconclusive as error:
-            return assess(scene, replace(seen, unread=error.message))
-        return assess(scene, replace(seen, survivors=survivors))
+            seen = replace(seen, unread=error.message)
+        else:
+            seen = replace(seen, survivors=survivors)
+        return with_app(scene, seen, assess(scene, seen))
     finally:
         with suppress(Inconclusive):
             patient(client.clean_up, client.failures, READ_BACK_S)
         client.close()
 
 
-def _watch(control: Control, scene: Scene, writers: Writers, patience_s: float, tell: Tell) -> Evidence:
+def _watch(control: Control, scene: Scene, loads: tuple[Writers, Writers], patience_s: float, tell: Tell) -> Evidence:
     """Load, fault, and all that happens until the service is whole again and its clients have been watched a while."""
-    with writers:
+    writers, app = loads
+
+    def failed() -> str:
+        return writers.failed() or app.failed()
+
+    def is_steady(factor: int) -> bool:
+        of_app = [sum(write.error is None for write in own) for own in app.of_each()]
+        return writers.acknowledged() >= FEWEST * factor and min(of_app, default=STREAK) >= STREAK
+
+    with writers, app:
         tell("steady load")
-        until(lambda: writers.acknowledged() >= FEWEST * 2 or bool(writers.failed()), WARM_UP_S)
+        until(lambda: is_steady(2) or bool(failed()), WARM_UP_S)
         time.sleep(STEADY_S)
         after = control.newest()
-        seen = Evidence((), None, fault_at_s=time.monotonic(), refused=writers.failed())
-        if not seen.refused and writers.acknowledged() >= FEWEST:
+        seen = Evidence((), None, fault_at_s=time.monotonic(), refused=failed())
+        if not seen.refused and is_steady(1):
             tell(f"fault: {scene.fault.value}{f' of {scene.subject}' if scene.subject else ''}")
             seen = replace(seen, refused=_cause(control, scene))
         if not seen.refused:
-            seen = _recovery(control, scene, writers, (seen, after, patience_s), tell)
+            seen = _recovery(control, scene, loads, (seen, after, patience_s), tell)
         writes = tuple(writers.stop())
-    return replace(seen, writes=writes, happenings=tuple(control.happenings(after)), load=os.getloadavg()[0])
+        app.stop()
+    told = dict(zip(scene.app.instances if scene.app else (), app.of_each(), strict=True))
+    happenings = tuple(control.happenings(after))
+    return replace(seen, writes=writes, app_writes=told, happenings=happenings, load=os.getloadavg()[0])
 
 
 def _cause(control: Control, scene: Scene) -> str:
@@ -136,10 +180,15 @@ def _cause(control: Control, scene: Scene) -> str:
 
 
 def _recovery(
-    control: Control, scene: Scene, writers: Writers, begun: tuple[Evidence, int, float], tell: Tell
+    control: Control,
+    scene: Scene,
+    loads: tuple[Writers, Writers],
+    begun: tuple[Evidence, int, float],
+    tell: Tell,
 ) -> Evidence:
     """Wait until the fault took hold, writing came back, and the service is whole; each in turn, none for ever."""
     seen, after, patience_s = begun
+    writers, app = loads
 
     def took_hold() -> bool:
         return not doubt_of(scene, replace(seen, happenings=tuple(control.happenings(after))), 0.0)
@@ -147,12 +196,17 @@ def _recovery(
     until(took_hold, HOLD_S)
     held_s = time.monotonic()
     tell("waiting for the next acknowledged write of every writer")
-    until(lambda: writers.acknowledged_since(held_s), patience_s)
+    is_back = until(lambda: writers.acknowledged_since(held_s), patience_s)
+    back_at_s = time.monotonic()
     tell("waiting for redundancy")
     whole_at_s = _whole_since(control, patience_s)
+    if scene.app and is_back:
+        tell(f"waiting for {scene.app.label} to write again")
+        left_s = back_at_s + scene.app.within_s + AFTER_S - time.monotonic()
+        until(lambda: all(again_at(own, back_at_s) is not None for own in app.of_each()), left_s)
     tell("all is well again")
     until(lambda: False, AFTER_S)
-    return replace(seen, whole_at_s=whole_at_s)
+    return replace(seen, whole_at_s=whole_at_s, back_at_s=back_at_s if is_back else None)
 
 
 def _whole_since(control: Control, patience_s: float) -> float | None:
@@ -209,4 +263,5 @@ def conclude(scene: Scene, wanted: Wanted, runs: list[Run], origin: dict[str, ob
         runs=tuple(runs),
         summary=summarize(scene.targets, runs),
         origin=origin,
+        app=summarize_app(scene.app, runs) if scene.app else None,
     )

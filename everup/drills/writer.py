@@ -1,8 +1,8 @@
 """One writer of a drill, a process of its own: `python -m everup.drills.writer`, told on stdin, journal on stdout.
 
-Its first line of input is a JSON object: `client`, `settings`, `place`, `writer` (its number, from 0), `every_s`. It
-writes until it gets SIGTERM or its input ends, so that it outlives neither the drill nor whoever conducts it. Each
-attempt is one line of output: `[n, sent, ended, error]`, times in monotonic seconds.
+Its first line of input is a JSON object: `client`, `settings`, `place`, `writer` (its number, from 0), `every_s`,
+`after_error_s`. It writes until it gets SIGTERM or its input ends, so that it outlives neither the drill nor whoever
+conducts it. Each attempt is one line of output: `[n, sent, ended, error]`, times in monotonic seconds.
 """
 
 import json
@@ -16,18 +16,16 @@ from typing import Any
 from everup.drills.clients import CLIENTS, Client
 
 STRIDE = 1_000_000_000
-"""Writer number k writes the numbers above k times this."""
-
-AFTER_ERROR_S = 0.005
+"""Writer number k writes the numbers above k times this; that one itself is left for a trial."""
 
 
 class Writer:
-    """Writes one number after the other, with one in flight."""
+    """Writes one number after the other, with one in flight: every so many seconds, and so long after an error."""
 
-    def __init__(self, client: Client, writer: int, every_s: float) -> None:
+    def __init__(self, client: Client, writer: int, every_s: float, after_error_s: float) -> None:
         self._client = client
         self._n = writer * STRIDE
-        self._every_s = every_s
+        self._every_s, self._after_error_s = every_s, after_error_s
         self._over = threading.Event()
 
     def stop(self, *_: object) -> None:
@@ -42,7 +40,7 @@ class Writer:
             ended_s = time.monotonic()
             sys.stdout.write(json.dumps([self._n, sent_s, ended_s, error]) + "\n")
             sys.stdout.flush()
-            pause_s = AFTER_ERROR_S if error else self._every_s - (ended_s - sent_s)
+            pause_s = self._after_error_s if error else self._every_s - (ended_s - sent_s)
             if pause_s > 0:
                 self._over.wait(pause_s)
 
@@ -58,7 +56,8 @@ class Writer:
 def main() -> None:
     """Write as told until the end."""
     told: dict[str, Any] = json.loads(sys.stdin.readline())
-    writer = Writer(CLIENTS[told["client"]](told["settings"], told["place"]), told["writer"], told["every_s"])
+    client = CLIENTS[told["client"]](told["settings"], told["place"])
+    writer = Writer(client, told["writer"], told["every_s"], told["after_error_s"])
     signal.signal(signal.SIGTERM, writer.stop)
 
     def leave_with_conductor() -> None:

@@ -11,7 +11,7 @@ from everup.kinds._rolling import admit_ready, reload_endpoint, replace_stale, r
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, ClientPath, Endpoint, NodeId, Probe, Protocol, Tcp
 from everup.model.observed import Reading
-from everup.model.spec import Duration, Service
+from everup.model.spec import Duration, Service, WriteRequest
 
 HTTP_PORT = 8080
 
@@ -31,6 +31,9 @@ class AppService(ProcessService):
     timeout: Duration = Field(
         default=30.0,
         description="How long an answer may take. At 5s or less, a request that may be repeated then goes to another.",
+    )
+    drill: WriteRequest | None = Field(
+        default=None, description="A request that makes it write, for everup drill SERVICE --app: {method, path, body}."
     )
 
     @field_validator("health")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from everup.model.desired import NodeId
+from everup.model.spec import WriteRequest
 
 
 class DrillFault(StrEnum):
@@ -39,6 +40,44 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What was asked for of one run besides its fault.
+
+    Attributes:
+        via: the path that its writers take; "" for the usual one.
+        turn: the number of the run, from 0.
+        app: the label of the app whose own writes are watched; "" for none.
+        request: what makes it write, instead of what it declares.
+    """
+
+    via: str = ""
+    turn: int = 0
+    app: str = ""
+    request: WriteRequest | None = None
+
+
+@dataclass(frozen=True)
+class AppScene:
+    """An app whose own writes are watched while a service that it needs is broken.
+
+    Attributes:
+        instances: where each instance listens, `http://host:port` by its id.
+        settings: the request, as the client program `http` is told it.
+        within_s: how soon after the service each instance must write again.
+    """
+
+    label: str
+    instances: Mapping[NodeId, str]
+    settings: Mapping[str, str] = field(repr=False)
+    within_s: float
+
+    @property
+    def request(self) -> str:
+        """The request in words: `POST /orders`."""
+        return f"{self.settings['METHOD']} {self.settings['PATH']}"
+
+
+@dataclass(frozen=True)
 class Scene:
     """All that a drill needs to know before it begins.
 
@@ -48,6 +87,7 @@ class Scene:
         client: the writer program for that path, a name in `everup.drills.clients`.
         settings: what that program needs: addresses, names, passwords.
         lost_for_s: how long a lost node stays lost.
+        app: the app that is watched beside the service's own writers, if any.
     """
 
     service: str
@@ -59,6 +99,7 @@ class Scene:
     settings: Mapping[str, str] = field(repr=False)
     targets: Targets
     lost_for_s: float
+    app: AppScene | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +154,8 @@ class Evidence:
         happenings: events of the service from the fault on, in order.
         pulses: delays of the machine itself.
         load: its load (1 minute average) after the fault.
+        back_at_s: when every writer had been acknowledged again once the fault had taken hold; None when one was not.
+        app_writes: every attempt of each instance of the app that is watched, in order.
     """
 
     writes: tuple[Write, ...]
@@ -124,6 +167,8 @@ class Evidence:
     happenings: tuple[Happening, ...] = ()
     pulses: tuple[Pulse, ...] = ()
     load: float = 0.0
+    back_at_s: float | None = None
+    app_writes: Mapping[NodeId, tuple[Write, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,6 +192,38 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class InstanceRun:
+    """What one instance of an app made of a run.
+
+    Attributes:
+        rto_s: the longest time without an acknowledged write, as in `Run`; None when there was none again.
+        again_after_s: from when the service took writes again until the instance did; None when it did not.
+        stayed: it lives, and its writes still failed `within_s` after the service took writes again.
+        error: what it said last to a write that failed.
+    """
+
+    node: NodeId
+    verdict: Verdict
+    because: str
+    rto_s: float | None
+    again_after_s: float | None
+    acknowledged: int
+    errors: int
+    stayed: bool
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class AppRun:
+    """What the app that is watched made of a run."""
+
+    label: str
+    verdict: Verdict
+    because: str
+    instances: tuple[InstanceRun, ...]
+
+
+@dataclass(frozen=True)
 class Run:
     """What clients saw of one fault.
 
@@ -160,6 +237,7 @@ class Run:
         stalled_s: how long the machine itself stood still during the longest gap.
         because: why it passes, fails, or proves nothing.
         gaps: the longest gap of each writer, in seconds since the fault.
+        app: the same fault as the app that is watched saw it; part of the verdict.
     """
 
     verdict: Verdict
@@ -180,6 +258,7 @@ class Run:
     load: float = 0.0
     first_error: str = ""
     at_utc: str = ""
+    app: AppRun | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +284,29 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class InstanceSummary:
+    """All runs of one instance: times without a write, errors, and in how many runs it stayed on the old primary."""
+
+    node: NodeId
+    rto_s: Spread
+    errors: int
+    stayed: int
+
+
+@dataclass(frozen=True)
+class AppSummary:
+    """All runs of the app that is watched; `request` in words, `next` what to do about instances that stayed."""
+
+    label: str
+    request: str
+    within_s: float
+    verdict: Verdict
+    because: str
+    next: str
+    instances: tuple[InstanceSummary, ...]
+
+
+@dataclass(frozen=True)
 class Drill:
     """A drill that is over, as it is kept, printed and reported.
 
@@ -223,3 +325,4 @@ class Drill:
     runs: tuple[Run, ...]
     summary: Summary
     origin: Mapping[str, object] = field(default_factory=dict)
+    app: AppSummary | None = None

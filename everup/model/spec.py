@@ -2,9 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 LABEL_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 RESERVED = ("everup-", "everup_")
@@ -59,6 +68,36 @@ class Frozen(BaseModel):
     """A value that rejects unknown keys and cannot be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Method(StrEnum):
+    """How a request may make an app write."""
+
+    GET = "GET"
+    POST = "POST"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
+
+
+def _a_path(value: str) -> str:
+    if not value.startswith("/") or not all("!" <= letter <= "~" for letter in value):
+        raise ValueError("must be a path such as /orders, without spaces")
+    return value
+
+
+class WriteRequest(Frozen):
+    """The request by which a drill makes an app write. In `path` and `body`, `{n}` is a number that no other request of
+    the run has, and `{run}` a name that no other run has: a-z, 0-9 and _."""
+
+    method: Method = Field(default=Method.POST, strict=False, description="GET, POST, PUT, PATCH or DELETE.")
+    path: Annotated[str, AfterValidator(_a_path), WithJsonSchema({"type": "string", "pattern": "^/[!-~]*$"})] = Field(
+        description="Its path; {n} becomes a number, {run} a name that no other run of a drill has."
+    )
+    body: str = Field(default="", description="What it carries: JSON if it starts with { or [, else a form.")
+    within: Duration = Field(
+        default=10.0, description="How soon after the drilled service every instance must write again."
+    )
 
 
 class Service(Frozen):

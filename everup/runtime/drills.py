@@ -1,11 +1,11 @@
 """Drills as the control plane sees them: it says what one would break, announces it, and keeps what came of it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from everup.core.plan import view_of
-from everup.core.rehearsal import permit, stage
-from everup.model.drill import Drill, DrillFault, Scene
+from everup.core.rehearsal import permit, stage, stage_app
+from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.errors import Refused
 from everup.runtime.inquiry import Inquiry
 
@@ -13,10 +13,8 @@ from everup.runtime.inquiry import Inquiry
 class Rehearsal(Inquiry):
     """The half of the desk that drills use. They are conducted elsewhere, since some of them end the control plane."""
 
-    async def stage(
-        self, environment: str, label: str, fault: DrillFault, wish: tuple[str, int], *, confirmed: bool
-    ) -> Scene:
-        """What one run would break and how clients write; announced as an event. `wish`: the path, the run's number.
+    async def stage(self, environment: str, label: str, fault: DrillFault, wish: Wish, *, confirmed: bool) -> Scene:
+        """What one run would break and how clients write; announced as an event.
 
         Raises:
             NotPermitted: the spec does not allow drills, and nobody confirmed this one.
@@ -29,9 +27,14 @@ class Rehearsal(Inquiry):
             raise Refused(f"{environment} is stopped", "Start it: everup up", code="refused.drill", label=label)
         view = view_of(blueprint, running.controller.observed())
         possible = {one.value for one in getattr(running.engine, "faults", ())}
-        scene = stage(blueprint, view, running.environment.services.get(label), fault, wish, possible)
+        services = running.environment.services
+        scene = stage(blueprint, view, services.get(label), fault, wish, possible)
+        if wish.app:
+            app = self._environments.blueprint(running, wish.app)
+            its_view = view_of(app, running.controller.observed())
+            scene = replace(scene, app=stage_app(app, its_view, services.get(wish.app), label, wish))
         journal = running.controller.journal
-        journal.say("drill.started", label, fault=fault.value, subject=scene.subject, run=wish[1] + 1)
+        journal.say("drill.started", label, fault=fault.value, subject=scene.subject, run=wish.turn + 1)
         return scene
 
     async def keep_drill(self, environment: str, drill: Drill) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from everup.core.plan import preview
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
-from everup.model.drill import Drill, DrillFault, Scene, Targets
+from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
 from everup.model.events import Event
 from everup.model.ledger import Kept
@@ -171,14 +171,12 @@ class SmallDesk:
     async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
         self.done.append(("inject", node, fault, for_s))
 
-    async def stage(
-        self, environment: str, label: str, fault: DrillFault, wish: tuple[str, int], *, confirmed: bool
-    ) -> Scene:
+    async def stage(self, environment: str, label: str, fault: DrillFault, wish: Wish, *, confirmed: bool) -> Scene:
         self._blueprint(environment, label)
         if not confirmed:
             raise NotPermitted("its spec does not allow that", code="drill.not_allowed")
         settings = {"URL": "redis://127.91.0.9:6399"}
-        return Scene(label, "redis", fault, "redis01-1", wish[0], "redis-endpoint", settings, Targets(2.0), 5.0)
+        return Scene(label, "redis", fault, "redis01-1", wish.via, "redis-endpoint", settings, Targets(2.0), 5.0)
 
     async def keep_drill(self, environment: str, drill: Drill) -> None:
         self.picture(environment)

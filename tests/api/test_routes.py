@@ -12,8 +12,12 @@ from everup.api.app import create_app
 from everup.api.server import serve_api
 from everup.model.errors import EngineError
 from everup.model.events import Event
+<<<<<<< HEAD
 from tests.api.small_desk import kept
 from tests.drills.finished import finished
+=======
+from tests.drills.finished import finished, watched
+>>>>>>> main
 
 
 def source(text: str = "environment: shop\n") -> dict[str, str]:
@@ -131,15 +135,20 @@ async def test_a_drill_is_staged_for_whoever_confirms_it(http):
     scene = (await http.post(path, json={**staging, "confirmed": True})).json()
     assert (scene["fault"], scene["via"], scene["subject"]) == ("hang", "endpoint", "redis01-1")
     assert scene["targets"] == {"rto_s": 2.0, "lost": None}
+    app = {"app": "web", "request": {"method": "PUT", "path": "/orders"}}
+    assert (await http.post(path, json={**staging, "confirmed": True, **app})).status_code == 200
+    answer = await http.post(path, json={**staging, "app": "web", "request": {"path": "orders"}})
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
     answer = await http.post(path, json={"fault": "meteor"})
     assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
 
 
 async def test_a_drill_is_kept_as_it_was_reported_to_the_last_field(http, desk):
-    body = json.loads(json.dumps(asdict(finished())))
-    assert (await http.post("/environments/shop/drills", json=body)).status_code == 201
-    assert desk.drilled == [finished()]
-    assert (await http.get("/environments/shop/drills")).json() == {"drills": [body]}
+    for number, drill in enumerate((finished(), watched(stays=True))):
+        body = json.loads(json.dumps(asdict(drill)))
+        assert (await http.post("/environments/shop/drills", json=body)).status_code == 201
+        assert desk.drilled[number] == drill
+        assert (await http.get("/environments/shop/drills")).json()["drills"][number] == body
     assert (await http.post("/environments/shop/drills", json={"id": "x"})).status_code == 400
 
 

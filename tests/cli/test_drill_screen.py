@@ -6,9 +6,9 @@ from dataclasses import asdict, replace
 
 from rich.console import Console, RenderableType
 
-from everup.cli.drill_screen import history, result, run_line, span
+from everup.cli.drill_screen import app_lines, history, result, run_line, span
 from everup.model.drill import DrillFault
-from tests.drills.finished import finished, stuck
+from tests.drills.finished import finished, stuck, watched
 
 
 def text(part: RenderableType) -> str:
@@ -49,6 +49,33 @@ def test_a_run_is_one_line():
     assert " ".join(line.split()) == words
     died = replace(finished().runs[0], subject=None)
     assert "control plane" in text(run_line("1/1", died))
+
+
+def test_an_app_that_was_watched_stands_beside_the_service_instance_by_instance():
+    shown = " ".join(text(result(watched(stays=False))).split())
+    assert "web-1 without a write median 350 ms max 350 ms within 10 s of the service · 1 errors" in shown
+    assert "✓ web POST /orders: every instance of web writes again ✓ pass" in shown
+    assert "Let its pool" not in shown
+    assert app_lines("", finished().runs[0]) == []
+
+
+def test_an_instance_that_stayed_is_named_once_with_what_to_do():
+    drill = watched(stays=True)
+    shown = " ".join(text(result(drill)).split())
+    assert shown.count("web-2 stayed on the old primary") == 1 and "✗ web POST /orders Let its pool" in shown
+    assert "everup restart web" in shown and "✗ fail" in shown
+    (line,) = app_lines(" ", drill.runs[0])
+    assert "web-2 did not write again, 300 errors" in str(line) and "stayed" not in str(line)
+    assert "web-2 stayed on the old primary" in text(run_line("1/1", drill.runs[0]))
+
+
+def test_history_tells_apps_and_who_stayed():
+    kept = [json.loads(json.dumps(asdict(one))) for one in (watched(stays=True), watched(stays=False), finished())]
+    del kept[2]["app"]  # as it was kept before there were apps in drills
+    lines = text(history(kept)).splitlines()
+    assert "✗ web: web-2 stayed" in lines[0]
+    assert lines[1].rstrip().endswith("✓ web")
+    assert "web" not in lines[2]
 
 
 def test_history_has_one_line_per_drill_from_what_was_kept():

@@ -47,6 +47,7 @@ def steady(begin_s: float, end_s: float, every_s: float = 0.005) -> list[float]:
     return [begin_s + number * every_s for number in range(round((end_s - begin_s) / every_s))]
 
 
+BACK_S = 0.1
 AROUND = (*steady(-1.0, 0.0), *steady(0.1, 2.0))
 """The last write before the fault ends 5 ms before it, the next one 100 ms after it."""
 
@@ -65,6 +66,7 @@ def seen(
         survivors=frozenset(numbers - set(gone)),
         fault_at_s=FAULT_S,
         whole_at_s=None if whole_s is None else FAULT_S + whole_s,
+        back_at_s=FAULT_S + BACK_S,
         happenings=tuple(replace(one, at_s=FAULT_S + one.at_s) for one in happenings),
     )
 
@@ -93,6 +95,12 @@ def test_the_writer_that_waited_longest_decides():
 
 def test_a_writer_that_never_came_back_is_a_failure_although_another_did():
     run = assess(scene(), seen(writes(AROUND) + writes(steady(-1.0, 0.0), writer=1)))
+    assert (run.rto_s, run.verdict, run.because) == (None, Verdict.FAIL, "writing did not come back")
+
+
+def test_a_write_between_the_command_and_the_fault_is_not_the_next_one():
+    evidence = replace(seen(writes([*steady(-1.0, 0.0), 0.002, 0.007])), back_at_s=None)
+    run = assess(scene(), evidence)
     assert (run.rto_s, run.verdict, run.because) == (None, Verdict.FAIL, "writing did not come back")
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from everup.core.rehearsal import permit, stage, targets_of
+from everup.core.rehearsal import permit, stage, stage_app, targets_of
 from everup.model.desired import Blueprint
-from everup.model.drill import DrillFault, Scene, Targets
+from everup.model.drill import AppScene, DrillFault, Scene, Targets, Wish
 from everup.model.errors import NotFound, NotPermitted, Refused
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Reading, Role, View
-from everup.model.spec import Environment
+from everup.model.spec import Environment, WriteRequest
 from tests.kinds.shapes import blueprint, service
 
 POSSIBLE = ("crash", "hang", "node-loss")
@@ -28,7 +28,7 @@ def well(shape: Blueprint, primary: str = "web-2") -> View:
 
 
 def staged(shape: Blueprint, view: View | None = None, fault: DrillFault = DrillFault.CRASH, **wish: Any) -> Scene:
-    chosen = (wish.get("via", ""), wish.get("turn", 0))
+    chosen = Wish(wish.get("via", ""), wish.get("turn", 0))
     return stage(shape, view or well(shape), wish.get("service"), fault, chosen, POSSIBLE)
 
 
@@ -108,7 +108,7 @@ def test_what_the_engine_cannot_cause_is_refused_with_the_reason(fault: DrillFau
 
 def test_an_engine_that_can_cause_it_may():
     shape = blueprint("redis", ha=True)
-    scene = stage(shape, well(shape), None, DrillFault.PARTITION, ("", 0), ("partition",))
+    scene = stage(shape, well(shape), None, DrillFault.PARTITION, Wish(), ("partition",))
     assert scene.subject == "web-2"
 
 
@@ -139,3 +139,57 @@ def test_drills_must_be_allowed_by_the_spec_or_confirmed():
     assert "drills: allowed" in refused.value.hint and "--yes" in refused.value.hint
     permit(Environment(environment="shop"), confirmed=True)
     permit(Environment(environment="shop", drills="allowed"), confirmed=False)
+
+
+WRITES = {"method": "PUT", "path": "/orders/{n}", "body": "x={n}", "within": "3s"}
+
+
+def staged_app(*, needs: tuple[str, ...] = ("redis01",), asked: dict[str, str] | None = None, **keys: Any) -> AppScene:
+    keys = {"needs": needs, **keys}
+    shape = blueprint(keys.pop("kind", "app"), **keys)
+    declared = service("app", **keys) if shape.kind == "app" else None
+    request = WriteRequest.model_validate(asked) if asked else None
+    return stage_app(shape, well(shape), declared, "redis01", Wish(app="web", request=request))
+
+
+def test_every_instance_of_an_app_is_asked_to_write_by_itself():
+    app = staged_app(drill=WRITES, timeout="5s")
+    assert list(app.instances) == ["web-1", "web-2"]
+    assert all(url.startswith("http://127.0.0.") for url in app.instances.values())
+    assert len(set(app.instances.values())) == 2
+    assert (app.request, app.within_s) == ("PUT /orders/{n}", 3.0)
+    told = {"METHOD": "PUT", "PATH": "/orders/{n}", "BODY": "x={n}", "BELOW": "400", "TIMEOUT_S": "6.0"}
+    assert app.settings == told
+
+
+def test_a_drill_may_ask_for_another_request_than_the_spec():
+    app = staged_app(drill=WRITES, asked={"path": "/other", "method": "POST"})
+    assert (app.request, app.settings["BODY"], app.within_s) == ("POST /other", "", 3.0)
+    undeclared = staged_app(asked={"path": "/other"})
+    assert (undeclared.request, undeclared.settings["BODY"], undeclared.within_s) == ("POST /other", "", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message", "hint"),
+    [
+        ({}, "does not say how it can be made to write", "--app-request"),
+        ({"drill": WRITES, "needs": ("db01",)}, "does not need redis01", "web needs db01"),
+        ({"drill": WRITES, "needs": ()}, "does not need redis01", "web needs no service"),
+        ({"drill": WRITES, "scale": 0}, "runs no instance", "everup scale web 1"),
+        ({"kind": "worker"}, "is of kind worker, which takes no requests", "Name one of kind app"),
+    ],
+)
+def test_an_app_that_cannot_be_watched_is_refused_with_the_next_step(keys: dict[str, Any], message: str, hint: str):
+    with pytest.raises(Refused, match=message) as refused:
+        staged_app(**keys)
+    assert hint in refused.value.hint and refused.value.code == "refused.app"
+
+
+def test_an_app_that_is_not_well_is_not_watched():
+    shape = blueprint("app", needs=("redis01",), drill=WRITES)
+    view = well(shape)
+    down = replace(view.nodes["web-2"], health=Health.DOWN, because="its process ended")
+    with pytest.raises(Refused, match="nothing could be learnt from its writes") as refused:
+        ailing = replace(view, nodes={**view.nodes, "web-2": down})
+        stage_app(shape, ailing, service("app", drill=WRITES), "redis01", Wish(app="web"))
+    assert refused.value.hint == "Wait until it is healthy: everup status web --watch"

@@ -16,6 +16,7 @@ from everup.drills.run import patient, until
 from everup.model.errors import Inconclusive
 
 REQUESTS: list[tuple[str, str]] = []
+BODIES: list[tuple[str | None, str]] = []
 
 
 class App(BaseHTTPRequestHandler):
@@ -25,11 +26,13 @@ class App(BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         REQUESTS.append((self.command, self.path))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        BODIES.append((self.headers.get("Content-Type"), body))
         self.send_response({"/missing": 404, "/broken": 500}.get(self.path, 200))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_PUT = answer
+    do_GET = do_PUT = do_POST = answer
 
     def log_message(self, *_: object) -> None:
         pass
@@ -65,8 +68,32 @@ def test_a_request_may_carry_the_number(url: str):
     assert client.survivors() is None
 
 
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        ('{"key": "{run}-{n}"}', ("application/json", '{"key": "place_1-7"}')),
+        ("[{n}]", ("application/json", "[7]")),
+        ("key={n}&run={run}", ("application/x-www-form-urlencoded", "key=7&run=place_1")),
+        ("", (None, "")),
+    ],
+)
+def test_a_request_carries_what_makes_an_app_write(url: str, body: str, sent: tuple[str | None, str]):
+    client = HttpClient({"URL": url, "PATH": "/orders?by={run}", "METHOD": "POST", "BODY": body}, "place_1")
+    client.write(7)
+    client.close()
+    assert (REQUESTS[-1], BODIES[-1]) == (("POST", "/orders?by=place_1"), sent)
+
+
+def test_a_request_that_is_to_write_is_not_acknowledged_by_a_refusal(url: str):
+    client = HttpClient({"URL": url, "PATH": "/missing", "METHOD": "POST", "BELOW": "400"}, "x")
+    with pytest.raises(Unacknowledged, match="HTTP 404"):
+        client.write(1)
+    client.close()
+
+
 def writer(settings: dict[str, str], number: int = 0) -> "subprocess.Popen[str]":
-    told = {"client": "http", "settings": settings, "place": "x", "writer": number, "every_s": 0.001}
+    rhythm = {"every_s": 0.001, "after_error_s": 0.001}
+    told = {"client": "http", "settings": settings, "place": "x", "writer": number, **rhythm}
     command = [sys.executable, "-P", "-m", "everup.drills.writer"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import redis
 
@@ -17,13 +18,21 @@ from tests.writers import Writer
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
-SPEC = """\
+HERE = Path(__file__).parent
+SPEC = f"""\
 environment: shop
 services:
-  redis01: {kind: redis, ha: true}
-  cache: {kind: redis}
+  redis01: {{kind: redis, ha: true}}
+  cache: {{kind: redis}}
+  web:
+    kind: app
+    run: python {HERE / "two_minds.py"}
+    health: /
+    scale: 2
+    needs: [redis01]
+    drill: {{method: PUT, path: "/orders/{{n}}", within: 5s}}
 """
-PLAIN = Path(__file__).parent / "plain_loop.py"
+PLAIN = HERE / "plain_loop.py"
 CALM = ("--yes", "--patience", "10m")
 
 
@@ -63,6 +72,41 @@ def test_two_drills_do_not_measure_each_other(shop: Everup):
     with (shop.home / "state" / "drills.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert refusal(shop, "redis01", "--fault", "crash", "--yes")["code"] == "refused.second_drill"
+
+
+def test_an_app_that_cannot_be_watched_is_refused_before_anything_breaks(shop: Everup):
+    told = ("redis01", "--fault", "crash", "--yes", "--app")
+    assert refusal(shop, *told, "cache")["code"] == "refused.app"
+    assert "METHOD PATH" in refusal(shop, *told, "web", "--app-request", "/orders", code=2)["hint"]
+    error = refusal(shop, *told, "web", "--app-request", "DELETE /orders/{n}")
+    assert error["message"].endswith("does not take DELETE /orders/{n}: HTTP 501") and "--app-request" in error["hint"]
+    assert sum(one["restarts"] for one in shop.nodes("web").values()) == 0
+
+
+def test_the_instance_whose_connections_stay_on_the_old_primary_is_named(shop: Everup, tmp_path: Path):
+    addresses = {node["id"]: f"http://{node['address']}:{node['port']}" for node in shop.nodes("web").values()}
+    minds = {node: httpx.get(url, timeout=60).text for node, url in addresses.items() if node != "web-endpoint"}
+    stays, follows = sorted(minds, key=minds.__getitem__, reverse=True)
+    assert (minds[stays], minds[follows]) == ("stays", "follows")
+    report = tmp_path / "app.html"
+    result = drill(shop, "--fault", "crash", "--app", "web", "--report", str(report), code=3)
+    run, app = result["runs"][0], result["app"]
+    assert (run["path"], run["verdict"], app["verdict"], app["request"]) == (
+        "failover",
+        "fail",
+        "fail",
+        "PUT /orders/{n}",
+    )
+    assert run["because"].startswith(f"{stays} stayed on the old primary: its writes failed for 5 s after redis01 took")
+    assert run["because"].endswith("(Unacknowledged: HTTP 500)")
+    seen = {one["node"]: one for one in run["app"]["instances"]}
+    assert (seen[stays]["stayed"], seen[stays]["rto_s"], seen[follows]["stayed"]) == (True, None, False)
+    assert seen[follows]["verdict"] == "pass" and seen[follows]["rto_s"] < 60
+    assert "everup restart web" in app["next"]
+    with by_url(shop) as client:
+        assert int(client.scard("orders")) >= seen[follows]["acknowledged"]
+    assert f"{stays} stayed on the old primary" in report.read_text()
+    assert f"✗ web: {stays} stayed" in shop("drill", "history", "redis01").stdout
 
 
 def test_its_figures_agree_with_those_of_a_plain_client_of_the_same_fault(shop: Everup, tmp_path: Path):
@@ -106,6 +150,7 @@ def test_a_switchover_and_the_death_of_the_control_plane_are_drills_too(shop: Ev
 def test_results_are_kept(shop: Everup):
     kept = shop.json("drill", "history")["drills"]
     assert [(one["fault"], one["summary"]["verdict"]) for one in kept] == [
+        ("crash", "fail"),
         ("crash", "pass"),
         ("switchover", "pass"),
         ("control-plane", "pass"),
@@ -113,7 +158,7 @@ def test_results_are_kept(shop: Everup):
     assert "control-plane" in shop("drill", "history", "redis01").stdout
     assert shop.json("drill", "history", "cache") == {"drills": []}
     told = [json.loads(line) for line in shop("events", "--json", "--lines", "2000").stdout.splitlines()]
-    assert [one["fields"]["verdict"] for one in told if one["name"] == "drill.ended"] == ["pass"] * 3
+    assert [one["fields"]["verdict"] for one in told if one["name"] == "drill.ended"] == ["fail", *["pass"] * 3]
 
 
 def test_none_begins_while_redundancy_is_missing(shop: Everup):

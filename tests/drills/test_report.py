@@ -8,7 +8,7 @@ import pytest
 
 from everup.drills.picture import HEIGHT, WIDTH, draw, label_of
 from everup.drills.report import page
-from tests.drills.finished import finished, stuck
+from tests.drills.finished import finished, stuck, watched
 
 
 def pictures(text: str) -> list[ElementTree.Element]:
@@ -38,6 +38,16 @@ def test_its_pictures_show_writes_the_gap_and_what_happened_when():
         said = " ".join(one.text or "" for one in picture.iter("text"))
         for words in ("fault", "the kernel says that redis01-1 ended", "redis01-2 is the primary", "first write"):
             assert words in said
+
+
+def test_the_app_that_was_watched_has_a_table_of_its_instances():
+    text = page(watched(stays=True))
+    words = re.sub(r"<[^>]*>|\s+", " ", text)
+    for part in ("web · failed", "POST /orders", "in 1 of 1 runs", "never", "everup restart web", "350 ms"):
+        assert part in " ".join(words.split()), part
+    assert "web-2 stayed on the old primary" in text and "ReadTimeout: &lt;waited&gt;" in text
+    assert "every instance of web writes again" in page(watched(stays=False))
+    assert "stayed behind" not in page(finished())
 
 
 def test_what_proves_nothing_and_what_never_came_back_is_a_report_too():

@@ -14,6 +14,26 @@ from everup.model.desired import Part, Protocol, Tcp
 from tests.kinds.shapes import KINDS, blueprint, grant, service
 
 
+@pytest.mark.parametrize(
+    ("drill", "said"),
+    [
+        ({}, "Field required"),
+        ({"path": "orders"}, "must be a path such as /orders"),
+        ({"path": "/or ders"}, "must be a path such as /orders"),
+        ({"path": "/orders", "method": "SEND"}, "'GET', 'POST', 'PUT', 'PATCH' or 'DELETE'"),
+        ({"path": "/orders", "within": "soon"}, "must be a duration"),
+        ({"path": "/orders", "verb": "PUT"}, "Extra inputs"),
+    ],
+)
+def test_the_request_of_a_drill_is_checked_like_all_else(drill: dict[str, str], said: str):
+    assert said in flaw("app", drill=drill)
+
+
+def test_the_request_of_a_drill_restarts_nothing():
+    before, after = blueprint("app"), blueprint("app", drill={"path": "/orders"})
+    assert [node.digest for node in after.nodes] == [node.digest for node in before.nodes]
+
+
 def flaw(kind: str, **keys: Any) -> str:
     with pytest.raises(ValidationError) as caught:
         service(kind, **keys)
