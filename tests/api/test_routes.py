@@ -12,12 +12,8 @@ from everup.api.app import create_app
 from everup.api.server import serve_api
 from everup.model.errors import EngineError
 from everup.model.events import Event
-<<<<<<< HEAD
 from tests.api.small_desk import kept
-from tests.drills.finished import finished
-=======
 from tests.drills.finished import finished, watched
->>>>>>> main
 
 
 def source(text: str = "environment: shop\n") -> dict[str, str]:
