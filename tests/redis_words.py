@@ -13,7 +13,8 @@ NO_GROUP = ReplyError("ERR No such master with that name")
 
 @dataclass(frozen=True)
 class Data:
-    """The state of one data node. `follows` is its upstream, None on a primary."""
+    """The state of one data node. `follows` is its upstream, None on a primary. Its append-only file has `written`
+    bytes and 7 more are about to be; it held `begun` when it was last rewritten, 0 if it never was."""
 
     follows: Node | None = None
     link_up: bool = True
@@ -21,6 +22,8 @@ class Data:
     syncing: bool = False
     loading: bool = False
     rewriting: bool = False
+    written: int = 4000
+    begun: int = 89
     replicas: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -42,7 +45,8 @@ def info(one: Data) -> tuple[str, str]:
     lines += [f"master_repl_offset:{one.offset}", "second_repl_offset:-1", ""]
     kept = ["# Persistence", f"loading:{int(one.loading)}", "async_loading:0", "rdb_bgsave_in_progress:0"]
     kept += ["aof_enabled:1", f"aof_rewrite_in_progress:{int(one.rewriting)}", "aof_rewrite_scheduled:0"]
-    kept += ["aof_last_bgrewrite_status:ok", "aof_last_write_status:ok", ""]
+    kept += ["aof_last_bgrewrite_status:ok", "aof_last_write_status:ok"]
+    kept += [f"aof_current_size:{one.written}", f"aof_base_size:{one.begun}", "aof_buffer_length:7", ""]
     return "\r\n".join(lines), "\r\n".join(kept)
 
 

@@ -122,6 +122,11 @@ def environment_routes(desk: Desk) -> APIRouter:
         """Whether any one node, or host, can be lost now, and why."""
         return verdicts.verdict(desk.picture(environment))
 
+    @router.get("/{environment}/lost")
+    async def lost(environment: str) -> Json:
+        """What former primaries held that their successors lack, and where it is kept."""
+        return views.ledger(desk.picture(environment))
+
     @router.get("/{environment}/variables")
     async def variables(environment: str) -> dict[str, dict[str, str]]:
         """Connection variables by label."""

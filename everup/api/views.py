@@ -11,6 +11,7 @@ from everup.core.plan import preview, view_of
 from everup.model.actions import Hold
 from everup.model.desired import Blueprint, Node, Part
 from everup.model.events import Event
+from everup.model.ledger import Kept
 from everup.model.observed import NodeStatus, View
 from everup.model.picture import Change, Picture
 from everup.model.revisions import History, Trial
@@ -86,6 +87,7 @@ def service(blueprint: Blueprint, picture: Picture, host: str) -> Json:
         "clients": list(blueprint.clients),
         "scale": blueprint.scale,
         "limit": blueprint.limit,
+        "lost": lost_of(one for one in picture.kept if one.service == blueprint.label),
         "revision": _revision(picture.histories.get(blueprint.label)),
         "nodes": [_node(one, view, host) for one in (*blueprint.nodes, *standing_in)]
         + [_stray(one, view, host) for one in strays],
@@ -107,6 +109,44 @@ def _revision(history: History | None) -> Json | None:
         for one in history.revisions[-SHOWN_REVISIONS:]
     ]
     return {"number": history.current, "trial": history.now.trial.value, "known": known}
+
+
+def lost_of(kept: Iterable[Kept]) -> Json:
+    """What is kept of lost writes, in figures: how many times something was lost, and how much in all."""
+    kept = list(kept)
+    return {
+        "entries": len(kept),
+        "writes": sum(one.writes for one in kept),
+        "bytes": sum(one.size_bytes for one in kept),
+    }
+
+
+def ledger(picture: Picture) -> Json:
+    """The ledger of lost writes as `everup lost --json` prints it, oldest entry first."""
+    return {
+        "environment": picture.environment.environment,
+        **lost_of(picture.kept),
+        "kept": [_entry(one) for one in picture.kept],
+    }
+
+
+def _entry(one: Kept) -> Json:
+    return {
+        "service": one.service,
+        "node": one.node,
+        "successor": one.successor,
+        "at": one.at_utc,
+        "writes": one.writes,
+        "bytes": one.size_bytes,
+        "from": one.begin,
+        "to": one.end,
+        "exact": one.exact,
+        "waited": one.waited,
+        "because": one.because,
+        "folder": one.folder,
+        "files": list(one.files),
+        "keys": list(one.keys),
+    }
 
 
 def event(one: Event) -> Json:

@@ -27,6 +27,9 @@ SENTENCES: Mapping[str, str] = {
     "failover.published": "the Sentinels of {service} know the new primary {primary}",
     "failover.pointed": "the endpoint of {service} leads to {primary}",
     "primary.changed": "{primary} is the primary of {service} (generation {generation})[: {because}]",
+    "lost.none": "{node} held nothing that {successor} lacks",
+    "lost.kept": "{node} held {writes} that {successor} lacks; they are kept[: {because}]",
+    "lost.unkept": "what {node} held alone could not be kept[ ({writes})][: {because}]",
     "service.healthy": "{service} is healthy[ after {after_s}]",
     "service.degraded": "{service} is degraded[: {because}]",
     "service.down": "{service} is down[: {because}]",
@@ -98,6 +101,8 @@ def _signal_name(number: int) -> str:
 
 def _measure(name: str, value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if name == "writes":
+            return f"{value:,} write{'s' if value != 1 else ''}"
         if name.endswith("_s"):
             return duration(float(value))
         if name.endswith("_ms"):
@@ -138,6 +143,16 @@ def _cause(cause: Event, later: Sequence[Event]) -> str:
     return f"{node} {fields['ending']}{noticed}"
 
 
+def _lost(found: Event) -> str:
+    """What a former primary had alone, as a part of the story."""
+    writes = _words(found)["writes"]
+    if found.name == "lost.none":
+        return "no lost writes found"
+    if found.name == "lost.kept":
+        return f"{'' if found.fields.get('exact') else 'about '}{writes} lost, and kept"
+    return "what it had alone is gone" if writes == "?" else f"{writes} lost, and not kept"
+
+
 def _recovery(cause: Event, later: Sequence[Event]) -> list[str]:
     parts = []
     if changed := next((one for one in later if one.name == "primary.changed"), None):
@@ -147,6 +162,7 @@ def _recovery(cause: Event, later: Sequence[Event]) -> list[str]:
         parts.append(f"{promoted} took over{took.removesuffix(' in ?')}")
     elif ready := next((one for one in later if one.name == "node.ready" and one.node == cause.node), None):
         parts.append(f"back after {_words(ready)['after_s']}")
+    parts += [_lost(one) for one in later if one.name.startswith("lost.")]
     if healthy := next((one for one in reversed(later) if one.name == "service.healthy"), None):
         parts.append(f"redundant again after {_words(healthy)['after_s']}")
     return [part for part in parts if not part.endswith(" ?")]

@@ -126,17 +126,21 @@ def down(
         if body["stopped"] and not destroy and not _running(body):
             print(f"{name} is stopped already; its data is kept", file=sys.stderr if session.as_json else sys.stdout)
         else:
-            _confirm(session, name, destroy=destroy)
+            _confirm(session, body, destroy=destroy)
             _take_down(session, client, name, destroy=destroy)
         ended = end(client)
     if session.as_json:
         render.show_json({"environment": name, "destroyed": destroy, "control_plane_ended": ended})
 
 
-def _confirm(session: Session, name: str, *, destroy: bool) -> None:
+def _confirm(session: Session, body: "Json", *, destroy: bool) -> None:
     if session.yes:
         return
-    what = f"Stop every service of {name} and DELETE ALL ITS DATA" if destroy else f"Stop every service of {name}"
+    what = f"Stop every service of {body['environment']}"
+    if destroy:
+        what += " and DELETE ALL ITS DATA"
+        if lost := sum(one["lost"]["writes"] for one in body["services"]):
+            what += f", with {lost:,} lost writes that are kept"
     if not sys.stdin.isatty():
         raise Usage(f"down would {what[0].lower()}{what[1:]}, and nobody is there to ask", "Say so beforehand: --yes")
     if not typer.confirm(f"{what}?", err=True):

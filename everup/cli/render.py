@@ -27,6 +27,11 @@ SIGNS = {
 
 CHANGE_SIGNS = {"start": ("+", "green"), "stop": ("-", "red"), "replace": ("~", "yellow"), "reload": ("~", "cyan")}
 
+BAD = frozenset(
+    {"node.exited", "node.hung", "node.failed", "service.down", "lost.kept", "lost.unkept", "internal.error"}
+)
+"""Events that stand out."""
+
 GAP = 3
 """Blanks between two columns."""
 
@@ -71,6 +76,10 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
         parts += [grid([service_row(one) for one in services]), Text()] if services else []
     if body["leaving"]:
         parts += [Text(f"  leaving  {', '.join(one['id'] for one in body['leaving'])}", "yellow"), Text()]
+    for service in services:
+        if service["lost"]["entries"]:
+            told = f"{service['label']}: {lost_in_words(service['lost'])}, kept · everup lost {service['label']}"
+            parts += [Text.assemble("  lost writes  ", (told, "yellow")), Text()]
     incident = body.get("incident")
     if incident and (not labels or incident["service"] in labels):
         parts += [Text.assemble("  last incident  ", (clock(incident["at"]), "bold"), "  ", incident["text"]), Text()]
@@ -152,7 +161,7 @@ def _node_remark(node: Json) -> str:
     if node["health"] != "ready" and node["because"]:
         words.append(node["because"])
     if node["role"] == "replica" and node["lag_bytes"] is not None:
-        words.append(f"lag {_bytes(node['lag_bytes'])}")
+        words.append(f"lag {size_of(node['lag_bytes'])}")
     if node["restarts"]:
         words.append(f"{node['restarts']} restart{'s' if node['restarts'] != 1 else ''}")
     return " · ".join(words)
@@ -167,6 +176,20 @@ def changes(found: Iterable[Json]) -> Group:
             [Text(sign, f"bold {colour}"), Text(one["action"], colour), Text(one["node"]), Text(one["because"], "dim")]
         )
     return Group(grid(rows))
+
+
+def lost_in_words(lost: Json) -> str:
+    """What only former primaries of a service had, in figures."""
+    return f"{lost['writes']:,} in {_plural(lost['entries'], 'failover')}"
+
+
+def counted(writes: int) -> str:
+    """So many writes."""
+    return _plural(writes, "write")
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' if count != 1 else ''}"
 
 
 def foresight(label: str, pause_s: float, because: str) -> str:
@@ -186,7 +209,7 @@ def checks(found: Iterable[Json]) -> Group:
 
 def event_line(event: Json) -> Text:
     """An event: when, and what happened."""
-    bad = event["name"] in {"node.exited", "node.hung", "node.failed", "service.down", "internal.error"}
+    bad = event["name"] in BAD
     good = event["name"] in {"service.healthy", "node.recovered", "primary.changed"}
     return Text.assemble((clock(event["at"]), "dim"), "  ", (event["text"], "red" if bad else "green" if good else ""))
 
@@ -227,7 +250,8 @@ def health_of(word: str) -> Text:
     return Text(f"{sign} {word}", colour)
 
 
-def _bytes(count: int) -> str:
+def size_of(count: int) -> str:
+    """A number of bytes, with its unit."""
     size = float(count)
     for unit in ("B", "kB", "MB"):
         if size < 1000:

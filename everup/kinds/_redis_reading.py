@@ -15,7 +15,9 @@ class RedisFacts:
     """One data node's own word on replication.
 
     `offset` counts bytes of the replication stream that it has. `follows` is `"host:port"` of its upstream, None on a
-    primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way).
+    primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way). `written`:
+    how many bytes its append-only file holds, with what is about to be written; None without one. A server that has
+    neither rewritten nor loaded it since it was begun leaves out the part that it began with: not `rewritten`.
     """
 
     role: Role
@@ -25,6 +27,8 @@ class RedisFacts:
     syncing: bool = False
     loading: bool = False
     settled: bool = False
+    written: int | None = None
+    rewritten: bool = True
     replicas: Mapping[str, int] = field(default_factory=dict)  # "host:port" -> acknowledged offset
 
 
@@ -90,6 +94,7 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
     loading = said.get("loading", "0") != "0" or said.get("async_loading", "0") != "0"
     rewriting = said.get("aof_rewrite_in_progress") != "0" or said.get("aof_rewrite_scheduled") != "0"
     settled = said.get("aof_enabled") == "1" and not rewriting and said.get("aof_last_bgrewrite_status") == "ok"
+    rewritten = said.get("aof_base_size") != "0"
     if said["role"] == "master":
         replicas = {}
         for key, value in said.items():
@@ -97,7 +102,15 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
                 fields = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
                 replicas[f"{fields.get('ip')}:{fields.get('port')}"] = _number(fields.get("offset"))
         offset = _number(said.get("master_repl_offset"))
-        return RedisFacts(Role.PRIMARY, offset, loading=loading, settled=settled, replicas=replicas)
+        return RedisFacts(
+            Role.PRIMARY,
+            offset,
+            loading=loading,
+            settled=settled,
+            written=_written(said),
+            rewritten=rewritten,
+            replicas=replicas,
+        )
     return RedisFacts(
         Role.REPLICA,
         _number(said.get("slave_repl_offset")),
@@ -106,6 +119,8 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
         syncing=said.get("master_sync_in_progress", "0") != "0",
         loading=loading,
         settled=settled,
+        written=_written(said),
+        rewritten=rewritten,
     )
 
 
@@ -131,6 +146,12 @@ def _is_young(client: Mapping[str, str]) -> bool:
     young = client.get("age") in ("0", "1") and _number(client.get("tot-cmds")) <= FEW_COMMANDS
     watches = client.get("cmd") in ("client|list", "client", "info") or "sentinel-" in client.get("name", "")
     return young and not watches
+
+
+def _written(said: Mapping[str, str]) -> int | None:
+    if said.get("aof_enabled") != "1" or "aof_current_size" not in said:
+        return None
+    return _number(said["aof_current_size"]) + _number(said.get("aof_buffer_length"))
 
 
 def read_data(replies: tuple[Any, ...]) -> Reading:

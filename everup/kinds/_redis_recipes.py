@@ -24,6 +24,7 @@ from everup.model.desired import (
     Ask,
     Blueprint,
     Crown,
+    Keep,
     Milestone,
     Node,
     NodeId,
@@ -51,6 +52,9 @@ UNTIL_PUBLISHED = ("CLIENT", "PAUSE", "15000", "WRITE")
 """A promoted node takes no write before the Sentinels know of it. Should Everup die in between, they choose anew after
 about 11 s, and often the other replica: what clients of the endpoint had written here would be lost."""
 
+UNTIL_KEPT = ("CLIENT", "PAUSE", "60000", "WRITE")
+"""What leads beside the primary takes no writes while what it has alone is kept; its clients are cut afterwards."""
+
 PAUSE = ("CLIENT", "PAUSE", "3000", "WRITE")
 
 
@@ -73,13 +77,14 @@ def failover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     if epoch is None:
         return Outcome(False, f"fewer than {scene.majority} Sentinels granted their vote")
     if leading:
-        heir: Node | None = leading[0]
+        heir, known = leading[0], {}
     else:
-        heir = yield from _promote_best(scene, candidates)
-    if heir is None:
-        return Outcome(False, "no replica could be promoted")
+        promoted = yield from _promote_best(scene, candidates)
+        if promoted is None:
+            return Outcome(False, "no replica could be promoted")
+        heir, known = promoted[0], _where_they_part(scene, promoted[1])
     yield from _publish(scene, opinions, heir, epoch, alive)
-    yield Crown(heir.id)
+    yield Crown(heir.id, known)
     yield _remember(scene, alive)
     return Outcome(True, f"{heir.id} took over from {subject}" if subject else f"{heir.id} leads")
 
@@ -128,8 +133,11 @@ def _ballot(scene: Scene, voter: Node, named: str, epoch: int) -> Ask:
     return scene.ask(voter, command, timeout_s=VOTE_TIMEOUT_S)
 
 
-def _promote_best(scene: Scene, candidates: Sequence[Node]) -> Generator[Step, Any, Node | None]:
-    """Let the candidates read what is still in their sockets, then promote the one with the highest offset."""
+def _promote_best(scene: Scene, candidates: Sequence[Node]) -> Generator[Step, Any, tuple[Node, RedisFacts] | None]:
+    """Let the candidates read what is still in their sockets, then promote the one with the highest offset.
+
+    Ends with it and with what it said the moment it was promoted.
+    """
     offsets: dict[NodeId, int] = {}
     for _ in range(DRAIN_ROUNDS):
         replies = yield Together(
@@ -147,10 +155,23 @@ def _promote_best(scene: Scene, candidates: Sequence[Node]) -> Generator[Step, A
     for node in sorted(candidates, key=lambda node: -offsets.get(node.id, -1)):
         if node.id not in offsets:
             continue
-        if (yield from _make_primary(scene, node, UNTIL_PUBLISHED)):
+        if facts := (yield from _make_primary(scene, node, UNTIL_PUBLISHED)):
             yield Milestone("failover.promoted", {"primary": node.id, "offset": offsets[node.id]})
-            return node
+            return node, facts
     return None
+
+
+def _where_they_part(scene: Scene, promoted: RedisFacts) -> dict[str, int]:
+    """How far the new primary's append-only file had come, and the former one's when it was last looked at."""
+    if promoted.written is None:
+        return {}
+    known = {"offset": promoted.offset, "written": promoted.written, "rewritten": int(promoted.rewritten)}
+    reading = scene.status(scene.primary).reading if scene.primary else None
+    last = reading.facts.get("redis") if reading else None
+    if isinstance(last, RedisFacts) and last.role == Role.PRIMARY and last.written is not None:
+        former = {"offset": last.offset, "written": last.written, "rewritten": int(last.rewritten)}
+        known |= {f"former_{name}": value for name, value in former.items()}
+    return known
 
 
 def _make_primary(scene: Scene, node: Node, *first: tuple[str, ...]) -> Generator[Step, Any, RedisFacts | None]:
@@ -225,7 +246,7 @@ def switchover(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     yield Milestone("failover.promoted", {"primary": heir.id, "offset": facts.offset})
     yield from _publish(scene, opinions, heir, epoch, [node for node in alive if node.id != old.id])
     yield Together((scene.ask(old, *_demote(port_of(heir))),))
-    yield Crown(heir.id)
+    yield Crown(heir.id, known=None)
     yield _remember(scene, alive)
     return Outcome(True, f"{heir.id} took over from {old.id}")
 
@@ -287,10 +308,11 @@ def follow(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     node = blueprint.node(subject or "")
     if node is None or scene.primary is None or node.id == scene.primary.id:
         return Outcome(False, "there is nobody to follow")
-    was_primary = scene.leads(node)
     commands = follow_command(port_of(scene.primary))
-    if was_primary:
-        commands = (commands[0], ("CLIENT", "KILL", "TYPE", "normal"), *commands[1:])
+    if scene.leads(node):
+        yield Together((scene.ask(node, UNTIL_KEPT),))
+        yield Keep(node.id)
+        commands = (commands[0], ("CLIENT", "KILL", "TYPE", "normal"), ("CLIENT", "UNPAUSE"), *commands[1:])
     (reply,) = yield Together((scene.ask(node, *commands),))
     if isinstance(reply, Silence) or isinstance(reply[0], ReplyError):
         return Outcome(False, f"{node.id} did not obey: {reply.because if isinstance(reply, Silence) else reply[0]}")

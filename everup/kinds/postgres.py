@@ -29,7 +29,20 @@ from everup.kinds._postgres_server import (
 from everup.kinds._postgres_single import SINGLE_RULES, lead
 from everup.kinds.etcd import endpoints_of
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Ask, Blueprint, ClientPath, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
+from everup.model.desired import (
+    Ask,
+    Blueprint,
+    ClientPath,
+    Endpoint,
+    Node,
+    Part,
+    Pauses,
+    Probe,
+    Protocol,
+    Salvage,
+    Stop,
+    Tcp,
+)
 from everup.model.spec import Duration, Frozen, Service
 
 POSTGRES_PORT = 5432
@@ -247,6 +260,7 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         shortfall=shortfall,
         weaknesses=weaknesses,
         election=election,
+        salvage=Salvage("postgres_lost", waited=service.rpo == 0),
     )
 
 

@@ -14,7 +14,20 @@ from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel,
 from everup.kinds._redis_recipes import OPERATIONS
 from everup.kinds._redis_rules import RULES
 from everup.model.contracts import Claim, Grant
-from everup.model.desired import Ask, Blueprint, ClientPath, Endpoint, Node, Part, Pauses, Probe, Protocol, Stop, Tcp
+from everup.model.desired import (
+    Ask,
+    Blueprint,
+    ClientPath,
+    Endpoint,
+    Node,
+    Part,
+    Pauses,
+    Probe,
+    Protocol,
+    Salvage,
+    Stop,
+    Tcp,
+)
 from everup.model.spec import Duration, Frozen, Service
 
 REDIS_PORT = 6379
@@ -274,6 +287,7 @@ class Redis:
             retiring=tuple(retiring),
             weaknesses=Weaknesses(safe=service.durability == "safe"),
             election=election,
+            salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(
                 Ask(listen, BEAT, timeout_s=10.0, password=password), join_s=0.15, handover_s=0.06, restart_s=0.2
             ),

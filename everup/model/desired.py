@@ -216,9 +216,14 @@ class Milestone:
 
 @dataclass(frozen=True)
 class Crown:
-    """Recipe step: record, durably, that `node` is the primary from now on; the generation grows by one."""
+    """Recipe step: record, durably, that `node` is the primary from now on; the generation grows by one.
+
+    `known` are numbers of the kind's own by which is found later what the former primary has alone; None when it handed
+    over all it had.
+    """
 
     node: NodeId
+    known: Mapping[str, int] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -231,7 +236,14 @@ class Halt:
     node: NodeId
 
 
-Step = Together | Pause | Milestone | Crown | Halt
+@dataclass(frozen=True)
+class Keep:
+    """Recipe step: keep what `node`, which leads beside the primary, has alone; it must take no writes meanwhile."""
+
+    node: NodeId
+
+
+Step = Together | Pause | Milestone | Crown | Halt | Keep
 
 
 @dataclass(frozen=True)
@@ -270,6 +282,17 @@ class Pauses:
 
 
 @dataclass(frozen=True)
+class Salvage:
+    """How is found and kept what a former primary has alone: by a program, a module of `everup.programs`.
+
+    `waited`: what is written waits for another node before anybody is told that it is.
+    """
+
+    program: str
+    waited: bool
+
+
+@dataclass(frozen=True)
 class ClientPath:
     """A way in which clients reach a service, for drills to write along: the program that does (a name in
     `everup.drills.clients`) and what it is told besides the service's bindings."""
@@ -289,7 +312,8 @@ class Blueprint:
     service with a primary. `clients` are the ways in which clients write, by name, the usual one first; none where
     nobody can. `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still
     lacks although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind understands of
-    what a loss would cost; `election` says who would lead next, and who must agree.
+    what a loss would cost; `election` says who would lead next, and who must agree. `salvage` keeps what a former
+    primary has alone before it follows another.
     """
 
     label: str
@@ -312,6 +336,7 @@ class Blueprint:
     shortfall: "Callable[[Blueprint, View], str] | None" = None
     weaknesses: "Callable[[Blueprint, View], Iterable[Finding]] | None" = None
     election: "Callable[[Blueprint, View], Election] | None" = None
+    salvage: Salvage | None = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

@@ -135,11 +135,14 @@ class Group:
     """What Everup has durably recorded of a service with a primary. Generation 0: never had one.
 
     `marked` is the newest generation that any node's data was marked with; 0 while the service has never held data.
+    `deposed` are former primaries that nobody has compared with their successor yet, each with what was noted of where
+    their histories part: numbers that the kind understands.
     """
 
     primary: NodeId | None = None
     generation: int = 0
     marked: int = 0
+    deposed: Mapping[NodeId, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from everup.model.actions import Action
 from everup.model.desired import Blueprint
 from everup.model.events import Event
+from everup.model.ledger import Kept
 from everup.model.observed import Observed
 from everup.model.revisions import History
 from everup.model.spec import Environment, Source
@@ -34,7 +35,7 @@ class Picture:
     """A snapshot. `actions` is the newest plan, empty when there is nothing to do; its `Hold`s say what is waited for.
 
     `histories` holds the revisions of apps and workers by label. `stopped` is True after `down`. `incident` holds the
-    events of the newest failover or restart, oldest first.
+    events of the newest failover or restart, oldest first. `kept` is the ledger of lost writes, oldest first.
     """
 
     environment: Environment
@@ -45,5 +46,6 @@ class Picture:
     stopped: bool = False
     incident: tuple[Event, ...] = ()
     histories: Mapping[str, History] = field(default_factory=dict)
+    kept: tuple[Kept, ...] = ()
     control_pid: int = 0
     control_since_utc: str = ""

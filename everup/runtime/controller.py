@@ -2,21 +2,26 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 
 from everup.core.health import Patience, asked_anew, judge, service_health, witness
+from everup.core.ledger import compared, marked, to_be_compared
 from everup.core.plan import plan, view_of, wind_down
 from everup.model.actions import Action, Hold
 from everup.model.contracts import Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
-from everup.model.errors import Unavailable
+from everup.model.errors import EverupError, Unavailable
 from everup.model.events import Event
-from everup.model.observed import Attempt, Group, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
+from everup.model.observed import Attempt, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
 from everup.runtime.executor import Executor
 from everup.runtime.journal import Journal
+from everup.runtime.ledger import Ledger
 from everup.runtime.narrator import Narrator
 from everup.runtime.prober import Prober, differs
+from everup.runtime.records import Records
 from everup.runtime.store import Store
 from everup.runtime.wishes import Wishes
 
@@ -28,21 +33,20 @@ BUSY_S = 0.1
 class Controller:
     """Keeps one environment as declared. One task runs `run`; everything else is told by `declare` and `wind_down`."""
 
-    def __init__(self, name: str, engine: Engine, store: Store, journal: Journal) -> None:
+    def __init__(self, name: str, engine: Engine, store: Store, journal: Journal, ledger: Ledger) -> None:
         self.name = name
         self.journal = journal
+        self.ledger = ledger
         self.blueprints: tuple[Blueprint, ...] = ()
         self.actions: tuple[Action, ...] = ()
         self.stopping = False
         self._engine = engine
-        self._store = store
         self._statuses: dict[NodeId, NodeStatus] = {}
-        self._groups: dict[str, Group] = store.groups(name)
+        self._records = Records(name, store)
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._engine_answers = True
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
-        self._recording = asyncio.Lock()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
         self._prober = Prober(self.home, self._hear)
@@ -73,7 +77,7 @@ class Controller:
     def observed(self) -> Observed:
         """The newest snapshot."""
         return Observed(
-            time.monotonic(), dict(self._statuses), dict(self._groups), self._attempts, self._engine_answers
+            time.monotonic(), dict(self._statuses), dict(self._records.groups), self._attempts, self._engine_answers
         )
 
     @property
@@ -221,29 +225,45 @@ class Controller:
         """Where the home of a node is, if it has one on this machine."""
         return self._statuses.get(node_id, NodeStatus()).state.home
 
-    async def crown(self, service: str, node_id: NodeId, because: str) -> None:
+    async def crown(
+        self, service: str, node_id: NodeId, because: str, known: Mapping[str, int] | None = MappingProxyType({})
+    ) -> None:
         """Record a new primary, durably; the generation becomes newer than any on record or on disk."""
-        async with self._recording:
-            before = self._groups.get(service, Group())
-            if before.primary == node_id:
-                return
-            states = [status.state for status in self._statuses.values() if status.state.service == service]
-            newest = max([before.generation, *(state.generation or 0 for state in states)])
-            after = replace(before, primary=node_id, generation=newest + 1)
-            await self._store.save_group(self.name, service, after)
-            self._groups[service] = after
-        self.journal.say(
-            "primary.changed", service, node_id, primary=node_id, generation=after.generation, because=because
-        )
+        states = [status.state for status in self._statuses.values() if status.state.service == service]
+        newest = max((state.generation or 0 for state in states), default=0)
+        after = await self._records.crown(service, node_id, newest, known)
+        if after is None:
+            return
+        fields: dict[str, object] = {"primary": node_id, "generation": after.generation, "because": because}
+        self.journal.say("primary.changed", service, node_id, **fields)
         self.wake()
 
-    async def marked(self, service: str, generation: int) -> None:
-        """Record that some node's data was marked with `generation`."""
-        async with self._recording:
-            before = self._groups.get(service, Group())
-            if generation > before.marked:
-                self._groups[service] = replace(before, marked=generation)
-                await self._store.save_group(self.name, service, self._groups[service])
+    async def marked(self, service: str, node_id: NodeId, generation: int) -> None:
+        """Record that a node's data was marked with `generation`: it is what the primary's is."""
+        group = self._records.of(service)
+        if to_be_compared(group, node_id):
+            because = "it follows already, and was not looked at before it did"
+            self.journal.say("lost.unkept", service, node_id, successor=group.primary, because=because)
+        await self._records.note(service, lambda one: marked(one, node_id, generation))
+
+    async def may_start(self, node: Node) -> bool:
+        """Keep what a former primary that is about to follow has alone; the plan to start it may be old by then."""
+        running = self._statuses.get(node.id, NodeStatus()).state.running
+        if running or not to_be_compared(self._records.of(node.service), node.id):
+            return True
+        await self.keep(node.service, node.id)
+        return False
+
+    async def keep(self, service: str, node_id: NodeId) -> None:
+        """Keep what a node has and the primary does not."""
+        blueprint = next((one for one in self.blueprints if one.label == service), None)
+        group = self._records.of(service)
+        if blueprint and blueprint.salvage and group.primary:
+            state = self._statuses.get(node_id, NodeStatus()).state
+            homes = (state.home if state.has_data else None, self.home(group.primary))
+            await self.ledger.keep(blueprint, (node_id, group.primary), homes, group.deposed.get(node_id, {}))
+        with suppress(EverupError):  # the store's disk may be full: it is remembered all the same
+            await self._records.note(service, lambda one: compared(one, node_id))
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         """Remember how an operation ended, ask every node of the service again, and plan anew."""

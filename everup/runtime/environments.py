@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from everup.core.foresee import foresee
@@ -19,10 +20,12 @@ from everup.runtime.controller import Controller
 from everup.runtime.grants import AddressBook
 from everup.runtime.journal import Journal
 from everup.runtime.layout import Layout, overridden, refuse_unsettling
+from everup.runtime.ledger import Ledger
 from everup.runtime.store import Saved, Store
 
 Parse = Callable[[Source], Environment]
 EngineFor = Callable[[str, Environment], Engine]
+FolderOf = Callable[[str], Path]
 
 ADOPT_S = 3.0
 """How long a starting control plane takes, at most, to look at what runs before it answers questions about it."""
@@ -57,13 +60,20 @@ class Environments:
     """What is under control, by name. `draft` works out, `enforce` makes it so; nothing else changes a declaration."""
 
     def __init__(
-        self, store: Store, kinds: Mapping[str, Kind], book: AddressBook, parse: Parse, engine_for: EngineFor
+        self,
+        store: Store,
+        kinds: Mapping[str, Kind],
+        book: AddressBook,
+        parse: Parse,
+        engine_for: EngineFor,
+        folder_of: FolderOf,
     ) -> None:
         self.store = store
         self.kinds = kinds
         self.layout = Layout(kinds, book)
         self.parse = parse
         self._engine_for = engine_for
+        self._folder_of = folder_of
         self._running: dict[str, Running] = {}
 
     async def open(self) -> None:
@@ -157,6 +167,7 @@ class Environments:
         await self.store.save_environment(name, running.saved)
         for node_id in await running.engine.observe():
             await running.engine.remove(node_id, keep_data=False)
+        await running.controller.ledger.discard()
         await self.let_go(name)
         await self.store.forget_environment(name)
 
@@ -168,7 +179,8 @@ class Environments:
 
     def _take_up(self, name: str, draft: Draft) -> Running:
         engine = self._engine_for(name, draft.environment)
-        controller = Controller(name, engine, self.store, Journal(name, self.store))
+        journal = Journal(name, self.store)
+        controller = Controller(name, engine, self.store, journal, Ledger(self._folder_of(name) / "lost", journal))
         controller.declare(draft.blueprints)
         if draft.saved.stopped:
             controller.wind_down()

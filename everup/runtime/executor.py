@@ -5,11 +5,26 @@ import os
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.contracts import Engine
-from everup.model.desired import Ask, Blueprint, Crown, Halt, Milestone, NodeId, Outcome, Pause, Recipe, Step, Together
+from everup.model.desired import (
+    Ask,
+    Blueprint,
+    Crown,
+    Halt,
+    Keep,
+    Milestone,
+    Node,
+    NodeId,
+    Outcome,
+    Pause,
+    Recipe,
+    Step,
+    Together,
+)
 from everup.model.errors import EngineError, EverupError
 from everup.model.observed import Attempt, View
 from everup.runtime.journal import Journal
@@ -28,12 +43,22 @@ FAILPOINT = "EVERUP_FAILPOINT"
 class World(Protocol):
     """What the executor tells the controller."""
 
-    async def crown(self, service: str, node_id: NodeId, because: str) -> None:
-        """Record a new primary, durably."""
+    async def crown(
+        self, service: str, node_id: NodeId, because: str, known: Mapping[str, int] | None = MappingProxyType({})
+    ) -> None:
+        """Record a new primary, durably; `known` as in `Crown`."""
         ...
 
-    async def marked(self, service: str, generation: int) -> None:
-        """Record that data was marked with `generation`."""
+    async def marked(self, service: str, node_id: NodeId, generation: int) -> None:
+        """Record that the data of a node was marked with `generation`."""
+        ...
+
+    async def may_start(self, node: Node) -> bool:
+        """Whether a node may start at once; no, once what a former primary has alone was kept: plan anew then."""
+        ...
+
+    async def keep(self, service: str, node_id: NodeId) -> None:
+        """Keep what a node has alone, whatever it was; never raises."""
         ...
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
@@ -119,8 +144,9 @@ class Executor:
         async def perform() -> bool:
             match action:
                 case StartNode(node=node, because=because, extra_args=extra_args):
-                    await self._engine.ensure(node, extra_args)
-                    self._journal.say("node.started", node.service, node.id, because=because)
+                    if await self._world.may_start(node):
+                        await self._engine.ensure(node, extra_args)
+                        self._journal.say("node.started", node.service, node.id, because=because)
                 case StopNode(node_id=node_id, service=service, because=because, keep_data=keep_data):
                     await self._engine.remove(node_id, keep_data=keep_data)
                     self._journal.say("node.stopped", service, node_id, because=because)
@@ -129,7 +155,7 @@ class Executor:
                     self._journal.say("node.fenced", service, node_id, because=because)
                 case Mark(node_id=node_id, service=service, generation=generation):
                     await self._engine.mark(node_id, generation)
-                    await self._world.marked(service, generation)
+                    await self._world.marked(service, node_id, generation)
                 case Accept(service=service, node_id=node_id, because=because):
                     await self._world.crown(service, node_id, because)
                 case _:
@@ -184,8 +210,10 @@ class Executor:
                 await asyncio.sleep(seconds)
             case Halt(node=node_id):
                 return await self._halt(node_id, action)
-            case Crown(node=node_id):
-                await self._world.crown(action.service, node_id, action.because)
+            case Crown(node=node_id, known=known):
+                await self._world.crown(action.service, node_id, action.because, known)
+            case Keep(node=node_id):
+                await self._world.keep(action.service, node_id)
             case Milestone(name=name, fields=fields):
                 self._journal.say(name, action.service, action.subject, **fields)
                 if os.environ.get(FAILPOINT) == name:

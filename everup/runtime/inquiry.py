@@ -44,6 +44,7 @@ class Inquiry:
             stopped=running.saved.stopped,
             incident=latest(controller.events()),
             histories=dict(running.histories),
+            kept=controller.ledger.entries(),
             control_pid=os.getpid(),
             control_since_utc=self._since_utc,
         )

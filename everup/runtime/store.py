@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS grants (
 CREATE TABLE IF NOT EXISTS groups (
     environment TEXT NOT NULL, label TEXT NOT NULL, primary_node TEXT, generation INTEGER NOT NULL,
     marked INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (environment, label));
+CREATE TABLE IF NOT EXISTS deposed (
+    environment TEXT NOT NULL, label TEXT NOT NULL, nodes TEXT NOT NULL, PRIMARY KEY (environment, label));
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, environment TEXT NOT NULL, at_utc TEXT NOT NULL, name TEXT NOT NULL,
     service TEXT, node TEXT, fields TEXT NOT NULL);
@@ -114,6 +116,7 @@ class Store(RevisionShelf):
             db.execute("DELETE FROM environments WHERE name = ?", (name,))
             db.execute("DELETE FROM grants WHERE environment = ?", (name,))
             db.execute("DELETE FROM groups WHERE environment = ?", (name,))
+            db.execute("DELETE FROM deposed WHERE environment = ?", (name,))
             db.execute("DELETE FROM events WHERE environment = ?", (name,))
             db.execute("DELETE FROM revisions WHERE environment = ?", (name,))
             db.execute("DELETE FROM drills WHERE environment = ?", (name,))
@@ -131,16 +134,27 @@ class Store(RevisionShelf):
         await self._write(lambda db: db.executemany("INSERT OR REPLACE INTO grants VALUES (?,?,?)", rows))
 
     def groups(self, environment: str) -> dict[str, Group]:
-        """Who is recorded as primary of each service."""
+        """Who is recorded as primary of each service, and who was and is to be compared with that one."""
         rows = self._db.execute(
-            "SELECT label, primary_node, generation, marked FROM groups WHERE environment = ?", (environment,)
+            "SELECT label, coalesce(nodes, '{}'), primary_node, generation, marked"
+            " FROM groups LEFT JOIN deposed USING (environment, label) WHERE environment = ?",
+            (environment,),
         ).fetchall()
-        return {label: Group(primary, generation, marked) for label, primary, generation, marked in rows}
+        return {
+            label: Group(primary, generation, marked, json.loads(deposed))
+            for label, deposed, primary, generation, marked in rows
+        }
 
     async def save_group(self, environment: str, label: str, group: Group) -> None:
         """Record, on disk before it returns, who is primary."""
         row = (environment, label, group.primary, group.generation, group.marked)
-        await self._write(lambda db: db.execute("INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?)", row))
+        deposed = json.dumps({node_id: dict(noted) for node_id, noted in group.deposed.items()})
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?)", row)
+            db.execute("INSERT OR REPLACE INTO deposed VALUES (?,?,?)", (environment, label, deposed))
+
+        await self._write(work)
 
     def number(self) -> int:
         """The next event's sequence number."""

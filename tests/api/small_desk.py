@@ -9,6 +9,7 @@ from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protoco
 from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
 from everup.model.events import Event
+from everup.model.ledger import Kept
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Environment, Service, Source
@@ -57,6 +58,15 @@ def ready(one: Node, role: Role | None = None) -> NodeStatus:
         state,
         Reading(ready=True, role=role, lags_bytes={"127.91.0.9:6380": 17} if role == Role.PRIMARY else {}),
     )
+
+
+def kept(label: str, writes: int, size_bytes: int) -> Kept:
+    """An entry of the ledger of lost writes."""
+    pair = (f"{label}-1", f"{label}-2")
+    moment = "2026-11-22T14:03:22.000+00:00"
+    place = f"/srv/lost/20261122T140322-{pair[0]}"
+    span = ("5001", str(5000 + size_bytes))
+    return Kept(label, *pair, moment, writes, size_bytes, *span, True, False, "", place, ("commands.aof",), ("a", "b"))
 
 
 def world(*blueprints: Blueprint) -> Picture:

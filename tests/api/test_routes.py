@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import httpx
@@ -12,6 +12,7 @@ from everup.api.app import create_app
 from everup.api.server import serve_api
 from everup.model.errors import EngineError
 from everup.model.events import Event
+from tests.api.small_desk import kept
 from tests.drills.finished import finished, watched
 
 
@@ -34,6 +35,13 @@ async def test_a_stopped_environment_is_listed_and_does_not_count_as_running(htt
     answer = (await http.get("/control")).json()
     assert (answer["environments"], answer["running"]) == (["shop"], [])
     assert (await http.get("/environments/shop")).json()["health"] == "down"
+
+
+async def test_the_ledger_of_lost_writes_is_told(http, desk):
+    desk.pictures["shop"] = replace(desk.pictures["shop"], kept=(kept("redis01", 3, 90),))
+    body = (await http.get("/environments/shop/lost")).json()
+    assert (body["writes"], body["kept"][0]["folder"]) == (3, "/srv/lost/20261122T140322-redis01-1")
+    assert (await http.get("/environments/none/lost")).status_code == 404
 
 
 async def test_apply_says_what_will_change(http, desk):

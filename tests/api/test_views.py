@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
+
 from everup.api import views
 from everup.api.words import SENTENCES, duration, ending, incident, sentence
 from everup.model.actions import Hold
 from everup.model.events import CATALOGUE, Event
 from everup.model.observed import Health, NodeState, NodeStatus, Observed
-from tests.api.small_desk import redis, web, world
+from tests.api.small_desk import kept, redis, web, world
 
 TOP = {"environment", "engine", "health", "control_plane", "services"}
-SERVICE = {"label", "kind", "ha", "health", "primary", "endpoint", "scale", "limit", "revision", "nodes"}
+SERVICE = {"label", "kind", "ha", "health", "primary", "endpoint", "scale", "limit", "lost", "revision", "nodes"}
 NODE = {"id", "role", "health", "host", "address", "port", "pid", "restarts", "since", "lag_bytes"}
 
 
@@ -114,6 +116,41 @@ def events(*pairs):
         Event(name, "shop", f"2026-11-22T14:03:2{n}Z", "redis01", node, fields, n + 1)
         for n, (name, node, fields) in enumerate(pairs)
     )
+
+
+LOST = [
+    ("lost.none", {"successor": "redis01-2"}, "no lost writes found"),
+    ("lost.kept", {"writes": 1, "exact": True}, "1 write lost, and kept"),
+    ("lost.kept", {"writes": 1200, "exact": False}, "about 1,200 writes lost, and kept"),
+    ("lost.unkept", {"writes": 3, "because": "No space left"}, "3 writes lost, and not kept"),
+    ("lost.unkept", {"because": "the data of redis01-1 is not there"}, "what it had alone is gone"),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "words"), LOST)
+def test_what_was_lost_is_part_of_the_story(name, fields, words):
+    told = incident(events(("node.exited", "redis01-1", {"exit_code": -9}), (name, "redis01-1", fields)))
+    assert told["text"] == f"redis01-1 was killed · {words}"
+
+
+def test_the_ledger_is_counted_by_service_and_told_entry_by_entry():
+    first = kept("redis01", 3, 90)
+    picture = replace(world(redis(), web()), kept=(first, replace(first, writes=2, waited=True)))
+    body = views.status(picture, "laptop")
+    assert [one["lost"] for one in body["services"]] == [
+        {"entries": 2, "writes": 5, "bytes": 180},
+        {"entries": 0, "writes": 0, "bytes": 0},
+    ]
+    told = views.ledger(picture)
+    assert (told["environment"], told["entries"], told["writes"], told["bytes"]) == ("shop", 2, 5, 180)
+    assert [(one["node"], one["successor"], one["writes"], one["waited"]) for one in told["kept"]] == [
+        ("redis01-1", "redis01-2", 3, False),
+        ("redis01-1", "redis01-2", 2, True),
+    ]
+    assert told["kept"][0].keys() == {
+        *("service", "node", "successor", "at", "writes", "bytes", "from", "to", "exact", "waited", "because"),
+        *("folder", "files", "keys"),
+    }
 
 
 def test_a_failover_is_told_in_one_line():

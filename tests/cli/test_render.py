@@ -1,13 +1,15 @@
 """What people see, drawn from the same JSON that programs get."""
 
+import re
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
 
 from everup.api import views
-from everup.cli import progress, render
+from everup.cli import ledger, progress, render
 from everup.model.observed import Health, NodeState, NodeStatus
-from tests.api.small_desk import redis, web, world
+from tests.api.small_desk import kept, redis, web, world
 from tests.api.test_views import with_node
 
 DEAD = NodeStatus(Health.DOWN, NodeState(running=False, service="web", failure="exited with code 1, 4 times in 3 s"))
@@ -27,6 +29,37 @@ def test_a_status_is_a_heading_and_a_line_per_service():
         "  redis01   redis HA   ● healthy   redis://:***@127.91.0.9:6399   primary redis01-1",
         "  web       app ×2     ● healthy                                  2 of 6 allowed",
     ]
+
+
+def test_lost_writes_are_counted_until_somebody_has_settled_them():
+    picture = replace(world(redis(), web()), kept=(kept("redis01", 1204, 90_000), kept("redis01", 1, 9)))
+    lines = drawn(render.status(views.status(picture, "laptop")))
+    assert lines[-1] == "  lost writes  redis01: 1,205 in 2 failovers, kept · everup lost redis01"
+    assert "lost writes" not in "".join(drawn(render.status(views.status(picture, "laptop"), labels=["web"])))
+
+
+def test_an_entry_of_the_ledger_says_who_had_what_and_where_it_lies():
+    about = replace(kept("db01", 7, 2080), exact=False, waited=True, because="a reason", keys=(), files=("a", "b"))
+    picture = replace(world(redis()), kept=(kept("redis01", 1, 36), about))
+    lines = [re.sub(r"(2026-11-2\d )?\d\d:\d\d:22", "", line) for line in drawn(ledger.told(views.ledger(picture)))]
+    assert lines == [
+        "shop · 8 writes that only a former primary had",
+        "",
+        "  redis01      1 write, 36 B   5001 to 5036",
+        "    redis01-1 had it, redis01-2 has not; clients may have been told that it was written",
+        "    keys: a, b",
+        "    /srv/lost/20261122T140322-redis01-1/commands.aof",
+        "",
+        "  db01      about 7 writes, 2.1 kB   5001 to 7080",
+        "    db01-1 had it, db01-2 has not; "
+        "commits wait for a standby here, so only who chose not to wait was told that it was written",
+        "    a reason",
+        "    /srv/lost/20261122T140322-db01-1/a",
+        "    /srv/lost/20261122T140322-db01-1/b",
+    ]
+    assert drawn(ledger.told(views.ledger(world(redis())))) == ["shop · no lost writes are kept here"]
+    only = ledger.only(views.ledger(picture), views.status(picture, "laptop")["services"][0])
+    assert (only["writes"], len(only["kept"])) == (1, 1)
 
 
 def test_trouble_is_named_in_the_heading_and_explained_in_its_line():

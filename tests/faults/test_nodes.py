@@ -1,13 +1,20 @@
 """Nodes that die, hang, or do both together: noticed, replaced, and the group whole again with every write."""
 
 import contextlib
+import itertools
 import os
 import random
 import signal
+import socket
 import time
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
+import redis
 
+from everup.programs.redis_parting import commands
 from tests.app_clients import GATE_S, RedisAnew, RedisClient, hand_over
 from tests.everup_cli import Everup, Json
 from tests.faults.steady import Steady
@@ -222,3 +229,86 @@ def test_what_happened_is_told(group: Truth):
     for name in ("node.exited", "failover.voted", "failover.promoted", "failover.published", "primary.changed"):
         assert name in told, told
     assert "internal.error" not in told
+
+
+class Direct:
+    """Clients that write to one server at full speed, each key once, until that ends."""
+
+    def __init__(self, truth: Truth, node: Json, key: str) -> None:
+        self.acknowledged: list[str] = []
+        self._threads = [Thread(target=self._write, args=(truth.connect(node, 30), f"{key}:{n}")) for n in range(4)]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, client: "redis.Redis[Any]", key: str) -> None:
+        with contextlib.suppress(redis.RedisError, OSError), client:
+            for number in itertools.count():
+                client.set(f"{key}:{number}", "x" * (number % 50))
+                self.acknowledged.append(f"{key}:{number}")
+
+    def wait(self, count: int) -> None:
+        before = len(self.acknowledged)
+        until(lambda: len(self.acknowledged) >= before + count, 20.0)
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+
+def cut_and_kill(truth: Truth, old: Json, writers: Direct) -> None:
+    """Kill the primary when it has acknowledged what no replica was ever sent."""
+    replicas = [node for node in truth.part("data") if node["id"] != old["id"]]
+    with truth.connect(old, 30) as client:
+        client.config_set("appendfsync", "no")  # what is acknowledged is in the file, however busy the disk
+        writers.wait(200)
+        strike(replicas, signal.SIGSTOP)
+        try:
+            client.client_kill_filter(_type="replica")
+            writers.wait(300)
+            strike([old], signal.SIGKILL)
+        finally:
+            strike(replicas, signal.SIGCONT)
+
+
+def test_what_only_the_dead_primary_has_is_kept_to_the_write(group: Truth):
+    everup = group.everup
+    for turn in range(3):  # where the replicas stood still for too long, there is no failover
+        entries = everup.json("lost", "redis01")["entries"]
+        old, key = primary(group), f"ledger-{turn}"
+        writers = Direct(group, old, key)
+        try:
+            cut_and_kill(group, old, writers)
+        finally:
+            writers.join()
+        group.whole()
+        if primary(group)["id"] != old["id"]:
+            break
+    ledger = everup.json("lost", "redis01")
+    kept = ledger["kept"][-1]
+    assert ledger["entries"] == entries + 1
+    assert (kept["node"], kept["successor"], kept["exact"]) == (old["id"], primary(group)["id"], True)
+    text = (Path(kept["folder"]) / "commands.aof").read_bytes()
+    lost = {one.words[1].decode() for one in commands(text) if one.writes}
+    with group.by_url(30) as client:
+        there = set(client.scan_iter(f"{key}:*", count=10_000))
+    missing = set(writers.acknowledged) - there
+    assert len(missing) >= 300
+    assert missing <= lost and not lost & there
+    assert len(lost) == kept["writes"]
+    assert everup.service("redis01")["lost"]["writes"] == ledger["writes"]
+    told = [event for event in events(everup) if event["name"] == "lost.kept"]
+    assert (told[-1]["node"], told[-1]["fields"]["writes"]) == (old["id"], kept["writes"])
+    assert f"{old['id']} had it" in everup("lost").stdout
+    write_again(primary(group), text)
+    with group.by_url(30) as client:
+        assert missing <= set(client.scan_iter(f"{key}:*", count=10_000))
+
+
+def write_again(node: Json, text: bytes) -> None:
+    """Send commands to a server, as `redis-cli --pipe` does."""
+    count, answers = len(list(commands(text))), b""
+    with socket.create_connection((node["address"], node["port"]), 60) as link:
+        link.sendall(text)
+        while answers.count(b"\r\n") < count:
+            answers += link.recv(1 << 16)
+    assert answers == b"+OK\r\n" * count

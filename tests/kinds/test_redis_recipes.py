@@ -9,7 +9,7 @@ import pytest
 
 from everup.core.plan import view_of
 from everup.kinds._redis_scene import Scene, port_of
-from everup.model.desired import Ask, Blueprint, Crown, Milestone, NodeId, Outcome, ReplyError, Silence, Together
+from everup.model.desired import Ask, Blueprint, Crown, Keep, Milestone, NodeId, Outcome, ReplyError, Silence, Together
 from tests.kinds.small_group import SmallGroup, address_of
 from tests.kinds.test_redis_properties import ControlPlane, founded
 from tests.worlds import redis
@@ -25,7 +25,7 @@ class Told:
     outcome: Outcome
     asked: list[tuple[NodeId, tuple[str, ...]]] = field(default_factory=list)
     rounds: list[set[NodeId]] = field(default_factory=list)
-    steps: list[Milestone | Crown] = field(default_factory=list)
+    steps: list[Any] = field(default_factory=list)
 
     def to(self, *start: str) -> list[NodeId]:
         """Who was sent a command that starts like this, in order."""
@@ -54,7 +54,7 @@ def play(plane: ControlPlane, operation: str, subject: NodeId | None = None, ove
             told.asked += [(name, words) for name, ask in said for words in ask.commands]
             told.rounds.append({name for name, _ in said})
             reply = tuple((override and override(ask)) or group.answer(ask) for _, ask in said)
-        elif isinstance(step, Milestone | Crown):
+        elif isinstance(step, Milestone | Crown | Keep):
             told.steps.append(step)
 
 
@@ -87,8 +87,11 @@ def test_a_failover_looks_votes_promotes_publishes_and_records():
         "failover.voted",
         "failover.promoted",
         "failover.published",
-        Crown("redis01-2"),
+        Crown("redis01-2", told.steps[-1].known),
     ]
+    offset = told.steps[1].fields["offset"]
+    known = {"offset": offset, "written": 4007, "rewritten": 1}
+    assert told.steps[-1].known == {**known, **{f"former_{name}": value for name, value in known.items()}}
     assert told.to("REPLICAOF", "NO", "ONE") == ["redis01-2"]
     assert told.to("SENTINEL", "IS-MASTER-DOWN-BY-ADDR") == [f"redis01-sentinel-{n}" for n in (1, 2, 3)]
     assert told.to("PUBLISH") == [f"redis01-sentinel-{n}" for n in (1, 2, 3)]
@@ -192,7 +195,7 @@ def test_the_next_best_is_promoted_when_the_best_refuses():
     refuses = instead(("CLIENT", "PAUSE"), ("OK", ReplyError("BUSY"), "", ""), to="127.77.0.12:6379")
     told = play(dead_primary(), "failover", "redis01-1", refuses)
     assert told.to("REPLICAOF", "NO", "ONE") == ["redis01-2", "redis01-3"]
-    assert told.steps[-1] == Crown("redis01-3")
+    assert told.steps[-1].node == "redis01-3"
 
 
 def test_what_was_promoted_already_is_published_and_nobody_else_is_promoted():
@@ -200,7 +203,7 @@ def test_what_was_promoted_already_is_published_and_nobody_else_is_promoted():
     plane.group.at("127.77.0.13:6379").follows = None
     told = play(plane, "failover", "redis01-1")
     assert told.to("REPLICAOF", "NO", "ONE") == []
-    assert told.steps[-1] == Crown("redis01-3")
+    assert told.steps[-1].node == "redis01-3"
     assert {one.named for one in plane.group.voters} == {"127.77.0.13:6379"}
 
 
@@ -225,7 +228,7 @@ def test_a_switchover_pauses_writes_and_moves_the_role():
     assert told.position("redis01-3", "REPLICAOF", "NO", "ONE") < told.position("redis01-1", "MULTI")
     demotion = [words[0] for node_id, words in told.asked if node_id == "redis01-1"][-6:]
     assert demotion == ["MULTI", "REPLICAOF", "CLIENT", "CLIENT", "EXEC", "CONFIG"]
-    assert told.steps[-1] == Crown("redis01-3")
+    assert told.steps[-1] == Crown("redis01-3", known=None)
     assert [one.node.id for one in plane.group.leaders] == ["redis01-3"]
     assert plane.group.points_to == ("127.77.0.13:6379", True)
 
@@ -349,7 +352,14 @@ def test_follow_repoints_and_cuts_the_clients_of_a_second_primary():
     plane.group.at("127.77.0.13:6379").follows = None
     plane.look()
     told = play(plane, "follow", "redis01-3")
-    assert [words[0] for _, words in told.asked] == ["REPLICAOF", "CLIENT", "CONFIG"]
+    assert [words[:2] for _, words in told.asked] == [
+        ("CLIENT", "PAUSE"),
+        ("REPLICAOF", "127.77.0.11"),
+        ("CLIENT", "KILL"),
+        ("CLIENT", "UNPAUSE"),
+        ("CONFIG", "REWRITE"),
+    ]
+    assert (told.steps, told.rounds) == ([Keep("redis01-3")], [{"redis01-3"}, {"redis01-3"}])
     assert plane.group.at("127.77.0.13:6379").follows == "127.77.0.11:6379"
     assert told.outcome == Outcome(True, "redis01-3 follows redis01-1")
 

@@ -1,11 +1,14 @@
 """A PostgreSQL group as its users have it: servers killed, hung and emptied, etcd too, while clients write."""
 
+import json
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -141,8 +144,6 @@ def test_clients_find_the_primary_that_patroni_elects_while_no_control_plane_liv
 
 
 def _event(line: str) -> dict[str, object]:
-    import json
-
     found: dict[str, object] = json.loads(line)
     return found
 
@@ -186,6 +187,53 @@ def test_totals_add_up_after_a_switchover_and_a_failover(group: Group):
     assert len(sums) == 1
 
 
+def test_what_only_a_dead_primary_committed_is_kept(group: Group):
+    old, address = group.primary()["id"], url(group.everup)
+    entries = group.everup.json("lost", "db01")["entries"]
+    standbys = [name for name, node in group.everup.nodes("db01").items() if node["role"] == "replica"]
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute("create table if not exists alone (n int)")
+        connection.execute("insert into alone values (0)")
+        receivers = [group.child(name, "walreceiver") for name in standbys]
+        signal_all(receivers, signal.SIGSTOP)
+        try:
+            connection.execute("set synchronous_commit = local")  # this client does not wait for a standby
+            for number in range(1, 8):
+                connection.execute("insert into alone values (%s)", (number,))
+            group.lose(group.primary(), 1.0)
+        finally:
+            signal_all(receivers, signal.SIGTERM)  # seen before what was sent meanwhile
+            signal_all(receivers, signal.SIGCONT)
+    group.wait_for(lambda: group.everup.service("db01")["primary"] not in (None, old))
+    group.wait_redundant()
+    with psycopg.connect(address) as connection:
+        assert connection.execute("select array_agg(n) from alone").fetchone() == ([0],)
+    ledger = group.everup.json("lost", "db01")
+    kept = ledger["kept"][-1]
+    assert ledger["entries"] == entries + 1
+    assert (kept["node"], kept["successor"], kept["writes"]) == (old, group.primary()["id"], 7)
+    assert (kept["exact"], kept["waited"]) == (True, True)
+    place = Path(kept["folder"])
+    assert (place / "records.txt").read_text().count("desc: COMMIT") == 7
+    found = records(group, place, kept["from"])
+    assert found.count("desc: INSERT") == 7
+    assert group.everup.service("db01")["lost"]["entries"] == ledger["entries"]
+
+
+def signal_all(pids: list[int], number: int) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def records(group: Group, place: Path, begin: str) -> str:
+    """What `pg_waldump` reads from the WAL that was kept."""
+    told = json.loads((group.home(group.primary()["id"]) / "patroni.json").read_text())
+    program = Path(told["postgresql"]["bin_dir"]) / "pg_waldump"
+    (first, *_) = sorted(file.name for file in place.iterdir() if len(file.name) == 24)
+    words = [str(program), "-p", str(place), "-t", str(int(first[:8], 16)), "-s", begin]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
 def test_one_etcd_member_less_is_not_noticed(group: Group):
     with SqlWriters(url(group.everup)) as writers:
         writers.wait_for(200)
@@ -224,8 +272,6 @@ def test_an_etcd_member_that_lost_its_data_is_replaced(group: Group):
 
 
 def events(group: Group) -> list[dict[str, dict[str, object]]]:
-    import json
-
     return [json.loads(line) for line in group.everup("events", "--json").stdout.splitlines()]
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from everup.engines.memory import MemoryEngine
 from everup.model.contracts import Fault
-from everup.model.desired import Blueprint
+from everup.model.desired import Blueprint, Part, Salvage
 from everup.model.errors import Unavailable
 from everup.model.observed import Attempt, Group, NodeEvent
 from everup.runtime.controller import Controller
 from everup.runtime.journal import Journal
+from everup.runtime.ledger import Ledger
 from everup.runtime.store import Store
 from tests.worlds import web
 
@@ -55,7 +56,8 @@ class Place:
 
     def control(self, *blueprints: Blueprint) -> Controller:
         """A new control plane takes over."""
-        made = Controller("shop", self.engine, self.store, Journal("shop", self.store))
+        journal = Journal("shop", self.store)
+        made = Controller("shop", self.engine, self.store, journal, Ledger(self.store.path.parent / "lost", journal))
         made.declare(blueprints)
         self.tasks.append(asyncio.create_task(made.run()))
         return made
@@ -195,8 +197,48 @@ async def test_a_new_primary_is_recorded_once_and_survives(place: Place):
     await asyncio.gather(*(controller.crown("redis01", "redis01-2", "it leads") for _ in range(3)))
     assert names(controller).count("primary.changed") == 1
     assert place.store.groups("shop") == {"redis01": Group("redis01-2", 1, 0)}
-    await asyncio.gather(controller.marked("redis01", 1), controller.crown("redis01", "redis01-1", "it leads"))
-    assert controller.observed().groups["redis01"] == place.store.groups("shop")["redis01"] == Group("redis01-1", 2, 1)
+    await asyncio.gather(
+        controller.marked("redis01", "redis01-2", 1), controller.crown("redis01", "redis01-1", "it leads")
+    )
+    record = Group("redis01-1", 2, 1, {"redis01-2": {}})
+    assert controller.observed().groups["redis01"] == place.store.groups("shop")["redis01"] == record
+
+
+async def test_a_former_primary_is_compared_once_before_it_starts_again(place: Place):
+    blueprint = replace(web(2), salvage=Salvage("redis_lost", waited=False))
+    controller = place.control(blueprint)
+    await until(lambda: ready(controller) == ALL)
+    first, second = blueprint.of(Part.INSTANCE)
+    await controller.crown("web", first.id, "it leads")
+    assert await controller.may_start(first)
+    await controller.crown("web", second.id, "it leads", {"offset": 7})
+    assert place.store.groups("shop")["web"].deposed == {first.id: {"offset": 7}}
+    assert await controller.may_start(first)  # it runs: nobody may look at what it writes
+    assert "lost.unkept" not in names(controller, first.id)
+    controller.wind_down()
+    await until(lambda: not ready(controller))
+    assert [await controller.may_start(first) for _ in range(3)] == [False, True, True]
+    assert [name for name in names(controller, first.id) if name.startswith("lost")] == ["lost.unkept"]
+    assert place.store.groups("shop")["web"].deposed == {}
+
+
+async def test_a_former_primary_that_follows_already_is_told_of(place: Place):
+    controller = place.control(web(2))
+    for node_id in ("web-1", "web-2"):
+        await controller.crown("web", node_id, "it leads")
+    await controller.marked("web", "web-2", 1)
+    assert "lost.unkept" not in names(controller)
+    await controller.marked("web", "web-1", 2)
+    await controller.marked("web", "web-1", 2)
+    assert names(controller).count("lost.unkept") == 1
+    assert place.store.groups("shop")["web"] == Group("web-2", 2, 2)
+
+
+async def test_who_handed_over_everything_is_compared_with_nobody(place: Place):
+    controller = place.control(web(2))
+    await controller.crown("web", "web-1", "it leads")
+    await controller.crown("web", "web-2", "it was handed over", None)
+    assert place.store.groups("shop")["web"].deposed == {}
 
 
 async def test_a_generation_is_newer_than_any_on_disk(place: Place):

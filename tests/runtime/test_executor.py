@@ -16,7 +16,7 @@ import pytest
 
 from everup.engines.memory import MemoryEngine
 from everup.model.actions import Accept, Fence, Hold, Mark, Operate, StartNode, StopNode
-from everup.model.desired import Ask, Blueprint, Crown, Milestone, Node, Outcome, Pause, Silence, Tcp, Together
+from everup.model.desired import Ask, Blueprint, Crown, Keep, Milestone, Node, Outcome, Pause, Silence, Tcp, Together
 from everup.model.observed import Attempt, View
 from everup.runtime.executor import FAILPOINT, Executor
 from everup.runtime.journal import Journal
@@ -54,13 +54,20 @@ class Bench:
         self.journal = Journal("shop", store)
         self.executor = Executor(self.engine, self.journal, self, lambda node: None)
         self.told: list[tuple[object, ...]] = []
+        self.former: set[str] = set()
         self.blueprint = WEB
 
-    async def crown(self, service: str, node_id: str, because: str) -> None:
+    async def crown(self, service: str, node_id: str, because: str, known: Any = None) -> None:
         self.told.append(("crown", service, node_id, because))
 
-    async def marked(self, service: str, generation: int) -> None:
+    async def marked(self, service: str, node_id: str, generation: int) -> None:
         self.told.append(("marked", service, generation))
+
+    async def may_start(self, node: Node) -> bool:
+        return node.id not in self.former
+
+    async def keep(self, service: str, node_id: str) -> None:
+        self.told.append(("kept", service, node_id))
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         self.told.append(("attempted", operation, attempt.done, attempt.because))
@@ -224,6 +231,24 @@ async def test_a_recipe_that_breaks_has_ended_undone(bench: Bench):
     assert bench.said() == ["operation.started", "operation.ended", "internal.error"]
     assert ("attempted", "breaks", False, "it was broken off") in bench.told
     assert bench.told[-1] == ("wake",)
+
+
+async def test_a_recipe_can_have_kept_what_a_node_has_alone(bench: Bench):
+    bench.operations(follow=recipe(Keep("web-2")))
+    bench.dispatch(Operate("web", "follow", ""))
+    await bench.idle()
+    assert ("kept", "web", "web-2") in bench.told
+
+
+async def test_a_node_that_was_looked_at_is_started_by_the_next_plan_only(bench: Bench):
+    bench.former.add("web-1")
+    bench.dispatch(start())
+    await bench.idle()
+    assert (bench.engine.calls, bench.said(), bench.told) == ([], [], [("wake",)])
+    bench.former.clear()
+    bench.dispatch(start())
+    await bench.idle()
+    assert (bench.engine.calls, bench.said()) == (["web-1"], ["node.started"])
 
 
 async def test_what_is_under_way_can_be_broken_off(bench: Bench):

@@ -65,7 +65,12 @@ class Place:
         kinds, store = load_kinds(), Store(self.path / "store.db")
         book = LocalAddresses(self.path, lambda environment: ())
         self.environments = Environments(
-            store, kinds, book, lambda one: parse(one.text, one.file, kinds), lambda name, declared: self.engine
+            store,
+            kinds,
+            book,
+            lambda one: parse(one.text, one.file, kinds),
+            lambda name, declared: self.engine,
+            lambda name: self.path / name,
         )
         await self.environments.open()
         desk = Desk(self.environments)

@@ -15,6 +15,7 @@ from everup.runtime.store import KEPT_EVENTS, Saved, Store
 
 SOURCE = Source(file="/srv/everup.yaml", text="environment: shop\n", directory="/srv", path="/bin")
 SAVED = Saved(SOURCE, {"web": {"scale": 3}}, {"web": 2}, stopped=True)
+RECORD = Group("redis01-2", 4, 3, {"redis01-1": {"offset": 7, "written": 9}, "redis01-3": {}})
 GRANTS = {"redis01/data-1": {"redis": Tcp("127.64.0.2", 6379)}, "redis01/password": "hunter2"}
 
 
@@ -31,12 +32,12 @@ async def test_everything_survives_a_reopening(path: Path):
     with closing(Store(path)) as store:
         await store.save_environment("shop", SAVED)
         await store.save_grants("shop", GRANTS)
-        await store.save_group("shop", "redis01", Group("redis01-2", 4, 3))
+        await store.save_group("shop", "redis01", RECORD)
         await store.append([event(store.number()), event(store.number())])
     with closing(Store(path)) as store:
         assert store.environments() == {"shop": SAVED}
         assert store.grants("shop") == GRANTS
-        assert store.groups("shop") == {"redis01": Group("redis01-2", 4, 3)}
+        assert store.groups("shop") == {"redis01": RECORD}
         assert store.events("shop", 0) == [event(1), event(2)]
         assert store.number() == 3
 
