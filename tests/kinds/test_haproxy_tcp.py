@@ -7,7 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import astuple, replace
+from threading import Event
 
 import pytest
 import redis
@@ -108,6 +109,27 @@ def test_pointing_moves_new_clients_at_once_and_cuts_the_old_ones(world: Process
         assert old.recv(1) == b""
         assert gap_s(node) < SOON_S
     assert slot(world, node).address == str(pair[1])
+
+
+def test_nobody_is_left_hanging_who_connects_as_sessions_are_cut(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):
+    over = Event()
+
+    def connect_for_ever() -> int:
+        answers = 0
+        while not over.is_set():
+            with contextlib.suppress(ConnectionError), socket.create_connection(astuple(node.ports["tcp"]), 20) as link:
+                link.sendall(b"PING\r\n")
+                answers += bool(link.recv(100))
+        return answers
+
+    gone = fresh_address(6379)
+    with ThreadPoolExecutor(4) as clients:
+        tries = [clients.submit(connect_for_ever) for _ in range(4)]
+        for turn in range(400):
+            point(world, node, gone if turn % 2 else pair[0])
+            time.sleep(0.005)
+        over.set()
+        assert all(one.result() for one in tries)
 
 
 @contextlib.contextmanager
