@@ -37,10 +37,14 @@ class Client:
     """A connection to the control plane of `home`.
 
     Every method raises the error that the control plane reported, `Gone` or `Mute` when it reports nothing.
+
+    Attributes:
+        use: descriptor of the lock that this command shares with others that use the control plane, or None.
     """
 
     def __init__(self, home: Home) -> None:
         home.check()
+        self.use: int | None = None
         self._socket = home.socket
         self._http = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(home.socket)),

@@ -1,6 +1,7 @@
 """Reaching the control plane, and starting or ending one in the background."""
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -26,21 +27,52 @@ def control(session: Session, *, start: bool = False) -> Iterator[Client]:
     """The control plane of the session's home.
 
     One that died is started again, so that it looks after what runs; with `start` also where nothing ran yet. Started
-    by us, it is ended again afterwards, unless an environment runs by then.
+    by us, it is ended again afterwards, unless an environment runs by then, or another command uses it.
 
     Raises:
         NotFound: no environment was ever started here, and `start` is not set.
         EverupError: it could not be started.
     """
-    client, started = reach(session.home, start=start)
+    if start:
+        session.home.prepare()
+    use = _use(session.home)
     try:
-        if started and not start:
-            _say_revived(client)
-        yield client
+        client, started = reach(session.home, start=start)
+        client.use = use
+        try:
+            if started and not start:
+                _say_revived(client)
+            yield client
+        finally:
+            if started:
+                end(client)
+            client.close()
     finally:
-        if started:
-            end(client)
-        client.close()
+        if use is not None:
+            os.close(use)
+
+
+def _use(home: Home) -> int | None:
+    """Keep other commands from ending the control plane under this one, until the descriptor is closed.
+
+    Waits while another command is just ending it. None where there is no home, or no room in it.
+    """
+    try:
+        use = os.open(home.use, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    fcntl.flock(use, fcntl.LOCK_SH)
+    return use
+
+
+def _alone(client: Client) -> bool:
+    """No other command uses the control plane, nor will before `client` is closed."""
+    try:
+        if client.use is not None:
+            fcntl.flock(client.use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def reach(home: Home, *, start: bool) -> tuple[Client, bool]:
@@ -69,9 +101,11 @@ def answering(home: Home) -> Client | None:
 
 
 def end(client: Client) -> bool:
-    """Ask the control plane to end and wait until it has; False when it refuses, because an environment runs."""
+    """Ask the control plane to end and wait until it has; False while an environment runs, or another uses it."""
     from everup.engines.local.kernel import look
 
+    if not _alone(client):
+        return False
     try:
         pid = client.get("control")["pid"]
     except Gone:

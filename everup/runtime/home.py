@@ -48,6 +48,11 @@ class Home:
         return self.path / "everup.lock"
 
     @property
+    def use(self) -> Path:
+        """The file whose lock commands share while they use the control plane; who ends it must have it alone."""
+        return self.path / "everup.use"
+
+    @property
     def store(self) -> Path:
         """The SQLite file with specs, grants and events."""
         return self.path / "everup.sqlite"

@@ -57,7 +57,8 @@ def settled(home: Path) -> dict[str, list[int]]:
     end_s = time.monotonic() + 120
     while True:
         found = processes_of(home)
-        waiting = [pid for pids in found.values() for pid in pids if b"read -r word" in kernel.command_line(pid)]
+        lines = {pid: kernel.command_line(pid) for pids in found.values() for pid in pids}
+        waiting = [pid for pid, line in lines.items() if not line or b"read -r word" in line]  # no line: it just ends
         if not waiting:
             return found
         assert time.monotonic() < end_s, f"shells wait for ever: {waiting}"

@@ -100,6 +100,18 @@ def test_up_while_down_runs():
             Truth(everup, "redis01").whole()
 
 
+def test_a_question_asked_meanwhile_does_not_end_the_control_plane_of_up():
+    with Everup(spec("")) as everup:
+        everup("up")
+        for _ in range(REPEAT):
+            everup("down", "--yes")
+            up = everup.start("up")
+            while up.poll() is None:
+                everup.status()
+            _, err = up.communicate()
+            assert up.returncode == 0, err
+
+
 def test_an_interrupted_up_leaves_a_consistent_state():
     with Everup(HA) as everup:
         for _ in range(REPEAT):

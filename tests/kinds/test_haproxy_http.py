@@ -75,6 +75,7 @@ def test_it_starts_where_the_limit_of_descriptors_is_low(world: Processes):
     command = 'ulimit -n 512 && exec "$0" "$@"'
     world.spawn(node.id, ["/bin/sh", "-c", command, HAPROXY, *node.args])
     wait_until(lambda: accepts(node.ports["http"]))
+    wait_until(lambda: (world.folder / node.id / "haproxy.sock").exists())
     assert len(_haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]) == 50
 
 
