@@ -23,6 +23,7 @@ import http.server, sys
 
 class Page(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body go out at once: nobody can save an answer that is cut in its middle
 
     def do_GET(self):
         self.send_response(200)
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> None:
         (everup.folder / "server.py").write_text(SERVER)
         everup("up")
         with HttpLoad(everup.variables("web")["WEB_URL"], clients=8, pause_s=0.005) as load:
-            time.sleep(2.0)
+            time.sleep(2.0)  # so that every client has its connection
             for run in range(runs):
                 progress(f"apps · kill {run + 1} of {runs}")
                 again.add(accepted_after_ms(everup.nodes("web")[f"web-{run % 3 + 1}"], everup))

@@ -53,7 +53,7 @@ def one_fault(group: Group, fault: str, key: tuple[str, ...], results: Results) 
         fault_s = group.inject(fault)
         patience_s = PATIENCE_WITHOUT_EVERUP_S if fault == "control-dead" else PATIENCE_S
         stuck = {name for name, writer in writers.items() if not writes_again(writer, fault_s, patience_s)}
-        time.sleep(2.0)
+        time.sleep(2.0)  # a second stall or a late loss would come now
         journals = {name: writer.stop() for name, writer in writers.items()}
         settled_s = group.settle()
         for name, writes in journals.items():
@@ -74,9 +74,9 @@ def one_kill_at_full_speed(group: Group, wait: bool, key: tuple[str, ...], resul
         command = [sys.executable, str(WRITER_FILES / "full_speed.py")]
         names = [f"full-{n}-{time.monotonic_ns()}" for n in range(4)]
         writers = [stack.enter_context(Writer(command, environ, Path(folder), name)) for name in names]
-        time.sleep(3.0)
+        time.sleep(3.0)  # all four are at full speed by then
         fault_s = group.inject("kill")
-        time.sleep(5.0)
+        time.sleep(5.0)  # over within 0.3 s; what comes late is seen too
         journals = [writer.stop() for writer in writers]
         group.settle()
         gone = sum(len(lost(writes, group.members(name))) for name, writes in zip(names, journals, strict=True))

@@ -38,7 +38,7 @@ def disturb(group: EverupGroup, minutes: float, processes: int) -> tuple[Row, in
             sent_s = time.monotonic()
             client.ping()
             latency.add((time.monotonic() - sent_s) * 1000)
-            time.sleep(1.0)
+            time.sleep(1.0)  # the rate at which the latency is looked at
     return latency, saves
 
 

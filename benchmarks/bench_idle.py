@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         up.add(time.monotonic() - started_s)
         nodes = sum(len(service["nodes"]) for service in everup.status()["services"])
         pid = everup.control_plane()
-        time.sleep(5.0)
+        time.sleep(5.0)  # what starting them all left to do is done
         for run in range(runs):
             progress(f"idle · window {run + 1} of {runs}")
             cpu.add(cpu_percent([pid], 6.0))

@@ -21,13 +21,16 @@ from tests.everup_cli import Everup
 from tests.journal import Write, acknowledged, longest_gap_s, lost
 from tests.repeated import Repeated
 from tests.sql_writers import SqlWriters
-from tests.writers import CLIENTS, Writer, missing, node_packages
+from tests.writers import CLIENTS, SEED, Writer, missing, node_packages
 
 HEAD = "environment: bench\nservices:\n"
 LABELS = {"redis": "redis01", "postgres": "db01"}
 SERVICES = {kind: f"  {label}: {{kind: {kind}, ha: true}}\n" for kind, label in LABELS.items()}
 URLS = {"redis": "REDIS_URL", "postgres": "DATABASE_URL"}
 PARTS = ("redis", "redis-full-speed", "postgres", "postgres-full-speed")
+IOREDIS_BY_URL = "var Redis = require('ioredis');\nvar redisClient = new Redis(process.env.REDIS_URL);\n"
+"""The client as its documentation has it."""
+
 FULL_SPEED_S = 2.0
 """How long writers at full speed write before."""
 
@@ -83,10 +86,12 @@ def app_clients(everup: Everup, kind: str, url: str, results: Results) -> None:
 
 
 def ioredis(url: str, stack: ExitStack) -> Writer:
-    """ioredis as it comes, in a process of its own."""
+    """ioredis as it comes, in a process of its own, with the write loop of the seed's example."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="everup-bench-")))
     environ = {"REDIS_URL": url, "NODE_PATH": str(node_packages())}
-    command = ["node", str(WRITER_FILES / "by_url.js")]
+    script = folder / "by_url.js"
+    script.write_text(IOREDIS_BY_URL + (SEED / "tails" / "ioredis.js").read_text())
+    command = ["node", str(script)]
     return stack.enter_context(Writer(command, environ, folder, f"ioredis-{time.monotonic_ns()}"))
 
 

@@ -60,7 +60,11 @@ class SqlGroup(ABC):
         """Every process of the group."""
 
     def lose_voters(self, count: int, for_s: float) -> float:
-        """Take members of etcd away for some time, others at each call; returns the moment before."""
+        """Take members of etcd away for some time, others at each call; returns the moment before.
+
+        Raises:
+            NotImplementedError: this group is not measured by that (`BY_STOCK` in bench_postgres leaves it out).
+        """
         raise NotImplementedError
 
     def inject(self, fault: str) -> float:

@@ -63,8 +63,8 @@ def main() -> None:
     def leave_with_conductor() -> None:
         sys.stdin.read()
         writer.stop()
-        time.sleep(60)
-        os._exit(0)  # what is in flight hangs, and nobody is left who waits for it
+        time.sleep(60)  # for what is in flight; after that it hangs, and nobody is left who waits for it
+        os._exit(0)
 
     threading.Thread(target=leave_with_conductor, daemon=True).start()
     writer.run()

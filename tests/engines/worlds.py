@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ async def eventually(what: Callable[[], Awaitable[bool]], within_s: float = 90.0
         await asyncio.sleep(0.005)
 
 
-class World:
+class World(ABC):
     """What both engines' worlds can do."""
 
     engine: LocalEngine | MemoryEngine
@@ -52,24 +53,24 @@ class World:
     async def states(self) -> Mapping[str, NodeState]:
         return await self.engine.observe()
 
-    def kill(self, node_id: str) -> Awaitable[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def kill(self, node_id: str) -> Awaitable[None]: ...
 
-    def read(self, node_id: str, name: str) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, node_id: str, name: str) -> str: ...
 
-    def write(self, node_id: str, name: str, text: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write(self, node_id: str, name: str, text: str) -> None: ...
 
+    @abstractmethod
     def forget(self, node_id: str) -> None:
         """Let the node's data (`dump.rdb`) be lost."""
-        raise NotImplementedError
 
-    def say(self, node_id: str, lines: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def say(self, node_id: str, lines: str) -> None: ...
 
-    async def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def close(self) -> None: ...
 
 
 class LocalWorld(World):

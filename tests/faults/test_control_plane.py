@@ -261,7 +261,7 @@ def test_the_sentinels_fail_over_alone_and_everup_accepts_it():
                 killed_s = everup.kill(old)
                 writer.wait(50, after_s=killed_s + 1, within_s=120)
                 url.wait(50, after_s=killed_s + 1)
-                time.sleep(1)
+                time.sleep(1)  # under their sole rule, before Everup is back
                 everup("status", codes=(0, 3))
                 note("Sentinels alone, then Everup: whole after its return", truth.whole(60))
             gap_s = writer.gap_s(killed_s)

@@ -12,7 +12,7 @@ import pytest
 from tests.everup_cli import Everup, Json
 from tests.faults.conftest import HA
 from tests.faults.steady import Steady
-from tests.faults.truth import Truth, events, marked, until
+from tests.faults.truth import SYNCED_S, Truth, events, marked, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -25,7 +25,7 @@ def own() -> Iterator[Truth]:
         truth = Truth(everup, "redis01")
         truth.whole()
         fill(truth, "key", 500)
-        time.sleep(1.2)  # the append-only file is synced every second
+        time.sleep(SYNCED_S)
         yield truth
 
 
@@ -96,7 +96,7 @@ def test_an_older_copy_never_becomes_primary(own: Truth, what: str):
             everup.kill(primary(own))
             own.whole()
     fill(own, "newer", 300)
-    time.sleep(1.2)
+    time.sleep(SYNCED_S)
     newest = primary(own)
     assert newest["id"] != first["id"]
     power_cut(own)

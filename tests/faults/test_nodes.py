@@ -18,7 +18,7 @@ from everup.programs.redis_parting import commands
 from tests.app_clients import GATE_S, RedisAnew, RedisClient, hand_over
 from tests.everup_cli import Everup, Json
 from tests.faults.steady import Steady
-from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until
+from tests.faults.truth import REPEAT, SYNCED_S, Truth, events, leaders, marked, note, status, until
 from tests.journal import lost
 from tests.repeated import Repeated
 
@@ -206,7 +206,7 @@ def test_a_power_cut_loses_nothing_that_reached_the_disk(group: Truth):
         everup, before = group.everup, primary(group)["id"]
         with Steady.by_url(group, f"power-{time.time_ns()}") as writer:
             writer.wait(100)
-            time.sleep(1.2)
+            time.sleep(SYNCED_S)
             synced = [write.n for write in writer.writes if not write.error]
             os.kill(everup.control_plane(), signal.SIGKILL)
             for one in marked(everup):

@@ -15,7 +15,7 @@ import redis
 from tests.everup_cli import Everup
 from tests.faults.conftest import HA
 from tests.faults.steady import Steady
-from tests.faults.truth import REPEAT, Truth, marked, note, until
+from tests.faults.truth import REPEAT, SYNCED_S, Truth, marked, note, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -49,7 +49,7 @@ def test_a_full_disk_is_told_and_survived(small_disk: Everup):
     truth.whole()
     with truth.by_url() as client:
         client.mset({f"key:{n}": n for n in range(200)})
-    time.sleep(1.2)
+    time.sleep(SYNCED_S)
     ballast = small_disk.home / "state" / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:

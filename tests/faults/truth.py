@@ -24,6 +24,9 @@ FIGURES: dict[str, list[float]] = defaultdict(list)
 
 T = TypeVar("T")
 
+SYNCED_S = 1.2
+"""After so long what was written is on the disk: the append-only file is synced every second."""
+
 BUSY = 5.0
 """How much longer everything may take while the machine's disk and processors serve others too."""
 

@@ -102,7 +102,7 @@ def test_a_hung_instance_stalls_requests_for_the_timeout_and_no_longer(world: Pr
         time.sleep(0.3)
         world.kill("web-2", signal.SIGSTOP)
         wait_until(lambda: "web-2" not in up(world, node))
-        time.sleep(1.5)
+        time.sleep(1.5)  # longer than the timeout of 1 s
         world.kill("web-2", signal.SIGCONT)
         assert failures(load) == []
     assert max(request.ended_s - request.sent_s for request in load.requests()) < 5.0
