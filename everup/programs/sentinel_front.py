@@ -12,6 +12,7 @@ half-closed: the Sentinel answers what it was sent before, ends the connection, 
 """
 
 import contextlib
+import resource
 import selectors
 import socket
 import sys
@@ -379,6 +380,13 @@ def listen(at: tuple[str, int]) -> socket.socket:
     return listener
 
 
+def take_descriptors() -> None:
+    """Each client takes two descriptors, and the usual 1,024 would end at 500 clients: take what may be had."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS refuses "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(arguments: Sequence[str]) -> str:
     """Serve until ended from outside; returns what kept it from starting."""
     try:
@@ -389,6 +397,7 @@ def main(arguments: Sequence[str]) -> str:
         listener = listen(own)
     except OSError as error:
         return f"cannot listen at {arguments[0]}: {error}"
+    take_descriptors()
     Front(listener, sentinel).run()
     return ""
 

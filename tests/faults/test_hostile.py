@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import resource
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,16 @@ def test_garbage(group: Truth):
     fails_over(group, "garbage")
 
 
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many as this process may have: a shell's usual 1,024 are not enough to be hostile with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("descriptors")
 def test_idle_connections(group: Truth):
     with contextlib.ExitStack() as links:
         for to in [*targets(group)[:2], control_socket(group.everup)]:

@@ -323,12 +323,28 @@ def test_many_clients_come_and_go_and_nothing_of_them_stays(world: Processes, fr
     wait_until(lambda: len(list(descriptors.iterdir())) < 12)
 
 
-@faults
-def test_it_waits_when_descriptors_run_out_and_goes_on_when_some_are_free(world: Processes, sentinel: Tcp):
+def limited_front(world: Processes, sentinel: Tcp, limit: str) -> Tcp:
+    """A front started under `ulimit`."""
     listen = fresh_address(26379)
     program = [sys.executable, "-IS", sentinel_front.__file__, str(listen), str(sentinel)]
-    world.spawn("front", ["/bin/sh", "-c", 'ulimit -n 40 && exec "$0" "$@"', *program])
+    world.spawn("front", ["/bin/sh", "-c", f'ulimit {limit} && exec "$0" "$@"', *program])
     wait_until(lambda: accepts(listen))
+    return listen
+
+
+@faults
+def test_it_takes_all_the_descriptors_it_may_have(world: Processes, sentinel: Tcp):
+    listen = limited_front(world, sentinel, "-Sn 40")
+    with contextlib.ExitStack() as stack:
+        links = [stack.enter_context(connect(listen)) for _ in range(60)]
+        for link in links:
+            link.sendall(array(b"PING"))
+        assert {some(link, 7) for link in links} == {b"+PONG\r\n"}
+
+
+@faults
+def test_it_waits_when_descriptors_run_out_and_goes_on_when_some_are_free(world: Processes, sentinel: Tcp):
+    listen = limited_front(world, sentinel, "-n 40")
     with contextlib.ExitStack() as stack:
         for _ in range(60):
             stack.enter_context(connect(listen))
