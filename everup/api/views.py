@@ -219,6 +219,7 @@ def _facts(node_id: str, status: NodeStatus, host: str) -> Json:
         "restarts": status.state.restarts,
         "since": status.state.since_utc if status.state.running else None,
         "lag_bytes": None,
+        "lineage": status.reading.lineage or None if status.reading else None,
         "failure": status.state.failure,
     }
 

@@ -42,7 +42,8 @@ def standing_of(body: Json) -> Standing:
     strays = [node["id"] for node in [*nodes, *body["leaving"]] if not node.get("declared", False)]
     pending = [f"{one['action']} {one['node']}, {one['because']}" for one in body["pending"]]
     unwell = [f"{one['label']} is {one['health']}: {one['because']}" for one in body["services"] if not _well(one)]
-    return Standing(primaries, strays, pending, unwell)
+    lineages = {one["label"]: {node["lineage"] for node in one["nodes"] if node["lineage"]} for one in services}
+    return Standing(primaries, strays, pending, unwell, lineages)
 
 
 def _well(service: Json) -> bool:

@@ -60,6 +60,7 @@ def run_line(count: str, run: Run) -> Text:
         "writing did not come back" if run.rto_s is None else f"writes stood still {span(run.rto_s)}",
         f"lost {_lost(run.lost, run.acknowledged)}",
         f"{run.errors} errors",
+        *([f"{run.stale} stale reads"] if run.stale else []),
         run.path,
         "not redundant" if run.redundant_after_s is None else f"redundant after {span(run.redundant_after_s)}",
     ]

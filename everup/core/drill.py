@@ -1,6 +1,7 @@
 """What a drill proves: from what writers and events say of a fault to figures, a timeline and a verdict. Pure."""
 
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -29,6 +30,9 @@ STANDSTILL_S = 0.25
 
 BARS = 160
 """Into how many spans of time the pictures of a run are cut."""
+
+READ_ONLY = "ReadOnly"
+"""How the errors begin, in redis-py and in psycopg, of a write that reached a replica."""
 
 NOTICED = ("node.exited", "node.suspect", "node.hung")
 DEATHS = ("node.exited", "node.fenced")
@@ -68,7 +72,11 @@ def assess(scene: Scene, seen: Evidence) -> Run:
         doubt = f"only {len(before)} writes were acknowledged before the fault"
     if seen.refused:
         doubt = f"the fault could not be caused: {seen.refused}"
+    stale = stale_reads(seen.reads, acknowledged, lost or 0)
     verdict = (Verdict.INCONCLUSIVE, doubt) if doubt else judge(scene.targets, rto_s, lost, stalled_s)
+    if stale and not doubt:
+        words = "1 read was" if stale == 1 else f"{stale} reads were"
+        verdict = Verdict.FAIL, f"{words} stale: writes acknowledged before were missing"
     if verdict[0] == Verdict.PASS and seen.whole_at_s is None:
         verdict = Verdict.FAIL, "redundancy did not come back in time"
     elif verdict[0] == Verdict.PASS and seen.unread:
@@ -91,7 +99,19 @@ def assess(scene: Scene, seen: Evidence) -> Run:
         stalled_s=stalled_s,
         load=seen.load,
         first_error=next((write.error or "" for write in failures), ""),
+        reads=sum(read.error is None for read in seen.reads),
+        stale=stale,
+        misrouted=sum((write.error or "").startswith(READ_ONLY) for write in failures),
     )
+
+
+def stale_reads(reads: Iterable[Write], acknowledged: Iterable[Write], lost: int) -> int:
+    """How many reads saw fewer numbers than had been acknowledged before they were sent, and were not lost.
+
+    None is counted wrongly; a read that misses as many writes as have failed and were applied all the same is not seen.
+    """
+    ends = sorted(write.ended_at_s for write in acknowledged)
+    return sum(read.error is None and read.n < bisect_right(ends, read.sent_at_s) - lost for read in reads)
 
 
 def judge(targets: Targets, rto_s: float | None, lost: int | None, stalled_s: float) -> tuple[Verdict, str]:

@@ -23,9 +23,13 @@ class Unacknowledged(Exception):
 
 
 class Client(Protocol):
-    """One way to write. `failures` are the exceptions of a write that was not acknowledged."""
+    """One way to write. `failures` are the exceptions of a write that was not acknowledged.
+
+    `reads_back`: what is written can be read, so that `count` and `survivors` say something.
+    """
 
     failures: tuple[type[Exception], ...]
+    reads_back: bool
 
     def prepare(self) -> None:
         """Make the place that is written to."""
@@ -33,6 +37,10 @@ class Client(Protocol):
 
     def write(self, n: int) -> None:
         """Write a number that was never written before; returns once it is acknowledged."""
+        ...
+
+    def count(self) -> int:
+        """How many numbers are there now."""
         ...
 
     def survivors(self) -> frozenset[int] | None:
@@ -50,6 +58,8 @@ class Client(Protocol):
 
 class RedisClient:
     """Adds the numbers to a set, through the Sentinels or by URL."""
+
+    reads_back = True
 
     def __init__(self, settings: Mapping[str, str], place: str, *, sentinel: bool) -> None:
         import redis
@@ -85,6 +95,11 @@ class RedisClient:
         """Add a number to the set."""
         self._client.sadd(self._key, n)
 
+    def count(self) -> int:
+        """The size of the set, without the 0 that it was made with."""
+        size: Any = self._client.scard(self._key)
+        return int(size) - 1
+
     def survivors(self) -> frozenset[int] | None:
         """The members of the set."""
         members: Any = self._client.smembers(self._key)
@@ -101,6 +116,8 @@ class RedisClient:
 
 class PostgresClient:
     """Inserts one row per transaction into a table of its own; a connection that broke is opened anew, at once."""
+
+    reads_back = True
 
     def __init__(self, settings: Mapping[str, str], place: str) -> None:
         try:
@@ -122,6 +139,10 @@ class PostgresClient:
     def write(self, n: int) -> None:
         """Insert and commit a number."""
         self._execute(f"insert into {self._table} values ({n:d})")
+
+    def count(self) -> int:
+        """The rows of the table."""
+        return int(self._execute(f"select count(*) from {self._table}").fetchone()[0])
 
     def survivors(self) -> frozenset[int] | None:
         """The numbers in the table."""
@@ -155,6 +176,8 @@ class HttpClient:
     In the path and the body, `{n}` is the number and `{run}` the name of the place.
     """
 
+    reads_back = False
+
     def __init__(self, settings: Mapping[str, str], place: str) -> None:
         import httpx
 
@@ -178,6 +201,10 @@ class HttpClient:
         answer = self._http.request(self._method, url, content=body or None)
         if answer.status_code >= self._below:
             raise Unacknowledged(f"HTTP {answer.status_code}")
+
+    def count(self) -> int:
+        """What became of a request is the app's own affair."""
+        return 0
 
     def survivors(self) -> frozenset[int] | None:
         """What became of a request is the app's own affair."""

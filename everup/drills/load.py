@@ -22,6 +22,10 @@ STOP_S = 30.0
 AFTER_ERROR_S = 0.005
 """How soon a writer tries again: it is to see the first moment at which a write is possible."""
 
+READ_EVERY_S = 0.05
+"""How often a reader beside the writers looks how much is there: a stale answer is behind by all that was written since
+the role went elsewhere, so a few looks are enough."""
+
 APP_EVERY_S = 0.02
 """How often each instance of an app is asked to write, whether it did or not: one that is in trouble gets no more."""
 
@@ -55,12 +59,20 @@ class Writers:
         place: names what they write to.
         folder: takes their journals; is made.
         every_s, after_error_s: a write begins so long after the last one began, and so long after one failed; seconds.
+        reads: they write nothing, and read how much is there.
     """
 
     def __init__(
-        self, ways: Sequence[Way], place: str, folder: Path, *, every_s: float, after_error_s: float = AFTER_ERROR_S
+        self,
+        ways: Sequence[Way],
+        place: str,
+        folder: Path,
+        *,
+        every_s: float,
+        after_error_s: float = AFTER_ERROR_S,
+        reads: bool = False,
     ) -> None:
-        rhythm = {"every_s": every_s, "after_error_s": after_error_s}
+        rhythm = {"every_s": every_s, "after_error_s": after_error_s, "reads": reads}
         self._told = [
             {"client": client, "settings": dict(settings), "place": place, "writer": number, **rhythm}
             for number, (client, settings) in enumerate(ways)

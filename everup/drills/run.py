@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from everup.core.drill import FEWEST, assess, doubt_of, summarize
 from everup.core.reconnect import STREAK, again_at, summarize_app, with_app
 from everup.drills.clients import CLIENTS
-from everup.drills.load import APP_EVERY_S, Heart, Pace, Writers, client_of, ways_to
+from everup.drills.load import APP_EVERY_S, READ_EVERY_S, Heart, Pace, Writers, client_of, ways_to
 from everup.drills.writer import STRIDE
 from everup.model.drill import Drill, Evidence, Happening, Run, Scene
 from everup.model.errors import EverupError, Inconclusive, Refused
@@ -74,6 +74,19 @@ Tell = Callable[[str], None]
 """Takes a few words on what is going on."""
 
 
+@dataclass(frozen=True)
+class Load:
+    """Who works during a run: the service's writers, one that reads what they wrote, and the app's own instances."""
+
+    writers: Writers
+    reader: Writers
+    app: Writers
+
+    def failed(self) -> str:
+        """What one of them said that ended by itself; "" while all run."""
+        return self.writers.failed() or self.reader.failed() or self.app.failed()
+
+
 def conduct(control: Control, wanted: Wanted, tell: Tell) -> Iterator[tuple[Scene, Run]]:
     """Do one run after the other; ends early when the service, or the app that is watched, is not well after one.
 
@@ -121,11 +134,14 @@ def _once(control: Control, scene: Scene, wanted: Wanted, place: str, around: tu
     client = client_of(scene, place)
     patient(client.prepare, client.failures, WARM_UP_S)
     ways = [(scene.client, scene.settings)] * wanted.pace.writers
-    writers = Writers(ways, place, folder / "service", every_s=1 / wanted.pace.rate)
-    app = Writers(ways_to(scene.app), place, folder / "app", every_s=APP_EVERY_S, after_error_s=APP_EVERY_S)
+    load = Load(
+        Writers(ways, place, folder / "service", every_s=1 / wanted.pace.rate),
+        Writers(ways[:1] if client.reads_back else [], place, folder / "reader", every_s=READ_EVERY_S, reads=True),
+        Writers(ways_to(scene.app), place, folder / "app", every_s=APP_EVERY_S, after_error_s=APP_EVERY_S),
+    )
     try:
         with Heart() as heart:
-            seen = _watch(control, scene, (writers, app), wanted.patience_s, tell)
+            seen = _watch(control, scene, load, wanted.patience_s, tell)
         tell("reading back what was acknowledged")
         seen = replace(seen, pulses=tuple(heart.pulses))
         try:
@@ -141,33 +157,32 @@ def _once(control: Control, scene: Scene, wanted: Wanted, place: str, around: tu
         client.close()
 
 
-def _watch(control: Control, scene: Scene, loads: tuple[Writers, Writers], patience_s: float, tell: Tell) -> Evidence:
+def _watch(control: Control, scene: Scene, load: Load, patience_s: float, tell: Tell) -> Evidence:
     """Load, fault, and all that happens until the service is whole again and its clients have been watched a while."""
-    writers, app = loads
-
-    def failed() -> str:
-        return writers.failed() or app.failed()
+    writers, app = load.writers, load.app
 
     def is_steady(factor: int) -> bool:
         of_app = [sum(write.error is None for write in own) for own in app.of_each()]
         return writers.acknowledged() >= FEWEST * factor and min(of_app, default=STREAK) >= STREAK
 
-    with writers, app:
+    with writers, load.reader, app:
         tell("steady load")
-        until(lambda: is_steady(2) or bool(failed()), WARM_UP_S)
+        until(lambda: is_steady(2) or bool(load.failed()), WARM_UP_S)
         time.sleep(STEADY_S)
         after = control.newest()
-        seen = Evidence((), None, fault_at_s=time.monotonic(), refused=failed())
+        seen = Evidence((), None, fault_at_s=time.monotonic(), refused=load.failed())
         if not seen.refused and is_steady(1):
             tell(f"fault: {scene.fault.value}{f' of {scene.subject}' if scene.subject else ''}")
             seen = replace(seen, refused=_cause(control, scene))
         if not seen.refused:
-            seen = _recovery(control, scene, loads, (seen, after, patience_s), tell)
+            seen = _recovery(control, scene, load, (seen, after, patience_s), tell)
         writes = tuple(writers.stop())
+        reads = tuple(load.reader.stop())
         app.stop()
     told = dict(zip(scene.app.instances if scene.app else (), app.of_each(), strict=True))
     happenings = tuple(control.happenings(after))
-    return replace(seen, writes=writes, app_writes=told, happenings=happenings, load=os.getloadavg()[0])
+    busy = os.getloadavg()[0]
+    return replace(seen, writes=writes, reads=reads, app_writes=told, happenings=happenings, load=busy)
 
 
 def _cause(control: Control, scene: Scene) -> str:
@@ -182,13 +197,13 @@ def _cause(control: Control, scene: Scene) -> str:
 def _recovery(
     control: Control,
     scene: Scene,
-    loads: tuple[Writers, Writers],
+    load: Load,
     begun: tuple[Evidence, int, float],
     tell: Tell,
 ) -> Evidence:
     """Wait until the fault took hold, writing came back, and the service is whole; each in turn, none for ever."""
     seen, after, patience_s = begun
-    writers, app = loads
+    writers, app = load.writers, load.app
 
     def took_hold() -> bool:
         return not doubt_of(scene, replace(seen, happenings=tuple(control.happenings(after))), 0.0)

@@ -1,8 +1,9 @@
 """One writer of a drill, a process of its own: `python -m everup.drills.writer`, told on stdin, journal on stdout.
 
 Its first line of input is a JSON object: `client`, `settings`, `place`, `writer` (its number, from 0), `every_s`,
-`after_error_s`. It writes until it gets SIGTERM or its input ends, so that it outlives neither the drill nor whoever
-conducts it. Each attempt is one line of output: `[n, sent, ended, error]`, times in monotonic seconds.
+`after_error_s`, `reads`. It writes until it gets SIGTERM or its input ends, so that it outlives neither the drill nor
+whoever conducts it. Each attempt is one line of output: `[n, sent, ended, error]`, times in monotonic seconds. One that
+`reads` only looks how many numbers are there: that is its `n`.
 """
 
 import json
@@ -11,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from everup.drills.clients import CLIENTS, Client
@@ -22,10 +24,11 @@ STRIDE = 1_000_000_000
 class Writer:
     """Writes one number after the other, with one in flight: every so many seconds, and so long after an error."""
 
-    def __init__(self, client: Client, writer: int, every_s: float, after_error_s: float) -> None:
+    def __init__(self, client: Client, told: Mapping[str, Any]) -> None:
         self._client = client
-        self._n = writer * STRIDE
-        self._every_s, self._after_error_s = every_s, after_error_s
+        self._n: int = told["writer"] * STRIDE
+        self._every_s, self._after_error_s = float(told["every_s"]), float(told["after_error_s"])
+        self._step = self._read if told["reads"] else self._write
         self._over = threading.Event()
 
     def stop(self, *_: object) -> None:
@@ -45,19 +48,25 @@ class Writer:
                 self._over.wait(pause_s)
 
     def _attempt(self) -> str | None:
-        self._n += 1
         try:
-            self._client.write(self._n)
+            self._step()
         except self._client.failures as error:
             return f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return None
+
+    def _write(self) -> None:
+        self._n += 1
+        self._client.write(self._n)
+
+    def _read(self) -> None:
+        self._n = self._client.count()
 
 
 def main() -> None:
     """Write as told until the end."""
     told: dict[str, Any] = json.loads(sys.stdin.readline())
     client = CLIENTS[told["client"]](told["settings"], told["place"])
-    writer = Writer(client, told["writer"], told["every_s"], told["after_error_s"])
+    writer = Writer(client, told)
     signal.signal(signal.SIGTERM, writer.stop)
 
     def leave_with_conductor() -> None:

@@ -51,6 +51,7 @@ class PatroniFacts:
     `position` counts bytes of WAL: written on a primary, received on a standby. `streaming` on a standby, `standbys` on
     a primary: application name -> sync state, those that stream. `sync_standby`: etcd names it as one that may lead.
     `unlocked`: nobody holds the leader key. `failsafe`: etcd does not answer, and all members agreed to go on.
+    `system` is PostgreSQL's identifier of its data.
     `shared` are the settings in etcd, None while there are none.
     """
 
@@ -62,6 +63,7 @@ class PatroniFacts:
     sync_standby: bool = False
     unlocked: bool = False
     failsafe: bool = False
+    system: str = ""
     standbys: Mapping[str, str] = field(default_factory=dict)
     shared: Mapping[str, Any] | None = None
 
@@ -76,13 +78,19 @@ def read_patroni(replies: tuple[Any, ...]) -> Reading:
     runs = facts.state == "running"
     if facts.role == Role.PRIMARY:
         because = "" if runs else f"the server is {facts.state}"
-        return Reading(runs, Role.PRIMARY if runs else None, because=because, facts={"patroni": facts})
+        role = Role.PRIMARY if runs else None
+        return Reading(runs, role, because=because, facts={"patroni": facts}, lineage=facts.system)
     ready = runs and facts.streaming
     because = "" if ready else "it does not stream from the primary" if runs else f"the server is {facts.state}"
     lag = _number(said.get("latest_end_lsn")) - facts.position if said.get("latest_end_lsn") else None
     lag_bytes = max(0, lag) if lag is not None else None
     return Reading(
-        ready, Role.REPLICA if runs else None, because=because, facts={"patroni": facts}, lag_bytes=lag_bytes
+        ready,
+        Role.REPLICA if runs else None,
+        because=because,
+        facts={"patroni": facts},
+        lag_bytes=lag_bytes,
+        lineage=facts.system,
     )
 
 
@@ -108,6 +116,7 @@ def _facts(said: Mapping[str, Any], shared: Mapping[str, Any] | None) -> Patroni
         sync_standby=said.get("sync_standby") is True,
         unlocked=said.get("cluster_unlocked") is True,
         failsafe=said.get("failsafe_mode_is_active") is True,
+        system=str(said.get("database_system_identifier") or ""),
         standbys=standbys,
         shared=shared,
     )

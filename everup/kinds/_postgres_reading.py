@@ -12,7 +12,8 @@ SERVER_QUESTION = (
     (
         "SELECT pg_is_in_recovery(),"
         " (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END - '0/0')::bigint,"
-        " (SELECT timeline_id FROM pg_control_checkpoint()), current_setting('server_version')",
+        " (SELECT timeline_id FROM pg_control_checkpoint()), current_setting('server_version'),"
+        " (SELECT system_identifier FROM pg_control_system())",
     ),
 )
 """The question whose answer `read_server` understands: one row."""
@@ -49,12 +50,16 @@ UNREADY = {
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """A server's own view: its role, how much WAL it has written or replayed (bytes), its timeline and version."""
+    """A server's own view: its role, how much WAL it has written or replayed (bytes), its timeline and version.
+
+    `system` is the identifier that initdb gave to the data, and that copies of them keep.
+    """
 
     role: Role
     wal_bytes: int
     timeline: int
     version: str
+    system: str = ""
 
 
 def read_server(replies: tuple[Any, ...]) -> Reading:
@@ -66,7 +71,7 @@ def read_server(replies: tuple[Any, ...]) -> Reading:
     facts = _facts(answer)
     if facts is None:
         return Reading(ready=False, because="its answer makes no sense")
-    return Reading(ready=True, role=facts.role, facts={"postgres": facts})
+    return Reading(ready=True, role=facts.role, facts={"postgres": facts}, lineage=facts.system)
 
 
 def young_sessions(replies: tuple[Any, ...]) -> int:
@@ -80,8 +85,8 @@ def young_sessions(replies: tuple[Any, ...]) -> int:
 
 def _facts(rows: Any) -> ServerFacts | None:
     try:
-        ((in_recovery, wal_bytes, timeline, version),) = rows
+        ((in_recovery, wal_bytes, timeline, version, system),) = rows
         role = {"t": Role.REPLICA, "f": Role.PRIMARY}[in_recovery]
-        return ServerFacts(role, int(wal_bytes or 0), int(timeline), str(version))
+        return ServerFacts(role, int(wal_bytes or 0), int(timeline), str(version), str(system))
     except (TypeError, ValueError, KeyError):
         return None

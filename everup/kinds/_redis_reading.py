@@ -18,6 +18,7 @@ class RedisFacts:
     primary. `settled`: its append-only file on disk holds all that was loaded (no rewrite is under way). `written`:
     how many bytes its append-only file holds, with what is about to be written; None without one. A server that has
     neither rewritten nor loaded it since it was begun leaves out the part that it began with: not `rewritten`.
+    `replication_id` names the stream, and goes to the replicas with it.
     """
 
     role: Role
@@ -29,6 +30,7 @@ class RedisFacts:
     settled: bool = False
     written: int | None = None
     rewritten: bool = True
+    replication_id: str = ""
     replicas: Mapping[str, int] = field(default_factory=dict)  # "host:port" -> acknowledged offset
 
 
@@ -109,6 +111,7 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
             settled=settled,
             written=_written(said),
             rewritten=rewritten,
+            replication_id=said.get("master_replid", ""),
             replicas=replicas,
         )
     return RedisFacts(
@@ -121,6 +124,7 @@ def redis_facts(replies: Sequence[Any]) -> RedisFacts | None:
         settled=settled,
         written=_written(said),
         rewritten=rewritten,
+        replication_id=said.get("master_replid", ""),
     )
 
 
@@ -168,7 +172,7 @@ def read_data(replies: tuple[Any, ...]) -> Reading:
     elif facts.role == Role.REPLICA and not facts.link_up:
         because = f"its link to {facts.follows} is down"
     lags = {address: max(0, facts.offset - offset) for address, offset in facts.replicas.items()}
-    return Reading(not because, facts.role, lags, because, {"redis": facts})
+    return Reading(not because, facts.role, lags, because, {"redis": facts}, lineage=facts.replication_id)
 
 
 def _pairs(reply: object) -> dict[str, str]:

@@ -104,7 +104,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Write:
-    """One attempt of one writer, with one in flight; `error` is None when it was acknowledged."""
+    """One attempt of one writer, with one in flight; `error` is None when it was acknowledged.
+
+    Of a reader, `n` is how many numbers it saw.
+    """
 
     n: int
     sent_at_s: float
@@ -156,6 +159,7 @@ class Evidence:
         load: its load (1 minute average) after the fault.
         back_at_s: when every writer had been acknowledged again once the fault had taken hold; None when one was not.
         app_writes: every attempt of each instance of the app that is watched, in order.
+        reads: every look at how much was there, on a connection of its own.
     """
 
     writes: tuple[Write, ...]
@@ -169,6 +173,7 @@ class Evidence:
     load: float = 0.0
     back_at_s: float | None = None
     app_writes: Mapping[NodeId, tuple[Write, ...]] = field(default_factory=dict)
+    reads: tuple[Write, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,6 +243,9 @@ class Run:
         because: why it passes, fails, or proves nothing.
         gaps: the longest gap of each writer, in seconds since the fault.
         app: the same fault as the app that is watched saw it; part of the verdict.
+        reads, stale: how many reads were answered, and how many of them without a write that had been acknowledged
+            before the read was sent and that was not lost: by a server that was no primary any more.
+        misrouted: writes that a server refused because it is no primary.
     """
 
     verdict: Verdict
@@ -259,6 +267,9 @@ class Run:
     first_error: str = ""
     at_utc: str = ""
     app: AppRun | None = None
+    reads: int = 0
+    stale: int = 0
+    misrouted: int = 0
 
 
 @dataclass(frozen=True)

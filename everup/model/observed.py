@@ -89,7 +89,9 @@ class Reading:
     """What a probe's answer means: ready or not, the role, and facts that the kind's own rules understand.
 
     How far a replica is behind: by its own word in `lag_bytes`, where it knows; or by its primary's, whose `lags_bytes`
-    says by `"host:port"` how much of its changes each has not confirmed.
+    says by `"host:port"` how much of its changes each has not confirmed. `lineage` names the history that its data
+    belong to: the same for all servers of one group, and for no other's (Redis: replication ID; PostgreSQL: system
+    identifier).
     """
 
     ready: bool
@@ -98,6 +100,7 @@ class Reading:
     because: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     lag_bytes: int | None = None
+    lineage: str = ""
 
 
 @dataclass(frozen=True)

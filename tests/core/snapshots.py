@@ -51,7 +51,7 @@ def db(one: Blueprint = DB, **differences: Any) -> Snapshot:
     if one.of(Part.DATA)[1:]:
         return around(one, postgres.seen(one, **differences))
     never_ran = tuple(node.id for node in one.retiring)
-    view = postgres.seen(one, says={"web-1": ([["f", "5000", "1", "18.0"]],)}, down=never_ran, **differences)
+    view = postgres.seen(one, says={"web-1": ([["f", "5000", "1", "18.0", "77"]],)}, down=never_ran, **differences)
     return around(one, view)
 
 

@@ -60,6 +60,8 @@ def test_a_whole_environment_breaks_no_rule():
         (replace(WHOLE, primaries={"db01": []}), "db01 has 0 primaries: none"),
         (replace(WHOLE, strays=["redis01-9"]), "redis01-9 runs and is not declared"),
         (replace(WHOLE, pending=["start web-2, it is declared"]), "a second apply would change something: start web-2"),
+        (replace(WHOLE, lineages={"db01": {"7", "8"}}), "the servers of db01 have data of 2 histories: 7, 8"),
+        (replace(WHOLE, lineages={"db01": {"7"}, "db02": {"7"}}), "db01 and db02 have data of the same history: 7"),
         (replace(WHOLE, unwell=["web is degraded: web-1 is down"]), "web is degraded: web-1 is down"),
     ],
 )
@@ -72,6 +74,13 @@ def test_a_failed_run_is_a_breach_and_one_that_proves_nothing_is_none():
     failed = replace(RUN, verdict=Verdict.FAIL, because="2 acknowledged writes were lost")
     assert breaches(CRASH, failed, WHOLE) == ["redis01, crash: 2 acknowledged writes were lost"]
     assert breaches(CRASH, replace(RUN, verdict=Verdict.INCONCLUSIVE), WHOLE) == []
+
+
+def test_the_endpoint_leads_to_the_primary_and_clients_of_sentinels_find_it_themselves():
+    astray = replace(RUN, misrouted=3)
+    assert breaches(CRASH, astray, WHOLE) == []
+    found = breaches(replace(CRASH, via="endpoint"), astray, WHOLE)
+    assert found == ["redis01's endpoint led 3 writes to a server that was no primary"]
 
 
 @pytest.mark.parametrize("felt", [{"errors": 1}, {"path": "failover", "errors": 0}])

@@ -111,6 +111,41 @@ def test_an_acknowledged_write_that_is_gone_is_lost_and_misses_a_target_of_none(
     assert "2 acknowledged writes were lost" in run.because
 
 
+def look(at_s: float, count: int, error: str | None = None) -> Write:
+    """A reader's answer: sent at that moment, it saw so many numbers."""
+    return Write(count, FAULT_S + at_s, FAULT_S + at_s + 0.001, error)
+
+
+def acknowledged_until(at_s: float) -> int:
+    return sum(end <= at_s for end in AROUND)
+
+
+def test_a_read_that_misses_what_was_acknowledged_before_it_is_stale_and_fails_the_run():
+    old = acknowledged_until(0.0)
+    told = [look(-0.5, acknowledged_until(-0.5)), look(0.05, old), look(1.0, old), look(1.5, old, "TimeoutError")]
+    run = assess(scene(), replace(seen(), reads=tuple(told)))
+    assert (run.reads, run.stale, run.verdict) == (3, 1, Verdict.FAIL)
+    assert run.because == "1 read was stale: writes acknowledged before were missing"
+
+
+def test_a_read_without_what_was_lost_is_not_stale_nor_one_that_sees_writes_still_in_flight():
+    attempts = writes(AROUND)
+    told = (look(1.0, acknowledged_until(1.0) - 2), look(1.2, acknowledged_until(1.2) + 1))
+    run = assess(scene(lost=5), replace(seen(attempts, gone=[attempts[150].n, attempts[199].n]), reads=told))
+    assert (run.lost, run.stale, run.verdict) == (2, 0, Verdict.PASS)
+
+
+def test_writes_that_reached_a_replica_are_counted():
+    refused = replace(writes([], errors=[0.05])[0], error="ReadOnlyError: You can't write against a read only replica.")
+    run = assess(scene(), seen((*writes(AROUND, errors=[0.06]), refused)))
+    assert (run.errors, run.misrouted) == (2, 1)
+
+
+def test_nothing_read_is_nothing_stale():
+    run = assess(scene(), seen())
+    assert (run.reads, run.stale) == (0, 0)
+
+
 def test_a_lost_write_is_told_and_not_judged_where_nothing_was_promised():
     attempts = writes(AROUND)
     run = assess(scene(lost=None), seen(attempts, gone=[attempts[150].n]))

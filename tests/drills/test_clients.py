@@ -92,7 +92,7 @@ def test_a_request_that_is_to_write_is_not_acknowledged_by_a_refusal(url: str):
 
 
 def writer(settings: dict[str, str], number: int = 0) -> "subprocess.Popen[str]":
-    rhythm = {"every_s": 0.001, "after_error_s": 0.001}
+    rhythm = {"every_s": 0.001, "after_error_s": 0.001, "reads": False}
     told = {"client": "http", "settings": settings, "place": "x", "writer": number, **rhythm}
     command = [sys.executable, "-P", "-m", "everup.drills.writer"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

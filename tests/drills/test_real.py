@@ -12,6 +12,10 @@ import httpx
 import pytest
 import redis
 
+from everup.core.drill import stale_reads
+from everup.drills.clients import CLIENTS
+from everup.drills.load import READ_EVERY_S, Writers
+from everup.drills.run import until
 from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s
 from tests.writers import Writer
@@ -123,6 +127,7 @@ def test_its_figures_agree_with_those_of_a_plain_client_of_the_same_fault(shop: 
     run, summary = result["runs"][0], result["summary"]
     assert (summary["verdict"], run["path"], run["subject"]) == ("pass", "failover", primary)
     assert run["acknowledged"] > 20 and run["errors"] > 0
+    assert run["reads"] > 10 and run["stale"] == 0
     theirs_s = longest_gap_s(writes, first.ended_s)
     assert run["rto_s"] == pytest.approx(theirs_s, abs=max(1.0, 0.5 * theirs_s)), (run, theirs_s)
     with by_url(shop) as client:
@@ -134,6 +139,38 @@ def test_its_figures_agree_with_those_of_a_plain_client_of_the_same_fault(shop: 
     page = report.read_text()
     assert page.count("<svg") == 2 and "promoted" in page
     assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_a_reader_that_is_left_on_another_server_is_seen_to_be_stale(shop: Everup, tmp_path: Path):
+    """The reader's own session goes to a replica that no longer follows; the writers' go on."""
+    url = shop.variables("redis01")["REDIS_URL"]
+    service = next(one for one in shop.json("status")["services"] if one["label"] == "redis01")
+    replica = next(one for one in service["nodes"] if one["role"] == "replica")
+    alone = f"redis://:{urlsplit(url).password}@{replica['address']}:{replica['port']}"
+    settings = {"URL": url}
+    client = CLIENTS["redis-endpoint"](settings, "stale_test")
+    client.prepare()
+    writers = Writers([("redis-endpoint", settings)], "stale_test", tmp_path / "w", every_s=0.005)
+    readers = Writers(
+        [("redis-endpoint", {"URL": one}) for one in (url, alone)],
+        "stale_test",
+        tmp_path / "r",
+        every_s=READ_EVERY_S,
+        reads=True,
+    )
+    with redis.Redis.from_url(alone) as cut_off, writers, readers:
+        assert until(lambda: writers.acknowledged() > 50 and readers.acknowledged() > 4, 30)
+        cut_off.replicaof("127.0.0.1", 1)  # nobody listens there
+        many = writers.acknowledged() + 100
+        assert until(lambda: writers.acknowledged() > many, 30)
+        writes = writers.stop()
+        of_primary, of_replica = readers.of_each()
+    client.clean_up()
+    client.close()
+    good = [write for write in writes if write.error is None]
+    assert stale_reads(of_primary, good, 0) == 0 < len(of_primary)
+    assert stale_reads(of_replica, good, 0) > 0
+    shop.wait_healthy()
 
 
 def test_a_switchover_and_the_death_of_the_control_plane_are_drills_too(shop: Everup):

@@ -216,7 +216,7 @@ def test_a_former_group_is_left_step_by_step():
     assert [node.id for node in one.retiring] == ["web-2", "web-3"]
     led_by_another = seen(one, primary="web-2", says={"web-1": None})
     assert deeds(one, led_by_another)[0] == ("hand-over",)
-    led_by_it = seen(one, says={"web-1": ([["f", "5000", "1", "18.6"]],)})
+    led_by_it = seen(one, says={"web-1": ([["f", "5000", "1", "18.6", "77"]],)})
     assert deeds(one, led_by_it)[0] == ("detach",)
     assert "web-2: it goes once no commit waits for it" in holds(one, led_by_it)
 

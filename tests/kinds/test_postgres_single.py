@@ -19,7 +19,7 @@ from tests.kinds.shapes import KINDS, blueprint, grant, service
 
 NOW_S = 100.0
 RECORDED = Group("db01-1", 1, 1)
-PRIMARY = ([["f", "27262976", "1", "18.6"]],)
+PRIMARY = ([["f", "27262976", "1", "18.6", "77"]],)
 
 
 def db(**keys: Any) -> Blueprint:
@@ -123,8 +123,9 @@ def test_lead_points_the_endpoint_at_the_server() -> None:
 
 def test_a_server_says_its_role() -> None:
     assert read_server(PRIMARY).role == Role.PRIMARY
-    standby = read_server(([["t", None, "3", "15.4"]],))
+    standby = read_server(([["t", None, "3", "15.4", "77"]],))
     assert (standby.ready, standby.role, standby.facts["postgres"].timeline) == (True, Role.REPLICA, 3)
+    assert standby.lineage == read_server(PRIMARY).lineage == "77"
 
 
 @pytest.mark.parametrize(
