@@ -37,7 +37,9 @@ HEAD = """\
 What clients saw of each fault, by `everup drill` ([how to drill a service](../how-to/drills.md)): one writer, 200
 writes a second, along the path that clients take. *Stood still* is the longest time without an acknowledged write,
 *lost* counts acknowledged writes that could not be read back, *redundant again* is the time from the fault until
-every node was ready; a lost node stays lost for 5 s of it. Figures are median / worst.
+every node was ready; a lost node stays lost for 5 s of it. *Stale* counts reads, on a connection of their own, without
+a write that had been acknowledged before. Figures are median / worst. `partition` and `disk-full` cannot be caused on
+one machine, and single nodes and workers cannot be drilled; `everup drill` says why.
 
 """
 
@@ -55,7 +57,7 @@ def row(kind: str, result: Json) -> str:
     """One line of the table."""
     summary, runs = result["summary"], result["runs"]
     lost = "–" if summary["lost"] is None else f"{summary['lost']} of {summary['acknowledged']:,}"
-    loads = [run["load"] for run in runs]
+    loads, reads = [run["load"] for run in runs], sum(run["reads"] for run in runs)
     paths = ", ".join(sorted({run["path"] for run in runs}))
     cells = [
         kind,
@@ -64,6 +66,7 @@ def row(kind: str, result: Json) -> str:
         paths,
         of(result, "rto_s", True),
         lost,
+        f"{sum(run['stale'] for run in runs)} of {reads:,}" if reads else "–",
         f"{summary['errors'] / len(runs):.0f}",
         of(result, "redundant_after_s", False),
         f"{min(loads):.1f}–{max(loads):.1f}",
@@ -98,9 +101,10 @@ def main(argv: list[str]) -> None:
             found.append(line)
             print(line, flush=True)
     names = (
-        "service | fault | runs | came back by | stood still | lost | errors a run | redundant again | load | verdict"
+        "service | fault | runs | came back by | stood still | lost | stale | errors a run | redundant again | load"
+        " | verdict"
     )
-    lines = [f"| {names} |", "|" + "---|" * 10, *found]
+    lines = [f"| {names} |", "|" + "---|" * 11, *found]
     where = f"{os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}"
     if not words.only:
         PAGE.write_text(HEAD + "\n".join(lines) + f"\n\nMeasured on {datetime.now(UTC):%Y-%m-%d}: {where}.\n")

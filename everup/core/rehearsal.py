@@ -16,8 +16,8 @@ OF_NO_NODE = frozenset({DrillFault.CONTROL_PLANE})
 """Faults of Everup itself, which every service must survive, redundant or not."""
 
 IMPOSSIBLE: Mapping[DrillFault, str] = {
-    DrillFault.PARTITION: "its nodes are processes of one machine that speak over loopback: to cut one off takes rules "
-    "in the kernel's packet filter, which need root and would hit other programs",
+    DrillFault.PARTITION: "its nodes are processes of one machine, and what they send over loopback has the same "
+    "sender for all, so that not even root's packet filter could cut off one alone",
     DrillFault.DISK_FULL: "its nodes share one disk with all else on this machine, which would fill up with them",
 }
 """Why an engine that cannot cause a fault cannot."""
