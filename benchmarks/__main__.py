@@ -9,6 +9,7 @@ from benchmarks import (
     bench_failover,
     bench_false_failover,
     bench_idle,
+    bench_in_place,
     bench_postgres,
     bench_switchover,
 )
@@ -18,6 +19,7 @@ PARTS = {
     "apps": bench_apps.main,
     "deploys": bench_deploys.main,
     "idle": bench_idle.main,
+    "in-place": bench_in_place.main,
     "false-failover": bench_false_failover.main,
     "postgres": bench_postgres.main,
     "switchover": bench_switchover.main,

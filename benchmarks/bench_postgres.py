@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from benchmarks.postgres_groups import GROUPS, SqlGroup
 from benchmarks.table import Results, progress, publish
 from benchmarks.weight import cpu_percent, pss_mb
-from tests.everup_cli import Everup
 from tests.journal import acknowledged, longest_gap_s, lost
-from tests.postgres.group import GROUP, SINGLE, Group
 from tests.sql_writers import SqlWriters
 
 QUIET_S = 2.0
@@ -42,8 +40,8 @@ CASES = {
     "etcd-member": Case("etcd-member"),
     "etcd-quorum": Case("etcd-quorum"),
 }
-EVERYTHING = ("from-nothing", "idle", *CASES, "in-place")
-BY_STOCK = tuple(word for word in EVERYTHING if not word.startswith(("etcd", "in-place")))
+EVERYTHING = ("from-nothing", "idle", *CASES)
+BY_STOCK = tuple(word for word in EVERYTHING if not word.startswith("etcd"))
 """What a stock group can be measured by."""
 
 SOON_OVER = ("from-nothing", "idle", "node-loss", "switchover")
@@ -109,32 +107,6 @@ def group_runs(name: str, runs: int, words: list[str], named: bool, results: Res
                 one_fault(group, case, (name, case.fault, clients), results)
 
 
-def in_place(runs: int, results: Results) -> None:
-    """One server made a group, and a group made one server, under a writer."""
-    with Everup(SINGLE) as everup:
-        everup("up")
-        group = Group(everup)
-        pid = group.postmaster("db01-1")
-        with SqlWriters(everup.variables("db01")["DATABASE_URL"]) as writers:
-            for _ in range(runs):
-                for word, spec in (("one to a group", GROUP), ("a group to one", SINGLE)):
-                    key = ("everup", word, "1 writer")
-                    before = len(writers.errors)
-                    writers.wait_for(200)
-                    began_s = time.monotonic()
-                    everup.write_spec(spec)
-                    everup("up")
-                    time.sleep(QUIET_S)
-                    results.add(key, longest_gap_s(writers.writes, began_s) * 1000)
-                    results.count(key, errors=len(writers.errors) - before)
-                    results.worst(key, another_postmaster=int(group.postmaster("db01-1") != pid))
-                    progress(f"{' · '.join(key)}: {results.rows[key].values[-1]:.0f} ms")
-            writers.stop()
-            gone = lost(writers.writes, writers.survivors())
-    for word in ("one to a group", "a group to one"):
-        results.worst(("everup", word, "1 writer"), lost=len(gone))
-
-
 def main(argv: list[str]) -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks postgres", description=__doc__)
@@ -152,11 +124,7 @@ def main(argv: list[str]) -> None:
     results = Results()
     try:
         if "everup" in choice.groups:
-            words = choice.faults or list(EVERYTHING)
-            if set(words) - {"in-place"}:
-                group_runs("everup", choice.runs, words, named, results)
-            if "in-place" in words:
-                in_place(choice.runs, results)
+            group_runs("everup", choice.runs, choice.faults or list(EVERYTHING), named, results)
         words = [word for word in choice.faults or SOON_OVER if word in BY_STOCK]
         if "stock" in choice.groups and words:
             group_runs("stock", min(choice.runs, choice.stock_runs), words, named, results)
