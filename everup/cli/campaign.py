@@ -71,7 +71,7 @@ def campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, f
         for number, step in enumerate(steps(seed, targets), 1):
             if time.monotonic() >= end_s or (broken and told[-1]["run"]["redundant_after_s"] is None):
                 break
-            for run, body in _one(session, name, step, wanted, screen):
+            for run, body in _one(session, name, step, Wanted(1, *wanted, first=number), screen):
                 flaws = breaches(step, run, standing_of(body))
                 told.append({**asdict(step), "run": asdict(run), "breaches": flaws})
                 broken += [f"step {number}: {flaw}" for flaw in flaws]
@@ -82,15 +82,15 @@ def campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, f
 
 
 def _one(
-    session: Session, name: str, step: Step, wanted: "tuple[Pace, float]", screen: Screen
+    session: Session, name: str, step: Step, wanted: Wanted, screen: Screen
 ) -> Iterator[tuple[Run, Json]]:
     """One drill, and the status once it is over; none when the service cannot be written to at all."""
     staging = {"fault": step.fault.value, "via": step.via, "confirmed": session.yes}
     api = ApiControl(session.home, name, step.label, staging)
     try:
-        _settle(api.client, name, wanted[1])
-        for _, run in conduct(api, Wanted(1, *wanted), screen.tell):
-            yield run, _settle(api.client, name, wanted[1])
+        _settle(api.client, name, wanted.patience_s)
+        for _, run in conduct(api, wanted, screen.tell):
+            yield run, _settle(api.client, name, wanted.patience_s)
     except Inconclusive as error:
         screen.tell(error.message)
     finally:

@@ -63,11 +63,15 @@ class Control(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for: so many runs at that pace; `patience_s` is how long to wait until all is well again."""
+    """What was asked for: so many runs at that pace; `patience_s` is how long to wait until all is well again.
+
+    `first` is the number of the first run, which chooses among equal instances.
+    """
 
     runs: int
     pace: Pace
     patience_s: float
+    first: int = 0
 
 
 Tell = Callable[[str], None]
@@ -94,12 +98,12 @@ def conduct(control: Control, wanted: Wanted, tell: Tell) -> Iterator[tuple[Scen
         EverupError: the first run must not begin.
     """
     place = f"{datetime.now(UTC):%Y%m%d%H%M%S}_{os.getpid()}"
-    for turn in range(wanted.runs):
+    for turn in range(wanted.first, wanted.first + wanted.runs):
         try:
             scene = control.stage(turn)
             _try_out(scene, f"{place}_{turn}")
         except EverupError:
-            if turn == 0:
+            if turn == wanted.first:
                 raise
             return
         with tempfile.TemporaryDirectory(prefix="everup-drill-") as folder:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import redis
 
+from everup.cli.campaign import standing_of
 from everup.core.drill import stale_reads
 from everup.drills.clients import CLIENTS
 from everup.drills.load import READ_EVERY_S, Writers
@@ -196,6 +197,17 @@ def test_results_are_kept(shop: Everup):
     assert shop.json("drill", "history", "cache") == {"drills": []}
     told = [json.loads(line) for line in shop("events", "--json", "--lines", "2000").stdout.splitlines()]
     assert [one["fields"]["verdict"] for one in told if one["name"] == "drill.ended"] == ["fail", *["pass"] * 3]
+
+
+def test_a_campaign_goes_over_the_environment_and_holds_it_to_its_invariants(shop: Everup):
+    shop.wait_healthy()
+    told = shop.json("drill", "--campaign", "--seed", "5", "--minutes", "0.1", *CALM)
+    assert told["verdict"] == "pass" and told["breaches"] == []
+    assert all(step["run"]["acknowledged"] > 20 for step in told["steps"])
+    assert {step["label"] for step in told["steps"]} <= {"redis01", "web"}
+    lineages = standing_of(shop.status()).lineages
+    assert [len(lineages[label]) for label in ("redis01", "cache")] == [1, 1]
+    assert lineages["redis01"] != lineages["cache"]
 
 
 def test_none_begins_while_redundancy_is_missing(shop: Everup):
