@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from everup.core.foresee import foresee
+from everup.core.permission import check, unknown
 from everup.core.plan import preview, view_of
+from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine, Kind
 from everup.model.desired import Blueprint
 from everup.model.errors import EverupError, NotFound
@@ -106,8 +108,7 @@ class Environments:
     def get(self, name: str) -> Running:
         """The environment `name`; `NotFound` when there is none."""
         if name not in self._running:
-            known = ", ".join(self.names()) or "none"
-            raise NotFound(f"there is no environment {name} here", f"Known: {known}.", environment=name)
+            raise unknown(name, self.names())
         return self._running[name]
 
     def blueprint(self, running: Running, label: str) -> Blueprint:
@@ -118,15 +119,17 @@ class Environments:
         name, known = running.environment.environment, ", ".join(running.environment.services)
         raise NotFound(f"{name} has no service {label}", f"Its services: {known}.", label=label)
 
-    def draft_source(self, source: Source) -> Draft:
+    def draft_source(self, source: Source, caller: Caller = OWNER) -> Draft:
         """Work out what `source` means here.
 
         Raises:
             SpecError: it is wrong.
+            NotFound, NotPermitted: the caller may not declare it.
             Refused: it changes what cannot change in place.
         """
         environment = self.parse(source)
         running = self._running.get(environment.environment)
+        check(caller, running.environment if running else None, environment)
         if running:
             refuse_unsettling(running.environment, environment)
         before = self.store.environments().get(environment.environment)
