@@ -110,11 +110,14 @@ class Gate:
             )
         if caller is not None:
             state["caller"] = caller
-            if verdict == Judgement.HIDDEN:
+            if verdict == Judgement.HIDDEN or (verdict == Judgement.PERMITTED and not self._is_there(environment)):
                 raise self._unknown(caller, environment or "")
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
                 raise refusal(permit, caller)
         return caller, permit
+
+    def _is_there(self, environment: str | None) -> bool:
+        return environment is None or environment in self._environments()
 
     def _unknown(self, caller: Caller, environment: str) -> EverupError:
         return unknown(environment, [one for one in self._environments() if caller.may(Level.VIEWER, one)])

@@ -69,6 +69,8 @@ def drill(
     """
     session = session_of(context)
     wanted = _wanted(runs, writers, rate, seconds(patience))
+    if campaign or label != HISTORY:
+        session.here("drill", "its writers go to loopback addresses, and it may have to kill the control plane")
     if campaign:
         _campaign(session, seed, minutes, (wanted.pace, wanted.patience_s))
     elif fault is None and label == HISTORY:
