@@ -96,7 +96,9 @@ def test_functions_take_few_parameters():
 
 def is_command(node: Function) -> bool:
     """A command of the CLI: its parameters are the options that a user may give."""
-    decorated = any(".command(" in ast.unparse(decorator) + "(" for decorator in node.decorator_list)
+    decorated = any(
+        re.search(r"\.(command|callback)\(", ast.unparse(decorator) + "(") for decorator in node.decorator_list
+    )
     grouped = [command for _, members in GROUPS.values() for command in members.values()]
     return decorated or node.name in {one.__name__ for ones in (*COMMANDS.values(), grouped) for one in ones}
 

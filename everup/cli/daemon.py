@@ -35,11 +35,11 @@ def control(session: Session, *, start: bool = False) -> Iterator[Client]:
         EverupError: it could not be started.
     """
     if session.place:
-        client = session.place.client()
+        remote = session.place.client()
         try:
-            yield client
+            yield remote
         finally:
-            client.close()
+            remote.close()
         return
     if start:
         session.home.prepare()

@@ -95,9 +95,8 @@ def list_contexts(context: typer.Context) -> None:
     if session.as_json:
         render.show_json({"current": contexts.current, "contexts": dict(rows)})
     else:
-        render.show(
-            render.plain_grid([("*" if name == contexts.current else " ", name, where) for name, where in rows])
-        )
+        marked = [("*" if name == contexts.current else " ", name, where) for name, where in rows]
+        render.show(render.plain_grid(marked))
 
 
 def remove_context(context: typer.Context, name: Name) -> None:

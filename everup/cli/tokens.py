@@ -25,9 +25,7 @@ def create_token(
     level: Annotated[Level, typer.Option(help="viewer looks; developer deploys; operator does everything.")],
     environment: Annotated[
         list[str] | None,
-        typer.Option(
-            "--environment", "-e", metavar="NAME", help="Only for this one; may be given again. Default: all."
-        ),
+        typer.Option("--environment", "-e", metavar="NAME", help="Only for this one; may come again. Default: all."),
     ] = None,
     expires: Annotated[str, typer.Option(metavar="30d|12h|never", help="How long it is valid.")] = "90d",
 ) -> None:
