@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from everup import __version__
+from everup.api.description import describe
 from everup.api.desk import Desk
 from everup.api.drills import drill_routes
 from everup.api.errors import install
@@ -23,4 +24,5 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
         app.include_router(token_routes(tokens))
     for routes in (control_routes, environment_routes, service_routes, change_routes, drill_routes):
         app.include_router(routes(desk))
+    describe(app)
     return app

@@ -14,7 +14,7 @@ from everup import __version__
 from everup.api import verdicts, views
 from everup.api.desk import Desk
 from everup.api.gate import Asking
-from everup.api.streams import ndjson
+from everup.api.streams import Lines, ndjson
 from everup.core.explain import explain
 from everup.model.access import Caller, Level
 from everup.model.errors import NotFound, Refused
@@ -140,13 +140,13 @@ def environment_routes(desk: Desk) -> APIRouter:
         await desk.stop(environment, destroy=request.destroy)
         return {"environment": environment, "destroy": request.destroy}
 
-    @router.get("/{environment}/events")
+    @router.get("/{environment}/events", response_class=Lines)
     async def events(environment: str, after: int = 0, follow: bool = False) -> Response:
         """Events with a `seq` above `after`, as NDJSON."""
         desk.picture(environment)
         return await ndjson(_events(desk, environment, after, follow))
 
-    @router.get("/{environment}/logs/{name}")
+    @router.get("/{environment}/logs/{name}", response_class=Lines)
     async def logs(
         environment: str, name: str, lines: Annotated[int, Query(ge=0, le=100_000)] = 100, follow: bool = False
     ) -> Response:

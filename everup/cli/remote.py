@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from everup.cli.client import Client
-from everup.core.listening import carries_secrets_openly
+from everup.core.listening import carries_secrets_openly, is_here
 from everup.model.errors import EverupError, Refused
 
 
@@ -33,6 +33,11 @@ class Place:
     server: str
     token: str | None = None
     ca: str | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine."""
+        return is_here(self.server)
 
     def client(self) -> Remote:
         """A client of it.

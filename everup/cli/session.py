@@ -86,7 +86,7 @@ class Session:
         return next((one / SPEC_NAME for one in (here, *here.parents) if (one / SPEC_NAME).is_file()), None)
 
     def source(self) -> "Source":
-        """The text of the spec file, and the shell it is applied from.
+        """The text of the spec file, and the shell it is applied from, if that is of the same machine.
 
         Raises:
             NotFound: there is no spec file, or it cannot be read.
@@ -100,6 +100,8 @@ class Session:
             )
         path = file.absolute()
         text = _read(path)
+        if self.place and not self.place.is_here:
+            return Source(file=str(path), text=text, directory="", path="")
         return Source(file=str(path), text=text, directory=str(path.parent), path=os.environ.get("PATH", os.defpath))
 
     def parse(self) -> "tuple[Source, Environment]":

@@ -67,10 +67,15 @@ def _making(where: Address) -> str:
     )
 
 
-def carries_secrets_openly(server: str) -> bool:
-    """Whether a URL sends what it is given over a network in the clear: plain HTTP to other than loopback."""
-    scheme, _, rest = server.partition("://")
+def is_here(server: str) -> bool:
+    """Whether a URL leads to this machine, by a loopback address."""
+    rest = server.partition("://")[2]
     authority = rest.partition("/")[0].rpartition("@")[2]
     host = authority[1:].partition("]")[0] if authority.startswith("[") else authority.partition(":")[0]
     where = _address("127.0.0.1" if host == "localhost" else host)
-    return scheme.lower() != "https" and not (where is not None and where.is_loopback)
+    return where is not None and where.is_loopback
+
+
+def carries_secrets_openly(server: str) -> bool:
+    """Whether a URL sends what it is given over a network in the clear: plain HTTP to other than loopback."""
+    return not server.lower().startswith("https://") and not is_here(server)

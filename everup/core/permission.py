@@ -74,7 +74,7 @@ def _limit(label: str, old: Service | None, new: Service) -> Iterator[str]:
 
 def _given_up(label: str, old: Service, new: Service) -> Iterator[str]:
     if getattr(old, "ha", False) and not getattr(new, "ha", False):
-        yield f"it takes {label} its redundancy (ha)"
+        yield f"it takes the redundancy of {label} away (ha)"
     for key, kept in PROMISES.items():
         had, wants = getattr(old, key, None), getattr(new, key, None)
         if had == kept and had != wants and hasattr(new, key):

@@ -133,6 +133,8 @@ class Environments:
         if running:
             refuse_unsettling(running.environment, environment)
         before = self.store.environments().get(environment.environment)
+        if not source.directory or not source.path:
+            source = source.model_copy(update=_own_place() if before is None else _place_of(before.source))
         return self.draft(Saved(source, {}, before.revisions if before else {}, stopped=False))
 
     def draft(self, saved: Saved) -> Draft:
@@ -191,3 +193,12 @@ class Environments:
         self._running[name] = Running(draft.environment, draft.saved, controller, engine, task)
         controller.journal.say("control.started", pid=os.getpid())
         return self._running[name]
+
+
+def _place_of(source: Source) -> dict[str, str]:
+    return {"directory": source.directory, "path": source.path}
+
+
+def _own_place() -> dict[str, str]:
+    """Where apps run, and find their programs, that were declared from another machine."""
+    return {"directory": str(Path.home()), "path": os.environ.get("PATH", os.defpath)}

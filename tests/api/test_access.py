@@ -163,7 +163,8 @@ async def test_whoever_is_known_gets_exactly_what_the_documentation_says(place, 
     for route, (needed, concern) in documented().items():
         answer = await place.ask(who, route)
         assert answer.status_code in expected(level, environments, needed, concern), f"{who} {route}: {answer.text}"
-        if environments and "shop" not in environments and answer.status_code != 404:
+        elsewhere = environments and "shop" not in environments
+        if elsewhere and answer.status_code != 404 and "openapi" not in route:  # that one's examples speak of a shop
             assert "shop" not in answer.text, route
 
 
