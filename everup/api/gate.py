@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.routing import Match
 
 from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, answer
+from everup.api.leases import Receive, leased
 from everup.api.permits import BODY_BYTES, Judgement, Permit, judge, permits_for, refusal
 from everup.api.rates import Meter
 from everup.api.repeats import Message, Repeats, Send
@@ -18,7 +19,6 @@ from everup.model.access import OWNER, Caller, Level
 from everup.model.errors import EverupError
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Authenticate = Callable[[Headers], Caller | None]
@@ -137,6 +137,8 @@ class Gate:
         caller, permit = who
         receive, send = way
         if scope["method"] not in WRITES:
+            if caller is not None and caller is not OWNER:
+                receive, send = leased(lambda: self._authenticate(headers) == caller, receive, send)
             await self._app(scope, receive, send)
             return
         body = await _whole(receive, headers, permit.body_bytes if permit else BODY_BYTES)

@@ -117,6 +117,27 @@ async def test_who_says_nothing_is_cut(desk, tmp_path, monkeypatch):
             assert answer.status_code == 200
 
 
+async def test_a_stream_ends_with_the_token(desk, tmp_path, monkeypatch):
+    async def endless(environment, *, after, follow):
+        while True:
+            yield desk.happened[0]
+            await asyncio.sleep(0.02)
+
+    monkeypatch.setattr(desk, "events", endless)
+    to = listening(f"127.0.0.1:{free_port()}")
+    async with served(desk, tmp_path, to) as secret, httpx.AsyncClient(timeout=PATIENCE_S) as http:
+        http.headers["Authorization"] = f"Bearer {secret}"
+        async with http.stream("GET", f"{to.url}/v1/environments/shop/events?follow=true") as stream:
+            lines = stream.aiter_lines()
+            for _ in range(5):
+                assert "node.started" in await anext(lines)
+            assert (await http.delete(f"{to.url}/v1/tokens/op")).status_code == 200
+            async with asyncio.timeout(PATIENCE_S):
+                async for _ in lines:
+                    pass
+        assert (await http.get(f"{to.url}/v1/caller")).status_code == 401
+
+
 async def _end(reader: asyncio.StreamReader) -> None:
     """Wait until the other side is gone."""
     try:
