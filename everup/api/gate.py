@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 
 from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, answer
@@ -84,7 +84,7 @@ class Gate:
         """Let the request through, or answer why not."""
         if scope["type"] != "http":
             raise RuntimeError(f"the API speaks HTTP only, not {scope['type']}")
-        headers = Headers(scope=scope)
+        headers, send = Headers(scope=scope), _guarded(send)
         try:
             caller, permit = self._admit(scope, headers)
             await self._pass(scope, headers, (caller, permit), (receive, send))
@@ -153,6 +153,19 @@ class Gate:
             return
         request = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body)
         await self._repeats.once(caller.name, key, request, work, send)
+
+
+def _guarded(send: Send) -> Send:
+    """What keeps answers out of caches, unless they say otherwise, and browsers from guessing what they are."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("Cache-Control", "no-store")
+            headers["X-Content-Type-Options"] = "nosniff"
+        await send(message)
+
+    return sending
 
 
 async def _whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:
