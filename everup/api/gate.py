@@ -9,9 +9,9 @@ from fastapi import Depends, FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 
-from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, answer
+from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, WrongMethod, answer
 from everup.api.leases import Receive, leased
-from everup.api.permits import BODY_BYTES, Judgement, Permit, judge, permits_for, refusal
+from everup.api.permits import BODY_BYTES, Judgement, Permit, judge, methods_for, permits_for, refusal
 from everup.api.rates import Meter
 from everup.api.repeats import Message, Repeats, Send
 from everup.core.permission import unknown
@@ -114,6 +114,8 @@ class Gate:
                 raise self._unknown(caller, environment or "")
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
                 raise refusal(permit, caller)
+        if permit is None and (allow := methods_for(scope["path"])):
+            raise WrongMethod(scope["method"], allow)
         return caller, permit
 
     def _is_there(self, environment: str | None) -> bool:
@@ -148,7 +150,7 @@ class Gate:
             await self._app(scope, replayed, send)
 
         key = headers.get("idempotency-key")
-        if key is None or caller is None:
+        if key is None or caller is None or permit is None:
             await work(send)
             return
         request = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body)

@@ -80,7 +80,9 @@ async def test_a_request_that_makes_no_sense_says_where(http):
     assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
     assert "body.count" in answer.json()["message"]
     assert (await http.get("/nothing")).status_code == 404
-    assert (await http.put("/control")).status_code == 405
+    answer = await http.put("/control", headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert (await http.request("OPTIONS", "/environments/shop/drills")).headers["allow"] == "GET, POST"
 
 
 async def test_scaling_over_the_limit_is_refused_and_names_the_way_out(http):
