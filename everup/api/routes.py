@@ -7,18 +7,24 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from everup import __version__
 from everup.api import verdicts, views
 from everup.api.desk import Desk
-from everup.api.streams import ndjson
+from everup.api.gate import Asking
+from everup.api.streams import Lines, ServerSent, form_for, stream
 from everup.core.explain import explain
+from everup.model.access import Caller, Level
 from everup.model.errors import NotFound, Refused
 from everup.model.spec import Frozen, Source
 
 Json = dict[str, Any]
+
+After = Annotated[int, Query(ge=-1_000_000, lt=2**63)]
+
+_SERVER_SENT: dict[int | str, Json] = {200: {"content": {ServerSent.media_type: {}}}}
 
 NEWEST = 2000
 """Among so many events the newest incident of a service is looked for."""
@@ -72,9 +78,9 @@ def control_routes(desk: Desk) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["control plane"])
 
     @router.get("/control")
-    async def control() -> Json:
+    async def control(caller: Asking) -> Json:
         """Who answers here, and which environments it looks after; `running` ones have running nodes or should have."""
-        names = desk.environments()
+        names = _visible(desk, caller)
         running = [name for name in names if _should_run(desk, name)]
         return {"version": __version__, "pid": os.getpid(), "environments": names, "running": running}
 
@@ -88,15 +94,15 @@ def control_routes(desk: Desk) -> APIRouter:
         return {"pid": os.getpid()}
 
     @router.post("/apply")
-    async def apply(source: Source) -> Json:
+    async def apply(source: Source, caller: Asking) -> Json:
         """Declare an environment; returns at once with what will change."""
-        name, changes = await desk.apply(source)
+        name, changes = await desk.apply(source, caller)
         return {"environment": name, "changes": [views.change(one) for one in changes]}
 
     @router.post("/plan")
-    async def plan(source: Source) -> Json:
+    async def plan(source: Source, caller: Asking) -> Json:
         """What `apply` would change, and how long writers would wait."""
-        changes, pauses = await desk.plan(source)
+        changes, pauses = await desk.plan(source, caller)
         return {"changes": [views.change(one) for one in changes], "pauses": [asdict(one) for one in pauses]}
 
     return router
@@ -108,9 +114,9 @@ def environment_routes(desk: Desk) -> APIRouter:
     host = platform.node()
 
     @router.get("")
-    async def environments() -> Json:
-        """The names of all environments."""
-        return {"environments": desk.environments()}
+    async def environments(caller: Asking) -> Json:
+        """The names of all environments that the caller may see."""
+        return {"environments": _visible(desk, caller)}
 
     @router.get("/{environment}")
     async def status(environment: str) -> Json:
@@ -138,18 +144,25 @@ def environment_routes(desk: Desk) -> APIRouter:
         await desk.stop(environment, destroy=request.destroy)
         return {"environment": environment, "destroy": request.destroy}
 
-    @router.get("/{environment}/events")
-    async def events(environment: str, after: int = 0, follow: bool = False) -> Response:
-        """Events with a `seq` above `after`, as NDJSON."""
+    @router.get("/{environment}/events", response_class=Lines, responses=_SERVER_SENT)
+    async def events(request: Request, environment: str, after: After = 0, follow: bool = False) -> Response:
+        """Events with a `seq` above `after`, as NDJSON, or, if `Accept` says so, as server-sent events."""
         desk.picture(environment)
-        return await ndjson(_events(desk, environment, after, follow))
+        seen = request.headers.get("last-event-id", "")
+        after = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else after
+        return await stream(_events(desk, environment, after, follow), form_for(request.headers.get("accept", "")))
 
-    @router.get("/{environment}/logs/{name}")
+    @router.get("/{environment}/logs/{name}", response_class=Lines, responses=_SERVER_SENT)
     async def logs(
-        environment: str, name: str, lines: Annotated[int, Query(ge=0, le=100_000)] = 100, follow: bool = False
+        request: Request,
+        environment: str,
+        name: str,
+        lines: Annotated[int, Query(ge=0, le=100_000)] = 100,
+        follow: bool = False,
     ) -> Response:
-        """What a node, or every node of a label, printed, as NDJSON."""
-        return await ndjson(_logs(desk, environment, name, lines, follow))
+        """What a node, or every node of a label, printed, as NDJSON, or as server-sent events."""
+        form = form_for(request.headers.get("accept", ""))
+        return await stream(_logs(desk, environment, name, lines, follow), form)
 
     return router
 
@@ -227,6 +240,10 @@ def change_routes(desk: Desk) -> APIRouter:
         return {"label": label, "revision": await desk.rollback(environment, label, request.to)}
 
     return router
+
+
+def _visible(desk: Desk, caller: Caller) -> list[str]:
+    return [name for name in desk.environments() if caller.may(Level.VIEWER, name)]
 
 
 def _should_run(desk: Desk, environment: str) -> bool:

@@ -4,10 +4,11 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
 from everup.model.desired import Part
-from everup.model.errors import NotFound, Refused
+from everup.model.errors import EngineError, NotFound, Refused
 from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
@@ -25,14 +26,15 @@ class Desk(Sizes):
         super().__init__(environments)
         self._destructions: set[asyncio.Task[None]] = set()
 
-    async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
+    async def apply(self, source: Source, caller: Caller = OWNER) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.
 
         Raises:
             SpecError: the source is wrong; nothing was changed.
+            NotFound, NotPermitted: the caller may not declare it; nothing was changed.
         """
         async with self._changing:
-            draft = self._environments.draft_source(source)
+            draft = self._environments.draft_source(source, caller)
             running = await self._declare(draft)
             if draft.changes:
                 running.controller.journal.say("spec.applied", services=list(draft.environment.services))
@@ -69,7 +71,12 @@ class Desk(Sizes):
         if fault not in known:
             raise Refused(f"{fault} cannot be caused here", f"Possible: {', '.join(known)}.", code="refused.fault")
         breaker: FaultInjector = injector
-        await breaker.inject(node, Fault(fault), for_s=for_s)
+        try:
+            await breaker.inject(node, Fault(fault), for_s=for_s)
+        except EngineError as error:
+            if error.code != "engine.not_running":
+                raise
+            raise Refused(error.message, "everup status says why.", code="refused.not_running", node=node) from error
 
     async def stop(self, environment: str, *, destroy: bool) -> None:
         """Stop every node, and with `destroy` delete the data; returns at once, the picture tells the progress."""

@@ -16,6 +16,8 @@ from everup.model.observed import Group
 from everup.model.spec import Source
 from everup.runtime.database import unusable
 from everup.runtime.revision_shelf import RevisionShelf
+from everup.runtime.tokens import TABLE as TOKENS_TABLE
+from everup.runtime.tokens import Tokens
 
 KEPT_EVENTS = 50_000
 KEPT_DRILLS = 500
@@ -69,7 +71,7 @@ class Store(RevisionShelf):
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        super().__init__(path, _TABLES)
+        super().__init__(path, _TABLES + TOKENS_TABLE)
         try:
             row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
         except sqlite3.Error as error:
@@ -80,6 +82,10 @@ class Store(RevisionShelf):
     def drills(self) -> "KeptDrills":
         """The results of drills."""
         return KeptDrills(self._db, self._write)
+
+    def tokens(self) -> Tokens:
+        """Who may use the API over TCP."""
+        return Tokens(self._db, self._write)
 
     def environments(self) -> dict[str, Saved]:
         """Every environment ever applied and not destroyed, by name."""
