@@ -4,13 +4,18 @@ import asyncio
 import fcntl
 import gc
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from fastapi import FastAPI
+
+from everup.api import verdicts, views
 from everup.api.app import create_app
-from everup.api.server import serve_api
+from everup.api.errors import status_of
+from everup.api.server import serve_api, serve_beside
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
@@ -23,6 +28,8 @@ from everup.runtime.environments import Environments
 from everup.runtime.home import Home
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
+from everup.web.door import Door, Entrance, invitations
+from everup.web.ports import Tongue
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -73,6 +80,15 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
+def show_dashboard(app: FastAPI, desk: Desk) -> None:
+    """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
+    host = platform.node()
+    tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
+    door = Door(desk, tongue, lambda token: None, serve_beside)
+    app.include_router(invitations(door))
+    app.add_middleware(Entrance, door=door)
+
+
 async def serve(home: Home) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
@@ -84,8 +100,10 @@ async def serve(home: Home) -> None:
     try:
         desk = Desk(environments)
         await desk.open()
+        app = create_app(desk)
+        show_dashboard(app, desk)
         gc.freeze()
-        await serve_api(create_app(desk), home.socket, stop)
+        await serve_api(app, home.socket, stop)
     finally:
         await environments.close()
 

@@ -50,16 +50,7 @@ async def serve_api(app: FastAPI, path: Path, stop: asyncio.Event, *, ready: Cal
         OSError: the socket could not be made.
     """
     listener = bind(path)
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    server = _Server(config)
+    server = _server(app, http="h11")
 
     async def end() -> None:
         await stop.wait()
@@ -74,3 +65,13 @@ async def serve_api(app: FastAPI, path: Path, stop: asyncio.Event, *, ready: Cal
         listener.close()
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+
+
+async def serve_beside(app: Callable[..., Any], listener: socket.socket) -> None:
+    """Serve another application on a listening socket until this is cancelled."""
+    await _server(app, http="h11", server_header=False).serve(sockets=[listener])
+
+
+def _server(app: Any, **settings: Any) -> _Server:
+    quiet: dict[str, Any] = {"ws": "none", "lifespan": "off", "log_config": None, "access_log": False}
+    return _Server(uvicorn.Config(app, timeout_graceful_shutdown=GRACE_S, **quiet, **settings))
