@@ -29,7 +29,8 @@ from everup.runtime.home import Home
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 from everup.web.door import Door, Entrance, invitations
-from everup.web.ports import Tongue
+from everup.web.ports import Authenticate, Tongue
+from everup.web.ports import Desk as Shown
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -80,11 +81,11 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
-def show_dashboard(app: FastAPI, desk: Desk) -> None:
+def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> None:
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
     tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
-    door = Door(desk, tongue, lambda token: None, serve_beside)
+    door = Door(desk, tongue, authenticate, serve_beside)
     app.include_router(invitations(door))
     app.add_middleware(Entrance, door=door)
 
@@ -101,7 +102,7 @@ async def serve(home: Home) -> None:
         desk = Desk(environments)
         await desk.open()
         app = create_app(desk)
-        show_dashboard(app, desk)
+        show_dashboard(app, desk, lambda token: None)
         gc.freeze()
         await serve_api(app, home.socket, stop)
     finally:

@@ -11,7 +11,7 @@ from everup.web.gate import cookie_name, form, give, session_of, signed_form, wo
 from everup.web.pages import service_of, visible
 from everup.web.ports import BASE, Acting, Json, Tongue
 from everup.web.sessions import Sessions
-from everup.web.sight import Sight
+from everup.web.sight import Scene, Sight
 
 
 class Forms:
@@ -62,36 +62,39 @@ class Forms:
         if act is None:
             raise NotFound("nothing of that name can be done")
         visible(request, act.level)
-        service = service_of(await self._sight.scene(environment), request.path_params["label"])
+        scene = await self._sight.scene(environment)
+        service = service_of(scene, request.path_params["label"])
         if not act.fits(service):
             raise NotFound(f"{act.title(service).lower()}: not possible for {service['label']} now")
         if request.method == "GET":
-            return await self._confirm(request, act, service)
+            return await self._confirm(request, scene, (act, service))
         fields = await signed_form(request)
         try:
             done = await act.do(self._desk, environment, service, fields.get("said", ""))
         except NotPermitted:
             raise
         except EverupError as error:
-            return await self._confirm(request, act, service, error, fields.get("said"))
+            return await self._confirm(request, scene, (act, service), error, fields.get("said", ""))
         session_of(request).notice = ("healthy", done)
         return RedirectResponse(f"{BASE}/e/{environment}/s/{service['label']}", 303)
 
     async def _confirm(
-        self, request: Request, act: Act, service: Json, error: EverupError | None = None, said: str | None = None
+        self, request: Request, scene: Scene, asked: tuple[Act, Json], error: EverupError | None = None, said: str = ""
     ) -> Response:
-        session = session_of(request)
-        values = {"environment": request.path_params["environment"], "service": service, "said": said, "error": error}
+        """The page that asks once more; `said` is what the form said that led to `error`."""
+        session, (act, service) = session_of(request), asked
+        field = act.field(service)
+        values = {"act": act, "service": service, "field": field, "error": error}
         text = await self._sight.draw(
             "confirm.html.j2",
             frame="frame.html.j2",
-            scene=None,
+            scene=scene,
+            environment=request.path_params["environment"],
             caller=session.caller,
             csrf=session.csrf,
             notice=None,
             here=request.url.path,
-            act=act,
-            field=act.field(service),
+            said=said if error or field is None else field.value,
             **values,
         )
         return HTMLResponse(text, self._tongue.status_of(error) if error else 200)

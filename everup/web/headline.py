@@ -43,9 +43,7 @@ def _troubled(tone: str, found: Sequence[Json], status: Json, verdict: Json) -> 
     sentence = {
         "down": f"{labels} {is_are} down.",
         "starting": f"{labels} {is_are} starting.",
-        "degraded": f"{labels} {'works' if len(found) == 1 else 'work'} with less than it should."
-        if len(found) == 1
-        else f"{labels} work with less than they should.",
+        "degraded": f"{labels} {'works with less than it' if len(found) == 1 else 'work with less than they'} should.",
     }[tone]
     reasons = tuple(f"{one['label']}: {one['because']}" for one in found)
     if status["pending"] and tone != "starting":
@@ -60,8 +58,7 @@ def _healthy(status: Json, verdict: Json) -> Headline:
     against = [one for one in verdict["services"] if not one["survives"]["node"]]
     if against:
         labels = _listed([one["label"] for one in against])
-        verb = "survives" if len(against) == 1 else "survive"
-        sentence = f"All services are healthy, but {labels} {verb} no loss of a node."
+        sentence = f"All services are healthy, but {labels} would not survive the loss of a node."
         steps = tuple(_distinct(step for one in against for step in one["next"])[:3])
         return Headline("healthy", sentence, tuple(one["because"][0] for one in against if one["because"])[:3], steps)
     rest: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """Templates: every value is escaped, and one that is missing is an error."""
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,6 +26,7 @@ SHAPES = {
 """State -> the shape that says it without colour."""
 
 
+@cache
 def templates() -> Environment:
     """The templates of this package, with their filters."""
     environment = Environment(

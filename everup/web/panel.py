@@ -26,6 +26,9 @@ LETTER = 6.9
 
 SMALL_LETTER = 6.1
 
+NOTABLE_BYTES = 100_000
+"""A replica that is less behind than this is not called behind: what is on its way is always some bytes."""
+
 
 @dataclass(frozen=True)
 class Arrow:
@@ -191,7 +194,7 @@ def _remark(service: Json) -> str:
 def _node_remark(node: Json) -> str:
     if node["health"] != "ready":
         return str(node["health"])
-    if node["role"] == "replica" and node["lag_bytes"]:
+    if node["role"] == "replica" and (node["lag_bytes"] or 0) >= NOTABLE_BYTES:
         return f"{size_of(node['lag_bytes'])} behind"
     return node["role"] if node["role"] in ("primary", "replica") else "ready"
 

@@ -35,6 +35,11 @@ class Scene:
     incidents: list[Row]
     drills: list[Json]
 
+    @property
+    def newest(self) -> Row | None:
+        """The newest incident; one that is not over comes first."""
+        return next((one for one in self.incidents if not one.over), self.incidents[0] if self.incidents else None)
+
     def service(self, label: str) -> Json | None:
         """A service by its label."""
         return next((one for one in self.status["services"] if one["label"] == label), None)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from everup.core.incident import incidents
+from everup.core.words import duration
 from everup.core.words import incident as in_words
 from everup.model.events import Event
 
@@ -47,11 +48,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Row:
-    """One incident.
-
-    `served_s` is when somebody could be written to again; `back`: because the node itself came back. `stood_still_s`
-    and `lost` are what the clients of a drill measured, where one caused it.
-    """
+    """One incident: `text` tells it in one line; `drill` names the fault where a drill caused it."""
 
     at_utc: str
     service: str
@@ -60,10 +57,6 @@ class Row:
     segments: tuple[Segment, ...]
     over: bool
     drill: str | None = None
-    stood_still_s: float | None = None
-    lost: int | None = None
-    served_s: float | None = None
-    back: bool = False
 
 
 def rows(events: Sequence[Event], drills: Iterable[Json]) -> list[Row]:
@@ -76,21 +69,31 @@ def _row(incident: Sequence[Event], runs: Sequence[tuple[Json, Json]]) -> Row:
     cause = incident[0]
     begun = failed_at(cause)
     steps = _steps(incident, begun)
-    told = in_words(incident)
     drill, run = _cause(cause, begun, runs)
     return Row(
         cause.at_utc,
         cause.service or "",
-        told["text"] if told else "",
+        _told(incident, steps, run),
         steps,
         _segments(steps),
         incident[-1].name == "service.healthy",
         drill["fault"] if drill else None,
-        run["rto_s"] if run else None,
-        run["lost"] if run else None,
-        _served(steps),
-        any(step.what == "back" for step in steps),
     )
+
+
+def _told(incident: Sequence[Event], steps: Sequence[Step], run: Json | None) -> str:
+    """The incident in one line, with what clients of a drill measured, or, without one, when writes could go on."""
+    told = in_words(incident)
+    parts: list[str] = told["text"].split(" · ") if told else []
+    place = next((number for number, part in enumerate(parts, 1) if "took over" in part or "back after" in part), 1)
+    if run and run["rto_s"] is not None:
+        parts.insert(place, f"writes stood still for {duration(run['rto_s'])}")
+    elif (served_s := _served(steps)) is not None and "took over" in parts[place - 1]:
+        parts.insert(place, f"writes could go on after {duration(served_s)}")
+    if run and run["lost"] is not None:
+        parts = [part for part in parts if part != "no lost writes found"]
+        parts.insert(place + 1, f"{run['lost']:,} of {run['acknowledged']:,} lost")
+    return " · ".join(parts)
 
 
 def failed_at(cause: Event) -> datetime:
