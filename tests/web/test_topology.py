@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from everup.api.views import status
 from everup.model.observed import Health
-from everup.web.panel import NodeBox, lay_out
+from everup.web.panel import LETTER, NodeBox, lay_out
 from everup.web.topology import Drawing, depths, draw
 from tests.api.small_desk import redis, web, world
 
@@ -120,8 +120,9 @@ def test_a_replica_far_behind_says_how_far():
 def test_names_fit_their_boxes(length):
     panel = lay_out(service("a" * length, data=4, voters=3))
     boxes: list[NodeBox] = [box for box in panel.nodes if not box.small]
-    assert all(len(box.name) * 6.9 <= box.width - 40 for box in boxes)
+    assert all(len(box.name) * LETTER <= box.width - 32 for box in boxes)
     assert all(box.id in box.words for box in boxes)
+    assert len({box.name for box in boxes}) == 4
 
 
 def test_nothing_declared_is_an_empty_picture():
