@@ -5,6 +5,7 @@ import sys
 
 from benchmarks import (
     bench_apps,
+    bench_dashboard,
     bench_deploys,
     bench_failover,
     bench_false_failover,
@@ -23,6 +24,7 @@ PARTS = {
     "false-failover": bench_false_failover.main,
     "postgres": bench_postgres.main,
     "switchover": bench_switchover.main,
+    "dashboard": bench_dashboard.main,
 }
 
 

@@ -5,13 +5,18 @@ import fcntl
 import gc
 import json
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fastapi import FastAPI
+
+from everup.api import verdicts, views
 from everup.api.app import create_app
-from everup.api.server import Door, serve_api
+from everup.api.errors import status_of
+from everup.api.server import Door, serve_api, serve_beside
 from everup.api.tcp import bind_tcp
 from everup.core.listening import listening
 from everup.engines.local.engine import LocalEngine
@@ -26,6 +31,9 @@ from everup.runtime.environments import Environments
 from everup.runtime.home import Home
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
+from everup.web.door import Dashboard, Entrance, invitations
+from everup.web.ports import Authenticate, Tongue
+from everup.web.ports import Desk as Shown
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -76,6 +84,16 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
+def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Dashboard:
+    """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
+    host = platform.node()
+    tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
+    dashboard = Dashboard(desk, tongue, authenticate, serve_beside)
+    app.include_router(invitations(dashboard))
+    app.add_middleware(Entrance, dashboard=dashboard)
+    return dashboard
+
+
 async def serve(home: Home, door: Door | None = None) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
@@ -87,8 +105,10 @@ async def serve(home: Home, door: Door | None = None) -> None:
     try:
         desk = Desk(environments)
         await desk.open()
+        tokens = environments.store.tokens()
+        app = create_app(desk, tokens)
+        show_dashboard(app, desk, tokens.authenticate)
         gc.freeze()
-        app = create_app(desk, environments.store.tokens())
         await serve_api(app, home.socket, stop, door=door)
     finally:
         await environments.close()

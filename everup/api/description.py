@@ -47,6 +47,7 @@ _DRILL = {
 EXAMPLES: Mapping[str, Json] = {
     "/v1/apply": _SOURCE,
     "/v1/plan": _SOURCE,
+    "/v1/dashboard": {"port": 8484},
     "/v1/tokens": {"name": "ci", "level": "developer", "environments": ["shop"], "expires_in_s": 2592000},
     "/v1/environments/{environment}/stop": {"destroy": False},
     "/v1/environments/{environment}/drills": _DRILL,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from starlette.routing import compile_path
 
 from everup.core.permission import forbidden
-from everup.model.access import Caller, Level
+from everup.model.access import OWNER, Caller, Level
 from everup.model.errors import NotPermitted
 
 BODY_BYTES = 1_000_000
@@ -21,6 +21,7 @@ class Concern(StrEnum):
     SPEC = "the environment that the spec names"
     OWN = "those that the caller may see"
     WHOLE = "all: no token of single environments"
+    OWNER = "none: no token, only the socket's owner"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ PERMITS: Mapping[str, Permit] = {
     f"POST {_IN}/drills": Permit(Level.OPERATOR, body_bytes=16 * BODY_BYTES),  # a thousand runs, each with its graphs
     f"POST {_IN}/nodes/{{node}}/fault": _OPERATE,
     f"POST {_IN}/stop": _OPERATE,
+    "POST /v1/dashboard": Permit(Level.OPERATOR, Concern.OWNER),
     "GET /v1/tokens": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/tokens": Permit(Level.OPERATOR, Concern.WHOLE),
     "DELETE /v1/tokens/{name}": Permit(Level.OPERATOR, Concern.WHOLE),
@@ -90,6 +92,8 @@ def judge(permit: Permit | None, caller: Caller | None, environment: str | None)
         return Judgement.UNNAMED
     if permit is None or permit.level is None:
         return Judgement.FORBIDDEN
+    if permit.concern == Concern.OWNER:
+        return Judgement.PERMITTED if caller == OWNER else Judgement.FORBIDDEN
     if permit.concern == Concern.ENVIRONMENT:
         if not caller.may(Level.VIEWER, environment):
             return Judgement.HIDDEN
@@ -103,6 +107,11 @@ def refusal(permit: Permit | None, caller: Caller) -> NotPermitted:
     """What a caller is told that a request is forbidden to."""
     if permit is None or permit.level is None:
         return NotPermitted("this is nobody's to ask for", "Its route is missing from everup/api/permits.py.")
+    if permit.concern == Concern.OWNER:
+        return NotPermitted(
+            "only the owner of the control plane, by its Unix socket, may do that",
+            "Sign in with your token at /ui.",
+        )
     if not Caller(caller.name, caller.level).may(permit.level):
         return forbidden(caller, permit.level)
     return NotPermitted(

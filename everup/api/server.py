@@ -88,6 +88,11 @@ async def serve_api(
             path.unlink()
 
 
+async def serve_beside(app: Callable[..., Any], listener: socket.socket) -> None:
+    """Serve another application on a listening socket until this is cancelled."""
+    await _server(app, http="h11", server_header=False).serve(sockets=[listener])
+
+
 def _server(app: Any, **settings: Any) -> _Server:
     quiet: dict[str, Any] = {"ws": "none", "lifespan": "off", "log_config": None, "access_log": False}
     return _Server(uvicorn.Config(app, timeout_graceful_shutdown=GRACE_S, **quiet, **settings))

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from everup.api.words import incident, sentence
 from everup.core.health import lag_bytes, primary_of, service_health
 from everup.core.plan import preview, view_of
+from everup.core.words import incident, sentence
 from everup.model.actions import Hold
 from everup.model.desired import Blueprint, Node, Part
 from everup.model.events import Event
@@ -85,6 +85,8 @@ def service(blueprint: Blueprint, picture: Picture, host: str) -> Json:
         "primary_since": _primary_since(primary, picture.incident),
         "endpoint": hide_password(blueprint.endpoint.url) if blueprint.endpoint else None,
         "clients": list(blueprint.clients),
+        "needs": list(blueprint.needs),
+        "platform": blueprint.platform,
         "scale": blueprint.scale,
         "limit": blueprint.limit,
         "lost": lost_of(one for one in picture.kept if one.service == blueprint.label),

@@ -81,9 +81,7 @@ def campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, f
     return {"seed": seed, "minutes": minutes, "verdict": verdict.value, "breaches": broken, "steps": told}
 
 
-def _one(
-    session: Session, name: str, step: Step, wanted: Wanted, screen: Screen
-) -> Iterator[tuple[Run, Json]]:
+def _one(session: Session, name: str, step: Step, wanted: Wanted, screen: Screen) -> Iterator[tuple[Run, Json]]:
     """One drill, and the status once it is over; none when the service cannot be written to at all."""
     staging = {"fault": step.fault.value, "via": step.via, "confirmed": session.yes}
     api = ApiControl(session.home, name, step.label, staging)

@@ -79,7 +79,8 @@ def told(body: "Json") -> "Group":
 def _paragraph(one: "Json") -> "Iterator[Text]":
     from rich.text import Text
 
-    from everup.cli.render import clock, counted, size_of
+    from everup.cli.render import clock, counted
+    from everup.core.words import size_of
 
     about = "" if one["exact"] else "about "
     span = f"   {one['from']} to {one['to']}" if one["from"] else ""

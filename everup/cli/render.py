@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from everup.core.words import size_of
+
 Json = dict[str, Any]
 
 SIGNS = {
@@ -248,16 +250,6 @@ def health_of(word: str) -> Text:
     """A health with its shape and colour."""
     sign, colour = SIGNS.get(word, ("·", "dim"))
     return Text(f"{sign} {word}", colour)
-
-
-def size_of(count: int) -> str:
-    """A number of bytes, with its unit."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def grid(rows: Sequence[Sequence[Text]], *, indent: int = 2) -> Group:

@@ -81,9 +81,10 @@ class Inquiry:
         running = self._environments.get(environment)
         blueprint = next((one for one in running.controller.blueprints if one.label == name), None)
         known = running.controller.observed().nodes
-        ids = (
-            [node.id for node in blueprint.active if node.id in known] if blueprint else [name] if name in known else []
-        )
+        ids = [name] if name in known else []
+        if blueprint:
+            standing_in = [node for node in blueprint.stand_ins if node.id in known and known[node.id].state.running]
+            ids = [node.id for node in (*blueprint.nodes, *standing_in) if node.id in known]
         if not ids:
             raise NotFound(f"{environment} has no service or node {name}", "everup status names them.", label=name)
         async for pair in _merge(running.engine, ids, lines, follow):

@@ -17,6 +17,7 @@ from everup.api.permits import PERMITS, permits_for
 from everup.model.access import Level
 from everup.runtime.store import Store
 from everup.runtime.tokens import Tokens
+from everup.serve import show_dashboard
 from tests.api.small_desk import SmallDesk, redis, web, world
 from tests.drills.finished import finished
 
@@ -46,6 +47,7 @@ BODIES: dict[str, Any] = {
     "stop": {"destroy": False},
     "deploy": {},
     "rollback": {},
+    "dashboard": {},
 }
 """By route, or by the last word of its path: what a request carries that makes sense."""
 
@@ -83,6 +85,7 @@ class World:
         self.headers |= {name: {"Authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
         self.headers["basic"] = {"Authorization": f"Basic {secrets['operator']}"}
         self.app = create_app(self.desk, self.tokens)
+        self.dashboard = show_dashboard(self.app, self.desk, self.tokens.authenticate)
         return self
 
     async def _made(self, name: str, level: Level = Level.OPERATOR, environments: Any = None) -> str:
@@ -113,7 +116,9 @@ class World:
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[World]:
     store = Store(tmp_path / "everup.sqlite")
-    yield await World(store).open()
+    opened = await World(store).open()
+    yield opened
+    opened.dashboard.close()
     store.close()
 
 
@@ -175,7 +180,7 @@ def expected(level: Level, environments: Any, needed: str, concern: str) -> set[
     elsewhere = environments is not None and "shop" not in environments
     if concern.startswith("the environment in its path") and elsewhere:
         return {404}
-    if concern.startswith("all") and environments is not None:
+    if concern.startswith("none") or (concern.startswith("all") and environments is not None):
         return {403}
     if not high_enough:
         return {403}

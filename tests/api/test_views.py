@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from everup.api import views
-from everup.api.words import SENTENCES, duration, ending, incident, sentence
+from everup.core.words import SENTENCES, duration, ending, incident, sentence
 from everup.model.actions import Hold
 from everup.model.events import CATALOGUE, Event
 from everup.model.observed import Health, NodeState, NodeStatus, Observed

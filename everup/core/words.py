@@ -121,6 +121,16 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def size_of(count: int) -> str:
+    """A number of bytes, with its unit."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def incident(events: Sequence[Event]) -> dict[str, Any] | None:
     """The newest failover or restart as one line: `{at, service, text}`; None when there was none."""
     cause = next((one for one in events if one.name in ("node.exited", "node.hung", "node.fenced")), None)

@@ -1,0 +1,125 @@
+"""The dashboard's price and speed: 50 browsers that listen, an event's way to them, a dead primary's way to the eye."""
+
+import argparse
+import asyncio
+import json
+import time
+from datetime import UTC, datetime
+
+import httpx
+
+from benchmarks.table import Row, progress, publish
+from benchmarks.weight import cpu_percent, rss_mb
+from tests.browser import MISSING, Browser
+from tests.everup_cli import Everup
+
+LISTENERS = 50
+
+SPEC = """\
+environment: bench-dashboard
+services:
+  redis01: {kind: redis, ha: true}
+  redis02: {kind: redis, ha: true}
+  sleeper: {kind: worker, run: sleep 100000, scale: 6, limit: 10}
+"""
+
+
+class Listeners:
+    """So many browsers' worth of subscribers, each with a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None), follow_redirects=True)
+        self._url = url
+        self._tasks: list[asyncio.Task[None]] = []
+        self.opened = 0
+        self.late_ms: list[float] = []
+
+    async def open(self) -> None:
+        """Sign in, and listen; returns once all do, and what came before is not counted."""
+        await self._client.get(self._url)
+        news = self._url.partition("/sign-in")[0] + "/e/bench-dashboard/news"
+        self._tasks = [asyncio.create_task(self._listen(news)) for _ in range(LISTENERS)]
+        async with asyncio.timeout(60):
+            while self.opened < LISTENERS:  # noqa: ASYNC110 - fifty tasks count it up
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        self.late_ms.clear()
+
+    async def _listen(self, news: str) -> None:
+        async with self._client.stream("GET", news) as answer:
+            answer.raise_for_status()
+            async for line in answer.aiter_lines():
+                now = datetime.now(UTC)
+                self.opened += line.startswith(": ")
+                if line.startswith("data: "):
+                    said_at = datetime.fromisoformat(json.loads(line[6:])["at"])
+                    self.late_ms.append((now - said_at).total_seconds() * 1000)
+
+    async def close(self) -> None:
+        """Hang up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.aclose()
+
+
+async def listen(everup: Everup, runs: int, rows: dict[str, Row]) -> None:
+    """Idle cost without and with listeners, and how late events are."""
+    pid = everup.control_plane()
+    await asyncio.sleep(5.0)  # what starting the nodes left to do is done
+    for _ in range(runs):
+        rows["alone"].add(await asyncio.to_thread(cpu_percent, [pid], 6.0))
+    rows["rss alone"].add(rss_mb(pid))
+    listeners = Listeners(everup.json("dashboard")["url"])
+    await listeners.open()
+    await asyncio.sleep(5.0)  # the browsers' first looks are over
+    for run in range(runs):
+        progress(f"dashboard · {LISTENERS} listeners, window {run + 1} of {runs}")
+        rows["listened"].add(await asyncio.to_thread(cpu_percent, [pid], 6.0))
+    rows["rss listened"].add(rss_mb(pid))
+    for run in range(runs):
+        progress(f"dashboard · events, run {run + 1} of {runs}")
+        await asyncio.to_thread(everup, "restart", "sleeper")
+        await asyncio.to_thread(everup.wait_healthy)
+    for late_ms in listeners.late_ms:
+        rows["late"].add(late_ms)
+    await listeners.close()
+
+
+def watch(everup: Everup, runs: int, row: Row) -> None:
+    """How long after a primary is killed the picture in a browser shows it."""
+    with Browser() as browser:
+        browser.driver.get(everup.json("dashboard")["url"])
+        browser.wait(lambda: "live" in browser.text())
+        shown = "return document.querySelector('.wide [data-service=redis01]').dataset.state"
+        for run in range(runs):
+            progress(f"dashboard · kill, run {run + 1} of {runs}")
+            browser.wait(lambda: browser.ask(shown) == "healthy")
+            time.sleep(1.0)  # a look that is on its way would see the kill by chance
+            killed_s = everup.kill(everup.primary("redis01"))
+            browser.wait(lambda: browser.ask(shown) != "healthy", every_s=0.005)
+            row.add((time.monotonic() - killed_s) * 1000)
+            everup.wait_healthy()
+
+
+def main(argv: list[str]) -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks dashboard", description=__doc__)
+    parser.add_argument("--runs", type=int, default=10, help="windows of 6 seconds, restarts and kills (default 10)")
+    runs = parser.parse_args(argv).runs
+    rows = {
+        "alone": Row("control plane CPU, nobody listens, of one core", "%"),
+        "listened": Row(f"control plane CPU, {LISTENERS} listen, of one core", "%"),
+        "late": Row(f"an event until each of {LISTENERS} listeners has it", "ms"),
+        "seen": Row("kill -9 of a primary until a browser shows it", "ms"),
+        "rss alone": Row("control plane RSS, dashboard never opened", "MB"),
+        "rss listened": Row(f"control plane RSS, {LISTENERS} listen", "MB"),
+    }
+    with Everup(SPEC) as everup:
+        everup("up")
+        asyncio.run(listen(everup, runs, rows))
+        if MISSING:
+            rows.pop("seen").notes = {"left out": MISSING}
+        else:
+            watch(everup, runs, rows["seen"])
+    publish("dashboard", list(rows.values()))

@@ -1,0 +1,87 @@
+"""What the dashboard needs of those around it; the composition root hands it over."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from everup.model.access import Caller
+from everup.model.errors import EverupError
+from everup.model.events import Event
+from everup.model.picture import Change, Foresight, Picture
+
+Json = dict[str, Any]
+
+BASE = "/ui"
+"""Where the dashboard is mounted; its cookies are for this path alone, so the API never sees one."""
+
+Authenticate = Callable[[str], Caller | None]
+"""Who a token stands for; None when it stands for nobody any more."""
+
+
+class Looking(Protocol):
+    """What the pages ask. An unknown environment or name raises `NotFound`."""
+
+    def environments(self) -> list[str]:
+        """The names of all environments."""
+        ...
+
+    def picture(self, environment: str) -> Picture:
+        """The environment as declared and as observed, at this moment."""
+        ...
+
+    def events(self, environment: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
+        """Events with a `seq` above `after` (negative: the newest `-after`), oldest first; with `follow` what comes."""
+        ...
+
+    def logs(self, environment: str, name: str, *, lines: int, follow: bool) -> AsyncIterator[tuple[str, str]]:
+        """(node id, line) of one node, or of every node of a label."""
+        ...
+
+    def drills(self, environment: str) -> list[Json]:
+        """Every drill that is kept, oldest first."""
+        ...
+
+
+class Acting(Protocol):
+    """What the forms do. `Refused` with the reason where it cannot be done."""
+
+    async def scale(self, environment: str, label: str, count: int) -> Change:
+        """Run `count` instances."""
+        ...
+
+    async def limit(self, environment: str, label: str, count: int) -> Change:
+        """Allow up to `count` instances."""
+        ...
+
+    async def restart(self, environment: str, label: str) -> int | None:
+        """Ask for a rolling restart; the number of the revision that this makes of an app."""
+        ...
+
+    async def switchover(self, environment: str, label: str, to: str | None) -> str:
+        """Hand the primary's role to `to`, or the best node; how that went, in words."""
+        ...
+
+    async def ha(self, environment: str, label: str, enabled: bool) -> tuple[Change, Foresight | None]:
+        """Make one server a group, or a group one server."""
+        ...
+
+
+class Desk(Looking, Acting, Protocol):
+    """The control plane as the dashboard sees it."""
+
+
+@dataclass(frozen=True)
+class Tongue:
+    """How the model is put in JSON, as the API does it: the dashboard shows nothing that the API does not tell.
+
+    Attributes:
+        status: an environment, as `everup status --json` prints it.
+        verdict: an environment, as `everup check --json` prints it.
+        event: one event, with its sentence.
+        status_of: the HTTP status of an error.
+    """
+
+    status: Callable[[Picture], Json]
+    verdict: Callable[[Picture], Json]
+    event: Callable[[Event], Json]
+    status_of: Callable[[EverupError], int]
