@@ -1,13 +1,12 @@
 """The composition root: the one file that names concrete classes and puts them together."""
 
 import asyncio
-import fcntl
 import gc
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from everup.api.app import create_app
 from everup.api.server import serve_api
@@ -16,11 +15,13 @@ from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
 from everup.kinds import load_kinds
 from everup.model.desired import Tcp
-from everup.model.errors import EverupError, Refused
+from everup.model.errors import EverupError
 from everup.model.spec import Environment, Source
+from everup.runtime.database import unusable
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
 from everup.runtime.home import Home
+from everup.runtime.lock import take_lock
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 
@@ -51,28 +52,6 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
-def take_lock(path: Path) -> int:
-    """Hold the home's lock for the life of this process; returns its descriptor.
-
-    Raises:
-        Refused: another control plane holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(descriptor, 32).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise Refused(
-            f"another control plane{f' (pid {holder})' if holder else ''} looks after {path.parent}",
-            "Use it, end it, or set EVERUP_HOME to another directory.",
-            code="refused.second_control_plane",
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor
-
-
 async def serve(home: Home) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
@@ -98,7 +77,8 @@ def main(home: Home | None = None) -> int:
         take_lock(home.lock)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(home))
-    except EverupError as error:
+    except (EverupError, sqlite3.Error) as found:
+        error = unusable(home.store, found) if isinstance(found, sqlite3.Error) else found
         print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr)
         return 1
     return 0

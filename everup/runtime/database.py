@@ -8,17 +8,38 @@ from pathlib import Path
 from typing import TypeVar
 
 from everup.model.errors import EverupError
+from everup.runtime.formats import bring_up, check_format
 
 T = TypeVar("T")
 
 
 def unusable(path: Path, error: sqlite3.Error) -> EverupError:
-    """What to say of a store that cannot be read at all."""
+    """What to say of a store that cannot be read, or of a disk that has no room for what its opening writes."""
+    if _full(error):
+        hint = f"Make room where {path.parent} is. Running services are not touched."
+        return EverupError(f"the store {path} cannot be used: its disk is full", hint, code="store.full")
     return EverupError(
         f"the store {path} cannot be used: {error}",
-        "Running services are not touched. Restore the file from a backup, or move it away to start afresh.",
+        "Running services are not touched. Restore it from a backup: everup store restore FILE --adopt",
         code="store.unusable",
     )
+
+
+def _full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _opened(path: Path, tables: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False)
+    try:
+        check_format(db, path)
+        db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;")
+        bring_up(db, path, tables)
+        path.chmod(0o600)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 class Database:
@@ -28,11 +49,7 @@ class Database:
         self.path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False)
-            self._db.executescript(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;" + tables
-            )
-            path.chmod(0o600)
+            self._db = _opened(path, tables)
         except sqlite3.Error as error:
             raise unusable(path, error) from error
 
@@ -44,9 +61,8 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, commit)
         except sqlite3.Error as error:
-            raise EverupError(
-                f"the store {self.path} refused a write: {error}", "Is its disk full?", code="store.refused"
-            ) from error
+            hint = "Make room on its disk." if _full(error) else "Is its disk full?"
+            raise EverupError(f"the store {self.path} refused a write: {error}", hint, code="store.refused") from error
 
     def close(self) -> None:
         """Finish what is being written and close the file."""

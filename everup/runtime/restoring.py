@@ -1,0 +1,126 @@
+"""Putting a backup of the control plane back in place, beside what runs."""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from everup.core.restored import corrected
+from everup.model.errors import EverupError, Refused
+from everup.model.observed import Group, NodeState
+from everup.runtime.database import unusable
+from everup.runtime.home import Home
+from everup.runtime.safekeeping import STORE, Contents, check_store, unpack
+
+Found = Mapping[str, Mapping[str, NodeState]]
+"""What the engines found: environment -> node -> state."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: the backup's own words, where the former files are, whose record of a primary was too old."""
+
+    contents: Contents
+    former: str | None
+    forgotten: tuple[str, ...]
+    running: tuple[str, ...]
+
+
+def restore(home: Home, file: Path, found: Found, *, adopt: bool) -> Restored:
+    """Put the backup `file` in place of the home's store and of the files beside it, which are kept in `former/`.
+
+    Only the holder of the home's lock may call this.
+
+    Args:
+        found: what there is of nodes, running or not.
+        adopt: nodes that run are left running, for the next control plane to take over.
+
+    Raises:
+        Refused: nodes run, and `adopt` is not set; or one runs that the backup does not know.
+        EverupError: the backup is damaged, or of a newer Everup, or the disk is full; nothing was changed.
+    """
+    draft = home.path / ".restoring"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(mode=0o700)
+        contents = unpack(file, draft)
+        with closing(sqlite3.connect(draft / STORE)) as db:
+            check_store(db, file)
+            running = _running(found)
+            _refuse(running, contents, adopt=adopt)
+            forgotten = _correct(db, found)
+        former = _swap(home, draft, contents)
+    except OSError as error:
+        raise EverupError(f"{file} cannot be put in place: {error.strerror}", code="store.full") from error
+    except sqlite3.Error as error:
+        raise unusable(file, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Restored(contents, str(former) if former else None, forgotten, running)
+
+
+def _running(found: Found) -> tuple[str, ...]:
+    return tuple(
+        f"{environment}/{node_id}"
+        for environment, states in sorted(found.items())
+        for node_id, state in sorted(states.items())
+        if state.running
+    )
+
+
+def _refuse(running: tuple[str, ...], contents: Contents, *, adopt: bool) -> None:
+    if running and not adopt:
+        some = ", ".join(running[:3]) + (f" and {len(running) - 3} more" if len(running) > 3 else "")
+        hint = (
+            "To leave them running and let the next control plane take them over as the backup declares them: --adopt"
+        )
+        raise Refused(f"nodes run: {some}", hint, code="refused.running")
+    unknown = {name.partition("/")[0] for name in running} - set(contents.environments)
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        hint = "End its nodes first, or take a newer backup: nobody would look after them."
+        raise Refused(f"nodes of {names} run, which the backup does not know", hint, code="refused.running")
+
+
+def _correct(db: sqlite3.Connection, found: Found) -> tuple[str, ...]:
+    """Forget who was primary where a disk has a newer generation than the backup; `environment/label` of each."""
+    forgotten = []
+    with db:
+        for row in db.execute("SELECT environment, label, primary_node, generation, marked FROM groups").fetchall():
+            environment, label, *record = row
+            states = [state for state in found.get(environment, {}).values() if state.service == label]
+            if after := corrected(Group(*record), states):
+                db.execute(
+                    "UPDATE groups SET primary_node = ?, generation = ?, marked = ? WHERE environment = ? AND label = ?",
+                    (after.primary, after.generation, after.marked, environment, label),
+                )
+                deposed = (json.dumps(dict(after.deposed)), environment, label)
+                db.execute("UPDATE deposed SET nodes = ? WHERE environment = ? AND label = ?", deposed)
+                forgotten.append(f"{environment}/{label}")
+    return tuple(forgotten)
+
+
+def _swap(home: Home, draft: Path, contents: Contents) -> Path | None:
+    """Move what is there aside, then the new files in; the store comes last, for without it there is no home to use."""
+    names = sorted((member.name for member in contents.files), key=lambda name: name == STORE)
+    there = [name for name in [*names, f"{STORE}-wal", f"{STORE}-shm"] if (home.path / name).exists()]
+    former = None
+    if there:
+        former = home.path / "former" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        for name in there:
+            (former / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (home.path / name).rename(former / name)
+    for name in names:
+        (home.path / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (draft / name).rename(home.path / name)
+    handle = os.open(home.path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return former
