@@ -63,8 +63,10 @@ async def serve(home: Home) -> None:
     try:
         desk = Desk(environments)
         await desk.open()
+        watching = asyncio.create_task(desk.telemetry.watch_loop())
         gc.freeze()
         await serve_api(create_app(desk), home.socket, stop)
+        watching.cancel()
     finally:
         await environments.close()
 

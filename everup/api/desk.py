@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from everup.core.tally import Vitals
 from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
@@ -38,6 +39,14 @@ class Reader(Protocol):
 
     def logs(self, environment: str, name: str, *, lines: int, follow: bool) -> AsyncIterator[tuple[str, str]]:
         """(node id, line) of one node, or of every node of a label."""
+        ...
+
+
+class Counts(Protocol):
+    """What is counted."""
+
+    def vitals(self) -> Vitals:
+        """What was counted since the control plane started."""
         ...
 
 
@@ -114,5 +123,5 @@ class Rehearsal(Protocol):
         ...
 
 
-class Desk(Reader, Writer, Deployer, Rehearsal, Protocol):
+class Desk(Reader, Counts, Writer, Deployer, Rehearsal, Protocol):
     """The whole control plane as the API sees it."""

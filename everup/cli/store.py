@@ -33,7 +33,7 @@ def store(
         bool, typer.Option("--adopt", help="restore: leave running nodes running; the control plane takes them over.")
     ] = False,
 ) -> None:
-    """Back up what the control plane knows (specs, addresses, passwords, who is primary, events, drills), or restore it.
+    """Back up what the control plane knows (specs, addresses, passwords, primaries, events, drills), or restore it.
 
     backup may run at any time and writes one file, mode 0600, that holds secrets. The data of services is not in it.
     restore refuses while a control plane runs, or nodes do without --adopt, and keeps the former files.

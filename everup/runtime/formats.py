@@ -1,7 +1,7 @@
 """The format of the store: its number, the steps that lead there from former ones, and what is refused.
 
-The number is SQLite's `user_version`; stores of before formats were numbered have 0. A table that is only added needs no
-step, since every opening makes what is missing. Each step is tested with a store that the former version wrote.
+The number is SQLite's `user_version`; stores of before formats were numbered have 0. A table that is only added needs
+no step, since every opening makes what is missing. Each step is tested with a store that the former version wrote.
 """
 
 import sqlite3

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from everup.core.incident import latest
+from everup.core.tally import Vitals
 from everup.model.contracts import Engine
 from everup.model.errors import NotFound
 from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 from everup.runtime.environments import Environments
+from everup.runtime.telemetry import Telemetry, store_bytes
 
 
 class Inquiry:
@@ -20,11 +22,19 @@ class Inquiry:
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
+        self.telemetry = Telemetry()
+        environments.hearers.append(self.telemetry.hear)
         self._since_utc = datetime.now(UTC).isoformat(timespec="seconds")
 
     def environments(self) -> list[str]:
         """The names of all environments that were applied here and not destroyed."""
         return self._environments.names()
+
+    def vitals(self) -> Vitals:
+        """What was counted since the control plane started."""
+        names, store = self._environments.names(), self._environments.store
+        meters = {name: self._environments.get(name).controller.meter for name in names}
+        return Vitals(self.telemetry.tally, meters, self.telemetry.lag, store_bytes(store), self._since_utc)
 
     async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""
@@ -42,7 +52,7 @@ class Inquiry:
             observed=controller.observed(),
             actions=controller.actions,
             stopped=running.saved.stopped,
-            incident=latest(controller.events()),
+            incident=latest(controller.journal.recent()),
             histories=dict(running.histories),
             kept=controller.ledger.entries(),
             control_pid=os.getpid(),

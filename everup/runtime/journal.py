@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from everup.model.errors import EverupError
 from everup.model.events import CATALOGUE, Event
 from everup.runtime.store import Store
+
+Hear = Callable[[Event], None]
+"""Told each event as it is said; quick, and never raises."""
 
 FLUSH_S = 0.05
 RECENT = 2000
@@ -17,8 +20,9 @@ RECENT = 2000
 class Journal:
     """Takes events from the loop without making it wait; keeps the newest in memory for those who listen."""
 
-    def __init__(self, environment: str, store: Store) -> None:
+    def __init__(self, environment: str, store: Store, hearers: Sequence[Hear] = ()) -> None:
         self.environment = environment
+        self._hearers = hearers
         self._store = store
         self._recent: deque[Event] = deque(store.events(environment, -RECENT), maxlen=RECENT)
         self._unsaved: list[Event] = []
@@ -31,6 +35,8 @@ class Journal:
         event = Event(name, self.environment, at_utc, service, node, fields, self._store.number())
         self._recent.append(event)
         self._unsaved.append(event)
+        for hear in self._hearers:
+            hear(event)
         self._news.set()
         self._news = asyncio.Event()
         return event

@@ -95,10 +95,9 @@ def _correct(db: sqlite3.Connection, found: Found) -> tuple[str, ...]:
             environment, label, *record = row
             states = [state for state in found.get(environment, {}).values() if state.service == label]
             if after := corrected(Group(*record), states):
-                db.execute(
-                    "UPDATE groups SET primary_node = ?, generation = ?, marked = ? WHERE environment = ? AND label = ?",
-                    (after.primary, after.generation, after.marked, environment, label),
-                )
+                values = (after.primary, after.generation, after.marked, environment, label)
+                change = "UPDATE groups SET primary_node = ?, generation = ?, marked = ?"
+                db.execute(f"{change} WHERE environment = ? AND label = ?", values)
                 deposed = (json.dumps(dict(after.deposed)), environment, label)
                 db.execute("UPDATE deposed SET nodes = ? WHERE environment = ? AND label = ?", deposed)
                 forgotten.append(f"{environment}/{label}")

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from everup.core.plan import preview
+from everup.core.tally import QUICK_S, Histogram, Meter, Tally, Vitals
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
 from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
@@ -52,6 +53,8 @@ def ready(one: Node, role: Role | None = None) -> NodeStatus:
         pid=4711,
         since_utc="2026-11-22T14:00:00Z",
         generation=1 if one.part == Part.DATA else None,
+        free_bytes=40 << 30,
+        disk_bytes=100 << 30,
     )
     return NodeStatus(
         Health.READY,
@@ -90,6 +93,7 @@ class SmallDesk:
             Event("node.ready", "shop", "2026-11-22T14:00:01Z", "web", "web-1", {"after_s": 0.31}, 2),
         ]
         self.drilled: list[Drill] = []
+        self.tally = Tally()
         self.breaks: EverupError | None = None
 
     def environments(self) -> list[str]:
@@ -99,6 +103,10 @@ class SmallDesk:
         if environment not in self.pictures:
             raise NotFound(f"no environment {environment} runs here", "everup up", environment=environment)
         return self.pictures[environment]
+
+    def vitals(self) -> Vitals:
+        meters = {name: Meter() for name in self.pictures}
+        return Vitals(self.tally, meters, Histogram(QUICK_S), 4096, "2026-11-22T14:00:00+00:00", {"sent": 2})
 
     def variables(self, environment: str) -> dict[str, dict[str, str]]:
         self.picture(environment)
