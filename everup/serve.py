@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from everup.api.app import create_app
 from everup.api.server import serve_api
+from everup.api.words import told
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
@@ -63,10 +64,11 @@ async def serve(home: Home) -> None:
     try:
         desk = Desk(environments)
         await desk.open()
-        watching = asyncio.create_task(desk.telemetry.watch_loop())
+        beside = [asyncio.create_task(one) for one in (desk.telemetry.watch_loop(), desk.messenger.run(told))]
         gc.freeze()
         await serve_api(create_app(desk), home.socket, stop)
-        watching.cancel()
+        for task in beside:
+            task.cancel()
     finally:
         await environments.close()
 

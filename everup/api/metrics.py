@@ -185,5 +185,8 @@ def _control_plane(vitals: Vitals, shown: set[str]) -> "Iterator[Metric]":
     yield from (build, start, size)
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", (), [((), vitals.lag)])
     yield _histogram("reconcile_duration_seconds", "How long it took to look and to decide.", ["environment"], turns)
+    waiting = _gauge("notifications_waiting", "Notifications that are not delivered yet.")
+    waiting.add_metric([], vitals.waiting)
+    yield waiting
     sent = [((outcome,), count) for outcome, count in vitals.notices.items()]
     yield _counts("notifications", "Notifications by what became of them.", ["outcome"], sent)

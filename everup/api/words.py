@@ -44,6 +44,7 @@ SENTENCES: Mapping[str, str] = {
     "revision.failed": "revision {number} of {service} failed, revision {back_to} comes back[: {because}]",
     "drill.started": "a drill of {service}: {fault}[ of {subject}]",
     "drill.ended": "the drill of {service} is over ({fault}): {verdict}[, {because}]",
+    "notice.failed": "{destination} was not told: {title}[: {because}]",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }
@@ -129,6 +130,12 @@ def incident(events: Sequence[Event]) -> dict[str, Any] | None:
     later = [one for one in events[events.index(cause) :] if one.service == cause.service]
     parts = [_cause(cause, later), *_recovery(cause, later)]
     return {"at": cause.at_utc, "service": cause.service, "node": cause.node, "text": " · ".join(parts)}
+
+
+def told(events: Sequence[Event]) -> str:
+    """The same line for one whose time is known to the reader; how it stands where it is not over."""
+    line = incident(events)
+    return line["text"] if line else sentence(events[-1])
 
 
 def _cause(cause: Event, later: Sequence[Event]) -> str:

@@ -64,6 +64,10 @@ class Client:
         """Send an object to `path`, relative to /v1, and return the answer."""
         return self._ask("POST", path, json=body if body is not None else {})
 
+    def delete(self, path: str) -> Json:
+        """Delete what is at `path`, relative to /v1, and return the answer."""
+        return self._ask("DELETE", path)
+
     def lines(self, path: str, **params: Any) -> Iterator[Json]:
         """The objects of a stream, as they come; ends when the control plane ends it."""
         try:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from everup import __version__
-from everup.cli import apply, change, drill, judge, ledger, look, machine, release, store, use
+from everup.cli import apply, change, drill, judge, ledger, look, machine, notify, release, store, use
 from everup.cli.arguments import hoist
 from everup.cli.exits import (
     DONE,
@@ -42,7 +42,7 @@ app = typer.Typer(
 
 COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Bring up and take down": (apply.up, apply.plan, apply.down),
-    "Look": (look.status, judge.check, judge.explain, ledger.lost, look.events, look.logs),
+    "Look": (look.status, judge.check, judge.explain, ledger.lost, look.events, look.logs, notify.notify),
     "Connect": (use.env, use.run, use.connect, use.shell),
     "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),

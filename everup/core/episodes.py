@@ -61,6 +61,10 @@ class Episodes:
         """Those that are not over, by environment and service."""
         return self._open
 
+    def rehearsing(self, key: tuple[str, str], now_s: float) -> bool:
+        """Whether a drill of that environment's service is going on."""
+        return now_s - self._rehearsals.get(key, float("-inf")) < REHEARSED_S
+
     def take(self, event: Event, now_s: float) -> Episode | None:
         """Take in one event, heard at `now_s`; the incident that it begins, continues or ends, if any."""
         if event.name == "environment.stopped":
@@ -84,8 +88,7 @@ class Episodes:
     def _begun(self, key: tuple[str, str], event: Event, now_s: float) -> Episode | None:
         if event.name not in BEGINNINGS or event.fields.get("stand_in"):
             return None
-        rehearsed = now_s - self._rehearsals.get(key, float("-inf")) < REHEARSED_S
-        return Episode(*key, (), now_s - _unnoticed_s(event), rehearsed=rehearsed)
+        return Episode(*key, (), now_s - _unnoticed_s(event), rehearsed=self.rehearsing(key, now_s))
 
 
 def _unnoticed_s(event: Event) -> float:

@@ -105,7 +105,7 @@ class Vitals:
     """Everything that is counted, as it stands: what happened, each environment's loop, and the control plane itself.
 
     `lag` tells how late the event loop was (seconds), `store_bytes` how much room the store takes, `notices` how many
-    notifications were sent, failed and are on their way.
+    notifications were sent, failed or dropped, `waiting` how many are on their way.
     """
 
     tally: Tally
@@ -114,3 +114,4 @@ class Vitals:
     store_bytes: int
     since_utc: str
     notices: Mapping[str, int] = field(default_factory=dict)
+    waiting: int = 0

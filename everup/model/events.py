@@ -40,6 +40,7 @@ CATALOGUE: Mapping[str, str] = {
     "revision.failed": "A revision did not work; the former one comes back. fields: number, because, back_to",
     "drill.started": "A drill is about to break something on purpose. fields: fault, subject, run",
     "drill.ended": "A drill is over. fields: fault, verdict, because, runs_rto_s (of each run)",
+    "notice.failed": "A notification was not delivered. fields: destination, title, because",
     "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }

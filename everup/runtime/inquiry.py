@@ -14,6 +14,7 @@ from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 from everup.runtime.environments import Environments
+from everup.runtime.messenger import Messenger
 from everup.runtime.telemetry import Telemetry, store_bytes
 
 
@@ -23,7 +24,8 @@ class Inquiry:
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
         self.telemetry = Telemetry()
-        environments.hearers.append(self.telemetry.hear)
+        self.messenger = Messenger(environments)
+        environments.hearers += [self.telemetry.hear, self.messenger.hear]
         self._since_utc = datetime.now(UTC).isoformat(timespec="seconds")
 
     def environments(self) -> list[str]:
@@ -34,7 +36,9 @@ class Inquiry:
         """What was counted since the control plane started."""
         names, store = self._environments.names(), self._environments.store
         meters = {name: self._environments.get(name).controller.meter for name in names}
-        return Vitals(self.telemetry.tally, meters, self.telemetry.lag, store_bytes(store), self._since_utc)
+        notices, waiting = self.messenger.outcomes, self.messenger.waiting
+        telemetry = self.telemetry
+        return Vitals(telemetry.tally, meters, telemetry.lag, store_bytes(store), self._since_utc, notices, waiting)
 
     async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""

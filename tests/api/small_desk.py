@@ -11,6 +11,7 @@ from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
 from everup.model.events import Event
 from everup.model.ledger import Kept
+from everup.model.notices import Delivery, Destination
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Environment, Service, Source
@@ -82,6 +83,32 @@ def world(*blueprints: Blueprint) -> Picture:
     return Picture(environment, SOURCE, blueprints, observed, control_pid=1, control_since_utc="2026-11-22T13:00:00Z")
 
 
+class SmallMessenger:
+    """Keeps destinations in memory; those named `deaf` take nothing."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Destination] = {}
+
+    def destinations(self) -> tuple[Destination, ...]:
+        return tuple(self.known.values())
+
+    async def add(self, destination: Destination) -> None:
+        if destination.name in self.known:
+            raise Refused(f"there is a destination {destination.name}")
+        self.known[destination.name] = destination
+
+    async def remove(self, name: str) -> None:
+        if self.known.pop(name, None) is None:
+            raise NotFound(f"there is no destination {name}")
+
+    async def test(self, name: str | None) -> tuple[Delivery, ...]:
+        return tuple(
+            Delivery(one.name, one.name != "deaf", "it did not answer" if one.name == "deaf" else "")
+            for one in self.known.values()
+            if name in (None, one.name)
+        )
+
+
 class SmallDesk:
     """A desk over one picture; it remembers what it was told to do."""
 
@@ -94,6 +121,7 @@ class SmallDesk:
         ]
         self.drilled: list[Drill] = []
         self.tally = Tally()
+        self.messenger = SmallMessenger()
         self.breaks: EverupError | None = None
 
     def environments(self) -> list[str]:
