@@ -22,7 +22,7 @@ from everup.runtime.database import unusable
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
 from everup.runtime.home import Home
-from everup.runtime.lock import take_lock
+from everup.runtime.lock import STANDBY, take_lock
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 
@@ -78,7 +78,7 @@ def main(home: Home | None = None) -> int:
     home = home or Home.find(os.environ)
     try:
         home.prepare()
-        take_lock(home.lock)
+        take_lock(home.lock, wait=os.environ.pop(STANDBY, "") != "")
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(home))
     except (EverupError, sqlite3.Error) as found:

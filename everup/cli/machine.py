@@ -5,6 +5,7 @@ import platform
 import resource
 import sys
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 
@@ -145,7 +146,19 @@ def schema(context: typer.Context) -> None:
     render.show_json(schema_of(load_kinds()))
 
 
-def serve(context: typer.Context) -> None:
+def serve(
+    context: typer.Context,
+    install: Annotated[
+        bool, typer.Option("--install", help="Have systemd run it, and start it whenever it ends.")
+    ] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Have systemd run it no more.")] = False,
+    show: Annotated[
+        bool, typer.Option("--print", help="Show systemd's unit and the commands; change nothing.")
+    ] = False,
+    system: Annotated[
+        bool | None, typer.Option("--system/--user", help="For the machine, or for you; default: the machine, if root.")
+    ] = None,
+) -> None:
     """Run the control plane in the foreground, until Ctrl-C; up starts one in the background by itself.
 
     What runs goes on running when it ends.
@@ -153,8 +166,22 @@ def serve(context: typer.Context) -> None:
     Examples:
 
       everup serve
+
+      everup serve --install --user
     """
-    home = session_of(context).home
+    session = session_of(context)
+    home = session.home
+    if install or uninstall or show:
+        from everup.cli import systemd
+
+        unit = systemd.unit_of(home, system=system)
+        if show:
+            systemd.show(unit)
+        elif install:
+            systemd.install(session, unit)
+        else:
+            systemd.uninstall(unit)
+        return
     home.prepare()
     environ = {**os.environ, "EVERUP_HOME": str(home.path)}
     os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve"], environ)

@@ -101,11 +101,7 @@ class Ledger:
             shutil.rmtree(unfinished, ignore_errors=True)
         draft.mkdir(mode=0o700, parents=True)
         try:
-            words = (old, new, str(draft), json.dumps(dict(known)))
-            try:
-                told = await told_by(blueprint.salvage.program, words, within_s=LOOK_S)
-            except ProgramFailed as error:
-                raise Unkept(f"looking for it {error}") from error
+            told = await _run(blueprint.salvage.program, (old, new, str(draft), json.dumps(dict(known))))
             if told.get("unkept"):
                 raise Unkept(str(told["unkept"]), int(told["writes"]) or None)
             if not told["writes"]:
@@ -145,3 +141,10 @@ def _read(place: Path) -> Kept | None:
         return Kept(**{**fields, **lists, "folder": str(place.parent)})
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+async def _run(program: str, words: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        return await told_by(program, words, within_s=LOOK_S)
+    except ProgramFailed as error:
+        raise Unkept(f"looking for it {error}") from error

@@ -6,16 +6,19 @@ from pathlib import Path
 
 from everup.model.errors import Refused
 
+STANDBY = "EVERUP_STANDBY"
+"""Where this is set, a control plane waits while there is another, and takes over the moment that ends."""
 
-def take_lock(path: Path) -> int:
-    """Hold the home's lock for the life of this process; returns its descriptor.
+
+def take_lock(path: Path, *, wait: bool = False) -> int:
+    """Hold the home's lock for the life of this process; returns its descriptor. With `wait`, once it is free.
 
     Raises:
         Refused: another control plane holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         holder = os.read(descriptor, 32).decode(errors="replace").strip()
         os.close(descriptor)

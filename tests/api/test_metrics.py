@@ -1,31 +1,18 @@
 """What /metrics says, and that dashboards and alerts ask for nothing else."""
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 from prometheus_client.parser import text_string_to_metric_families
-from ruamel.yaml import YAML
 
 from everup.api.app import create_app
 from everup.model.access import Caller, Level
 from everup.model.events import Event
 from tests.api.small_desk import SmallDesk, kept, redis, web, world
-
-MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
-
-WORDS = set(
-    re.findall(
-        r"\w+",
-        """sum by rate increase delta max min avg count histogram_quantile without on and or unless time bool offset
-        group_left changes absent le topk ignoring label_values""",
-    )
-)
-"""What is PromQL's own in an expression."""
+from tests.promql import expressions, names_in
 
 
 async def scraped(app: FastAPI) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -124,26 +111,9 @@ async def test_whoever_may_see_one_environment_sees_the_metrics_of_no_other(trou
     assert found["everup_build_info"]
 
 
-def expressions() -> list[tuple[str, str]]:
-    """Every expression of the dashboard and of the alerts, with where it stands."""
-    board = json.loads((MONITORING / "grafana.json").read_text())
-    asked = [(panel["title"], target["expr"]) for panel in board["panels"] for target in panel.get("targets", ())]
-    asked += [(one["name"], one["query"]) for one in board["templating"]["list"] if one["type"] == "query"]
-    rules = YAML(typ="safe").load((MONITORING / "alerts.yaml").read_text())
-    return asked + [(rule["alert"], rule["expr"]) for group in rules["groups"] for rule in group["rules"]]
-
-
-def names_in(expression: str) -> set[str]:
-    """The metrics that an expression asks for: its words, without labels, texts, durations and PromQL's own."""
-    bare = re.sub(r'"[^"]*"', "", expression)
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|without|ignoring|group_left)\s*\([^)]*\)", " ", bare)
-    bare = re.sub(r"label_values\(([^,]*),[^)]*\)", r"\1", bare)
-    return set(re.findall(r"\b[a-z_][a-z0-9_]*\b", bare)) - WORDS
-
-
 async def test_dashboards_and_alerts_ask_for_metrics_and_labels_that_exist(troubled: SmallDesk):
     found = {**await scraped(create_app(troubled)), "up": {}}  # that one is Prometheus' own
-    asked = expressions()
+    asked = list(expressions())
     assert len(asked) > 15
     for title, expression in asked:
         names = names_in(expression)

@@ -1,13 +1,10 @@
 """Notifications reach a real HTTP server through Apprise, also one that fails at first."""
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,48 +14,7 @@ from everup.model.errors import NotFound, Refused
 from everup.model.notices import Destination, Notice, Tone, Topic
 from everup.runtime.messenger import WAITING, Messenger
 from everup.runtime.store import Store
-
-SECRET = "a-token-in-the-path"
-
-
-class Receiver(ThreadingHTTPServer):
-    """Takes JSON messages, after it has failed `failures` times."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
-        self.taken: list[dict[str, Any]] = []
-        self.asked = 0
-        super().__init__(("127.0.0.1", 0), Receipt)
-
-    @property
-    def url(self) -> str:
-        return f"json://127.0.0.1:{self.server_port}/{SECRET}"
-
-    @contextmanager
-    def open(self) -> "Iterator[Receiver]":
-        thread = Thread(target=self.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.shutdown()
-            self.server_close()
-            thread.join()
-
-
-class Receipt(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Receiver)
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server.asked += 1
-        if server.asked > server.failures:
-            server.taken.append(body)
-        self.send_response(200 if server.asked > server.failures else 503)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.receiver import SECRET, Receiver
 
 
 @pytest.fixture
