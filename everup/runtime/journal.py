@@ -1,6 +1,7 @@
 """The events of one environment: said once, stored soon, streamed at once."""
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from everup.model.events import CATALOGUE, Event
 from everup.runtime.store import Store
 
 Hear = Callable[[Event], None]
-"""Told each event as it is said; quick, and never raises."""
+"""Told each event as it is said, and quick about it."""
 
 FLUSH_S = 0.05
 RECENT = 2000
@@ -36,7 +37,10 @@ class Journal:
         self._recent.append(event)
         self._unsaved.append(event)
         for hear in self._hearers:
-            hear(event)
+            try:
+                hear(event)
+            except Exception as error:  # whoever counts or tells must never break who decides
+                print(f"{name} was not heard: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         self._news.set()
         self._news = asyncio.Event()
         return event

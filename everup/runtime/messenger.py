@@ -5,6 +5,7 @@ What is sent is carried by a process of its own; the control loop never waits fo
 
 import asyncio
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class Messenger:
         self._lines: dict[str, asyncio.Queue[Notice]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._checked_s = float("-inf")
         self.outcomes: Counter[str] = Counter(sent=0, failed=0, dropped=0)
 
     @property
@@ -59,15 +61,13 @@ class Messenger:
     async def run(self, story: Story) -> None:
         """Tell what is to be told, until cancelled; `story` tells the events of an incident in one line."""
         self._announcer.story = story
-        checked_s = 0.0
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
-                if time.monotonic() - checked_s >= CHECK_EVERY_S:
-                    checked_s = time.monotonic()
-                    self._check(checked_s)
-                for notice in self._announcer.due(time.monotonic()):
-                    self.post(notice)
+                try:
+                    self._look(time.monotonic())
+                except Exception as error:  # costs a message at most, and not those to come
+                    print(f"a message was not sent: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -123,9 +123,13 @@ class Messenger:
         notice = Notice("", "", frozenset(), Tone.INFO, "Everup: a test", words)
         return tuple(await asyncio.gather(*(self._carry(one, notice) for one in chosen)))
 
-    def _check(self, now_s: float) -> None:
-        for name in self._environments.names():
-            self._announcer.bare(name, _bare(self._environments.get(name)), now_s)
+    def _look(self, now_s: float) -> None:
+        if now_s - self._checked_s >= CHECK_EVERY_S and self.destinations():
+            self._checked_s = now_s
+            for name in self._environments.names():
+                self._announcer.bare(name, _bare(self._environments.get(name)), now_s)
+        for notice in self._announcer.due(now_s):
+            self.post(notice)
 
     async def _deliver_all(self, name: str, line: "asyncio.Queue[Notice]") -> None:
         """Deliver what waits for a destination, in order, until nothing does."""
