@@ -1,6 +1,7 @@
 """One SQLite file, written by one thread in order; what is written is on the disk before anybody is told so."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,13 @@ from everup.runtime.formats import bring_up, check_format
 
 T = TypeVar("T")
 
+LEAST_BYTES = 256 << 10
+"""What a store needs to be opened: its index of the log of writes takes 32 kB."""
+
 
 def unusable(path: Path, error: sqlite3.Error) -> EverupError:
     """What to say of a store that cannot be read, or of a disk that has no room for what its opening writes."""
-    if _full(error):
+    if full(error, path):
         hint = f"Make room where {path.parent} is. Running services are not touched."
         return EverupError(f"the store {path} cannot be used: its disk is full", hint, code="store.full")
     return EverupError(
@@ -25,8 +29,12 @@ def unusable(path: Path, error: sqlite3.Error) -> EverupError:
     )
 
 
-def _full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+def full(error: sqlite3.Error, path: Path) -> bool:
+    """Whether an error means that the disk of `path` has no room; SQLite has other words for that as well."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and path.parent.is_dir():
+        return shutil.disk_usage(path.parent).free < LEAST_BYTES
+    return code == sqlite3.SQLITE_FULL
 
 
 def _opened(path: Path, tables: str) -> sqlite3.Connection:
@@ -61,7 +69,7 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, commit)
         except sqlite3.Error as error:
-            hint = "Make room on its disk." if _full(error) else "Is its disk full?"
+            hint = "Make room on its disk." if full(error, self.path) else "Is its disk full?"
             raise EverupError(f"the store {self.path} refused a write: {error}", hint, code="store.refused") from error
 
     def close(self) -> None:

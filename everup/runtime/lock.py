@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from everup.model.errors import Refused
@@ -27,6 +28,7 @@ def take_lock(path: Path, *, wait: bool = False) -> int:
             "Use it, end it, or set EVERUP_HOME to another directory.",
             code="refused.second_control_plane",
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    with suppress(OSError):  # the disk is full: it holds the lock all the same, and nobody can read its name
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
     return descriptor

@@ -22,7 +22,7 @@ from typing import Any
 
 from everup import __version__
 from everup.model.errors import EverupError, NotFound, Refused
-from everup.runtime.database import unusable
+from everup.runtime.database import full, unusable
 from everup.runtime.formats import STEPS, check_format
 from everup.runtime.home import Home
 
@@ -82,6 +82,8 @@ def back_up(home: Home, file: Path) -> Contents:
     except OSError as error:
         raise EverupError(f"{file} cannot be written: {error.strerror}", code="store.backup_failed") from error
     except sqlite3.Error as error:
+        if full(error, file):
+            raise EverupError(f"{file} cannot be written: its disk is full", code="store.backup_failed") from error
         raise unusable(home.store, error) from error
 
 
