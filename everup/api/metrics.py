@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from everup import __version__
 from everup.api.desk import Desk
@@ -34,7 +35,7 @@ def metrics_routes(desk: Desk) -> APIRouter:
     """One page of text. Who may see one environment only sees the metrics of that one."""
     router = APIRouter(tags=["metrics"])
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Every metric, in Prometheus' text format."""
         caller = getattr(request.state, "caller", OWNER)

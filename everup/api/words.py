@@ -10,6 +10,7 @@ from everup.model.events import Event
 SENTENCES: Mapping[str, str] = {
     "spec.applied": "a new spec took effect",
     "control.started": "a control plane started (pid {pid})[; it found {adopted} running nodes]",
+    "control.restored": "what the control plane knows was restored from a backup of {backup_utc}",
     "node.started": "{node} was started[: {because}]",
     "node.ready": "{node} is ready[ after {after_s}]",
     "node.exited": "{node} {ending}[, noticed in {noticed_ms}]",

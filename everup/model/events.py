@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 CATALOGUE: Mapping[str, str] = {
     "spec.applied": "A new spec took effect. fields: services",
     "control.started": "A control plane started. fields: pid, adopted (running nodes it found)",
+    "control.restored": "What the control plane knows was restored from a backup. fields: backup_utc, forgotten",
     "node.started": "A node's process was started. fields: because",
     "node.ready": "A node answered its probe for the first time since it started. fields: after_s",
     "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms, stand_in",

@@ -54,6 +54,7 @@ def restore(home: Home, file: Path, found: Found, *, adopt: bool) -> Restored:
             running = _running(found)
             _refuse(running, contents, adopt=adopt)
             forgotten = _correct(db, found)
+            _note(db, contents, forgotten)
         former = _swap(home, draft, contents)
     except OSError as error:
         raise EverupError(f"{file} cannot be put in place: {error.strerror}", code="store.full") from error
@@ -102,6 +103,17 @@ def _correct(db: sqlite3.Connection, found: Found) -> tuple[str, ...]:
                 db.execute("UPDATE deposed SET nodes = ? WHERE environment = ? AND label = ?", deposed)
                 forgotten.append(f"{environment}/{label}")
     return tuple(forgotten)
+
+
+def _note(db: sqlite3.Connection, contents: Contents, forgotten: tuple[str, ...]) -> None:
+    """Leave an event in each environment: what is told of later began with a restore."""
+    now_utc = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with db:
+        for name in contents.environments:
+            labels = [one.partition("/")[2] for one in forgotten if one.startswith(f"{name}/")]
+            fields = json.dumps({"backup_utc": contents.at_utc, "forgotten": labels})
+            row = (name, now_utc, "control.restored", fields)
+            db.execute("INSERT INTO events (environment, at_utc, name, fields) VALUES (?,?,?,?)", row)
 
 
 def _swap(home: Home, draft: Path, contents: Contents) -> Path | None:
