@@ -16,9 +16,14 @@ from everup.model.observed import Group, NodeState
 from everup.runtime.database import unusable
 from everup.runtime.home import Home
 from everup.runtime.safekeeping import STORE, Contents, check_store, unpack
+from everup.runtime.store import Store
 
 Found = Mapping[str, Mapping[str, NodeState]]
 """What the engines found: environment -> node -> state."""
+
+
+Records = Mapping[tuple[str, str], Group]
+"""(environment, label) -> who is recorded as primary."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,12 @@ def restore(home: Home, file: Path, found: Found, *, adopt: bool) -> Restored:
     try:
         draft.mkdir(mode=0o700)
         contents = unpack(file, draft)
+        Store(draft / STORE).close()  # brought up to the format of now
         with closing(sqlite3.connect(draft / STORE)) as db:
             check_store(db, file)
             running = _running(found)
             _refuse(running, contents, adopt=adopt)
-            forgotten = _correct(db, found)
+            forgotten = _correct(db, _records_of(home.store), found)
             _note(db, contents, forgotten)
         former = _swap(home, draft, contents)
     except OSError as error:
@@ -88,21 +94,44 @@ def _refuse(running: tuple[str, ...], contents: Contents, *, adopt: bool) -> Non
         raise Refused(f"nodes of {names} run, which the backup does not know", hint, code="refused.running")
 
 
-def _correct(db: sqlite3.Connection, found: Found) -> tuple[str, ...]:
-    """Forget who was primary where a disk has a newer generation than the backup; `environment/label` of each."""
+def _correct(db: sqlite3.Connection, former: Records, found: Found) -> tuple[str, ...]:
+    """Replace records of primaries that a disk proves too old; `environment/label` of those nobody knows better of."""
     forgotten = []
     with db:
-        for row in db.execute("SELECT environment, label, primary_node, generation, marked FROM groups").fetchall():
-            environment, label, *record = row
+        for (environment, label), record in _records(db).items():
             states = [state for state in found.get(environment, {}).values() if state.service == label]
-            if after := corrected(Group(*record), states):
-                values = (after.primary, after.generation, after.marked, environment, label)
-                change = "UPDATE groups SET primary_node = ?, generation = ?, marked = ?"
-                db.execute(f"{change} WHERE environment = ? AND label = ?", values)
-                deposed = (json.dumps(dict(after.deposed)), environment, label)
-                db.execute("UPDATE deposed SET nodes = ? WHERE environment = ? AND label = ?", deposed)
+            after = corrected(record, former.get((environment, label)), states)
+            if after is None:
+                continue
+            key, deposed = (
+                (environment, label),
+                json.dumps({node: dict(noted) for node, noted in after.deposed.items()}),
+            )
+            values = (*key, after.primary, after.generation, after.marked)
+            db.execute("INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?)", values)
+            db.execute("INSERT OR REPLACE INTO deposed VALUES (?,?,?)", (*key, deposed))
+            if after.primary is None:
                 forgotten.append(f"{environment}/{label}")
     return tuple(forgotten)
+
+
+def _records(db: sqlite3.Connection) -> Records:
+    """Who is recorded as primary of each service."""
+    columns = "environment, label, primary_node, generation, marked, coalesce(nodes, '{}')"
+    rows = db.execute(f"SELECT {columns} FROM groups LEFT JOIN deposed USING (environment, label)").fetchall()
+    return {
+        (environment, label): Group(primary, generation, marked, json.loads(deposed))
+        for environment, label, primary, generation, marked, deposed in rows
+    }
+
+
+def _records_of(store: Path) -> Records:
+    """What the store that is replaced says, if it can be read at all."""
+    try:
+        with closing(sqlite3.connect(f"file:{store}?mode=rw", uri=True)) as db:
+            return _records(db)
+    except (sqlite3.Error, ValueError):
+        return {}
 
 
 def _note(db: sqlite3.Connection, contents: Contents, forgotten: tuple[str, ...]) -> None:

@@ -185,8 +185,20 @@ def test_nodes_that_run_are_left_alone_only_on_request(home: Home, tmp_path: Pat
     assert restore(home, tmp_path / "backup", RUNS, adopt=True).running == ("shop/redis01-1",)
 
 
+async def test_the_store_that_is_replaced_knows_better_who_is_primary(home: Home, tmp_path: Path):
+    back_up(home, tmp_path / "backup")
+    newer = Group("redis01-2", 5, 5, {"redis01-1": {"offset": 7}})
+    with closing(Store(home.store)) as store:
+        await store.save_group("shop", "redis01", newer)
+    later = {"shop": {"redis01-2": NodeState(running=False, service="redis01", generation=5), **ENDED["shop"]}}
+    assert restore(home, tmp_path / "backup", later, adopt=False).forgotten == ()
+    with closing(Store(home.store)) as store:
+        assert store.groups("shop") == {"redis01": newer}
+
+
 def test_an_older_record_of_a_primary_is_forgotten(home: Home, tmp_path: Path):
     back_up(home, tmp_path / "backup")
+    home.store.write_bytes(b"damaged" * 2000)
     later = {"shop": {"redis01-2": NodeState(running=False, service="redis01", generation=5), **ENDED["shop"]}}
     assert restore(home, tmp_path / "backup", later, adopt=False).forgotten == ("shop/redis01",)
     with closing(Store(home.store)) as store:
@@ -200,8 +212,10 @@ def test_an_older_record_of_a_primary_is_forgotten(home: Home, tmp_path: Path):
 def test_only_a_newer_generation_overrules_a_record(generations: list[int | None], expected: Group | None):
     states = [NodeState(running=False, generation=one) for one in generations]
     record = Group("redis01-1", 4, 3, {"redis01-2": {"offset": 1}})
-    assert corrected(record, states) == expected
-    assert corrected(replace(record, generation=9), states) is None
+    assert corrected(record, None, states) == corrected(record, record, states) == expected
+    assert corrected(replace(record, generation=9), None, states) is None
+    former = Group("redis01-3", 6, 6)
+    assert corrected(record, former, states) == (former if expected else None)
 
 
 @pytest.fixture
