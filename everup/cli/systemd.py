@@ -97,9 +97,13 @@ def _quoted(text: str) -> str:
 
 def unit_of(home: Home, *, system: bool | None) -> Unit:
     """The unit of a home. `system`: for the whole machine; None: only if we are root."""
-    owner = pwd.getpwuid(home.path.stat().st_uid if home.path.exists() else os.getuid())
+    uid = home.path.stat().st_uid if home.path.exists() else os.getuid()
+    try:
+        owner = pwd.getpwuid(uid).pw_name
+    except KeyError:  # a user without a name; systemd takes the number as well
+        owner = str(uid)
     chosen = os.getuid() == 0 if system is None else system
-    return Unit(home.path, chosen, owner.pw_name, os.environ.get("PATH", os.defpath))
+    return Unit(home.path, chosen, owner, os.environ.get("PATH", os.defpath))
 
 
 def show(unit: Unit) -> None:

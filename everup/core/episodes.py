@@ -3,7 +3,7 @@
 `core.incident` finds the newest incident in a list of events; this follows every one of them, event by event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from everup.core.incident import BEGINNINGS
@@ -60,6 +60,12 @@ class Episodes:
     def open(self) -> Mapping[tuple[str, str], Episode]:
         """Those that are not over, by environment and service."""
         return self._open
+
+    def retain(self, environment: str, services: Collection[str]) -> None:
+        """Forget the incidents of services that the environment has no longer: nobody will say that they are over."""
+        gone = [key for key in self._open if key[0] == environment and key[1] not in services]
+        for key in gone:
+            del self._open[key]
 
     def rehearsing(self, key: tuple[str, str], now_s: float) -> bool:
         """Whether a drill of that environment's service is going on."""

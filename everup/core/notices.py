@@ -4,7 +4,7 @@ An incident that is over within `HOLD_S` is one message; a longer one is a messa
 when it is over. What fails again soon after a message waits longer, and is counted in the next one.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from everup.core.episodes import Episode, Episodes
@@ -79,6 +79,11 @@ class Announcer:
             if key in self._episodes.open:  # that is told of already
                 since_s = now_s
             self._bare[key] = (since_s, because, told)
+
+    def retain(self, environment: str, services: Collection[str]) -> None:
+        """Say nothing more of services that the environment has no longer."""
+        self._episodes.retain(environment, services)
+        self._told = {key for key in self._told if key in self._episodes.open}
 
     def due(self, now_s: float) -> list[Notice]:
         """What is to be sent now; each notice is given out once."""

@@ -35,7 +35,10 @@ class Inquiry:
     def vitals(self) -> Vitals:
         """What was counted since the control plane started."""
         names, store = self._environments.names(), self._environments.store
-        meters = {name: self._environments.get(name).controller.meter for name in names}
+        controllers = {name: self._environments.get(name).controller for name in names}
+        for name, controller in controllers.items():
+            self.telemetry.tally.episodes.retain(name, [one.label for one in controller.blueprints])
+        meters = {name: controller.meter for name, controller in controllers.items()}
         notices, waiting = self.messenger.outcomes, self.messenger.waiting
         telemetry = self.telemetry
         return Vitals(telemetry.tally, meters, telemetry.lag, store_bytes(store), self._since_utc, notices, waiting)

@@ -127,7 +127,9 @@ class Messenger:
         if now_s - self._checked_s >= CHECK_EVERY_S and self.destinations():
             self._checked_s = now_s
             for name in self._environments.names():
-                self._announcer.bare(name, _bare(self._environments.get(name)), now_s)
+                running = self._environments.get(name)
+                self._announcer.retain(name, [one.label for one in running.controller.blueprints])
+                self._announcer.bare(name, _bare(running), now_s)
         for notice in self._announcer.due(now_s):
             self.post(notice)
 

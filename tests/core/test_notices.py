@@ -131,6 +131,16 @@ def test_what_is_stopped_on_request_is_no_news(teller: Teller):
     assert teller.after(1, STOPPED) == teller.after(1000) == []
 
 
+def test_of_a_service_that_is_no_more_nothing_is_said(teller: Teller):
+    teller.after(0, EXIT)
+    teller.retain("shop", ["web"])
+    assert teller.after(1000) == []
+    teller.after(0, EXIT)
+    teller.retain("depot", [])
+    teller.retain("shop", ["redis01"])
+    assert titles(teller.after(1000)) == ["shop: redis01 has failed and is not whole again"]
+
+
 def test_a_destination_gets_what_it_asked_for():
     notice = Notice("shop", "redis01", frozenset({Topic.INCIDENT, Topic.ROLE}), Tone.SUCCESS, "t", "b")
     assert Destination("a", "json://x").wants(notice)

@@ -38,7 +38,8 @@ async def write(path: Path, begin: int, pipe: int, pages: int) -> None:
 
 def killed(path: Path, begin: int, full: bool) -> list[int]:
     """The numbers that a child acknowledged before it was killed, a random moment after its first one."""
-    pages = sqlite3.connect(path).execute("PRAGMA page_count").fetchone()[0] + random.randrange(2, 12) if full else 0
+    with closing(sqlite3.connect(path)) as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0] + random.randrange(4, 16) if full else 0
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,7 +1,6 @@
 """Notifications reach a real HTTP server through Apprise, also one that fails at first."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -42,9 +41,7 @@ async def test_a_message_arrives_although_its_server_failed_twice(store: Store):
     carrier = messenger(store)
     with Receiver(failures=2).open() as server:
         await carrier.add(Destination("team", server.url))
-        began_s = time.monotonic()
         carrier.post(notice())
-        assert time.monotonic() - began_s < 1  # whoever posts does not wait
         await until(lambda: carrier.outcomes["sent"])
         assert server.asked == 3
         (taken,) = server.taken
