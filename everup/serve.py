@@ -1,15 +1,14 @@
 """The composition root: the one file that names concrete classes and puts them together."""
 
 import asyncio
-import fcntl
 import gc
 import json
 import os
 import platform
 import signal
+import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -19,16 +18,19 @@ from everup.api.errors import status_of
 from everup.api.server import Door, serve_api, serve_beside
 from everup.api.tcp import bind_tcp
 from everup.core.listening import listening
+from everup.core.words import told
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
 from everup.kinds import load_kinds
 from everup.model.desired import Tcp
-from everup.model.errors import EverupError, Refused
+from everup.model.errors import EverupError
 from everup.model.spec import Environment, Source
+from everup.runtime.database import unusable
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
 from everup.runtime.home import Home
+from everup.runtime.lock import STANDBY, take_lock
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 from everup.web.door import Dashboard, Entrance, invitations
@@ -62,28 +64,6 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
-def take_lock(path: Path) -> int:
-    """Hold the home's lock for the life of this process; returns its descriptor.
-
-    Raises:
-        Refused: another control plane holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(descriptor, 32).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise Refused(
-            f"another control plane{f' (pid {holder})' if holder else ''} looks after {path.parent}",
-            "Use it, end it, or set EVERUP_HOME to another directory.",
-            code="refused.second_control_plane",
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor
-
-
 def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Dashboard:
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
@@ -108,8 +88,11 @@ async def serve(home: Home, door: Door | None = None) -> None:
         tokens = environments.store.tokens()
         app = create_app(desk, tokens)
         show_dashboard(app, desk, tokens.authenticate)
+        beside = [asyncio.create_task(one) for one in (desk.telemetry.watch_loop(), desk.messenger.run(told))]
         gc.freeze()
         await serve_api(app, home.socket, stop, door=door)
+        for task in beside:
+            task.cancel()
     finally:
         await environments.close()
 
@@ -137,13 +120,14 @@ def main(words: Sequence[str] = ()) -> int:
     home = Home.find(os.environ)
     try:
         home.prepare()
-        take_lock(home.lock)
+        take_lock(home.lock, wait=os.environ.pop(STANDBY, "") != "")
         door = open_door(home, words)
         if door:
             print(f"the API is at {door.to.url}", flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serve(home, door))
-    except EverupError as error:
+    except (EverupError, sqlite3.Error) as found:
+        error = unusable(home.store, found) if isinstance(found, sqlite3.Error) else found
         print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr)
         return 1
     return 0

@@ -8,6 +8,8 @@ from everup.api.desk import Desk
 from everup.api.drills import drill_routes
 from everup.api.errors import install
 from everup.api.gate import install_gate
+from everup.api.metrics import metrics_routes
+from everup.api.notify import notify_routes
 from everup.api.routes import change_routes, control_routes, environment_routes, service_routes
 from everup.api.tokens import TokenDesk, bearer, token_routes
 
@@ -22,7 +24,15 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
     install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
     if tokens:
         app.include_router(token_routes(tokens))
-    for routes in (control_routes, environment_routes, service_routes, change_routes, drill_routes):
+    for routes in (
+        control_routes,
+        environment_routes,
+        service_routes,
+        change_routes,
+        drill_routes,
+        metrics_routes,
+        notify_routes,
+    ):
         app.include_router(routes(desk))
     describe(app)
     return app

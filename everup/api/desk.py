@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from everup.core.tally import Vitals
 from everup.model.access import Caller
 from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.events import Event
+from everup.model.notices import Delivery, Destination
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 
@@ -39,6 +41,39 @@ class Reader(Protocol):
 
     def logs(self, environment: str, name: str, *, lines: int, follow: bool) -> AsyncIterator[tuple[str, str]]:
         """(node id, line) of one node, or of every node of a label."""
+        ...
+
+
+class Counts(Protocol):
+    """What is counted, and who tells of it."""
+
+    @property
+    def messenger(self) -> "Messenger":
+        """Who tells people what happened."""
+        ...
+
+    def vitals(self) -> Vitals:
+        """What was counted since the control plane started."""
+        ...
+
+
+class Messenger(Protocol):
+    """Who tells people what happened."""
+
+    def destinations(self) -> tuple[Destination, ...]:
+        """Where notices go."""
+        ...
+
+    async def add(self, destination: Destination) -> None:
+        """Send notices there as well. `Refused` where there is one of that name, or nobody understands its URL."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Send nothing there any more. `NotFound` where there is none."""
+        ...
+
+    async def test(self, name: str | None) -> tuple[Delivery, ...]:
+        """Send a message to one destination, or to all, once. `NotFound` where there is none."""
         ...
 
 
@@ -116,5 +151,5 @@ class Rehearsal(Protocol):
         ...
 
 
-class Desk(Reader, Writer, Deployer, Rehearsal, Protocol):
+class Desk(Reader, Counts, Writer, Deployer, Rehearsal, Protocol):
     """The whole control plane as the API sees it."""

@@ -64,6 +64,11 @@ PERMITS: Mapping[str, Permit] = {
     f"POST {_IN}/drills": Permit(Level.OPERATOR, body_bytes=16 * BODY_BYTES),  # a thousand runs, each with its graphs
     f"POST {_IN}/nodes/{{node}}/fault": _OPERATE,
     f"POST {_IN}/stop": _OPERATE,
+    "GET /metrics": Permit(Level.VIEWER, Concern.OWN),
+    "GET /v1/notifications": Permit(Level.OPERATOR, Concern.WHOLE),
+    "POST /v1/notifications": Permit(Level.OPERATOR, Concern.WHOLE),
+    "POST /v1/notifications/test": Permit(Level.OPERATOR, Concern.WHOLE),
+    "DELETE /v1/notifications/{name}": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/dashboard": Permit(Level.OPERATOR, Concern.OWNER),
     "GET /v1/tokens": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/tokens": Permit(Level.OPERATOR, Concern.WHOLE),

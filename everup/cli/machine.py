@@ -159,6 +159,16 @@ def serve(
     keep: Annotated[
         bool, typer.Option("--keep", help="Start nothing; keep --listen for every control plane, also that of up.")
     ] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Have systemd run it, and start it whenever it ends.")
+    ] = False,
+    uninstall: Annotated[bool, typer.Option("--uninstall", help="Have systemd run it no more.")] = False,
+    show: Annotated[
+        bool, typer.Option("--print", help="Show systemd's unit and the commands; change nothing.")
+    ] = False,
+    system: Annotated[
+        bool | None, typer.Option("--system/--user", help="For the machine, or for you; default: the machine, if root.")
+    ] = None,
 ) -> None:
     """Run the control plane in the foreground, until Ctrl-C; up starts one in the background by itself.
 
@@ -172,9 +182,22 @@ def serve(
       everup serve --listen 127.0.0.1:7443
 
       everup serve --listen 10.0.0.5:7443 --tls-cert cert.pem --tls-key key.pem --keep
+
+      everup serve --install --user
     """
     session = session_of(context)
     session.here("serve", "it is the control plane")
+    if install or uninstall or show:
+        from everup.cli import systemd
+
+        unit = systemd.unit_of(session.home, system=system)
+        if show:
+            systemd.show(unit)
+        elif install:
+            systemd.install(session, unit)
+        else:
+            systemd.uninstall(unit)
+        return
     from everup.core.listening import listening
 
     words = [listen, *(os.path.abspath(one) for one in (tls_cert, tls_key) if one)] if listen else []  # noqa: PTH100

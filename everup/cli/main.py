@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from everup import __version__
-from everup.cli import apply, change, dashboard, drill, judge, ledger, look, machine, places, release, tokens, use
+from everup.cli import (
+    apply,
+    change,
+    dashboard,
+    drill,
+    judge,
+    ledger,
+    look,
+    machine,
+    notify,
+    places,
+    release,
+    store,
+    tokens,
+    use,
+)
 from everup.cli.arguments import hoist
 from everup.cli.exits import (
     DONE,
@@ -43,11 +58,12 @@ app = typer.Typer(
 COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Bring up and take down": (apply.up, apply.plan, apply.down),
     "Look": (look.status, judge.check, judge.explain, ledger.lost, look.events, look.logs, dashboard.dashboard),
+    "Tell": (notify.notify,),
     "Connect": (use.env, use.run, use.connect, use.shell),
     "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
     "Prove": (drill.drill,),
-    "This machine": (machine.doctor, machine.schema, machine.serve),
+    "This machine": (machine.doctor, machine.schema, machine.serve, store.store),
 }
 """Heading of the help -> its commands, each named like its function."""
 

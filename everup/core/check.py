@@ -58,6 +58,11 @@ def check(blueprints: Sequence[Blueprint], observed: Observed, *, stopped: bool 
     return Check(services, (*_around(blueprints, observed, hosts),), hosts)
 
 
+def meant_to_last(blueprint: Blueprint) -> bool:
+    """Whether a service is declared so that it should survive the loss of any one node."""
+    return blueprint.ha or blueprint.scale > 1
+
+
 def _service(blueprint: Blueprint, view: View, actions: Sequence[Action], hosts: Sequence[str]) -> ServiceCheck:
     if not works(blueprint, view):
         health, because = service_health(blueprint, view)

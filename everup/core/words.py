@@ -10,6 +10,7 @@ from everup.model.events import Event
 SENTENCES: Mapping[str, str] = {
     "spec.applied": "a new spec took effect",
     "control.started": "a control plane started (pid {pid})[; it found {adopted} running nodes]",
+    "control.restored": "what the control plane knows was restored from a backup of {backup_utc}",
     "node.started": "{node} was started[: {because}]",
     "node.ready": "{node} is ready[ after {after_s}]",
     "node.exited": "{node} {ending}[, noticed in {noticed_ms}]",
@@ -44,6 +45,7 @@ SENTENCES: Mapping[str, str] = {
     "revision.failed": "revision {number} of {service} failed, revision {back_to} comes back[: {because}]",
     "drill.started": "a drill of {service}: {fault}[ of {subject}]",
     "drill.ended": "the drill of {service} is over ({fault}): {verdict}[, {because}]",
+    "notice.failed": "{destination} was not told: {title}[: {because}]",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }
@@ -139,6 +141,12 @@ def incident(events: Sequence[Event]) -> dict[str, Any] | None:
     later = [one for one in events[events.index(cause) :] if one.service == cause.service]
     parts = [_cause(cause, later), *_recovery(cause, later)]
     return {"at": cause.at_utc, "service": cause.service, "node": cause.node, "text": " · ".join(parts)}
+
+
+def told(events: Sequence[Event]) -> str:
+    """The same line for one whose time is known to the reader; how it stands where it is not over."""
+    line = incident(events)
+    return line["text"] if line else sentence(events[-1])
 
 
 def _cause(cause: Event, later: Sequence[Event]) -> str:

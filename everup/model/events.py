@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 CATALOGUE: Mapping[str, str] = {
     "spec.applied": "A new spec took effect. fields: services",
     "control.started": "A control plane started. fields: pid, adopted (running nodes it found)",
+    "control.restored": "What the control plane knows was restored from a backup. fields: backup_utc, forgotten",
     "node.started": "A node's process was started. fields: because",
     "node.ready": "A node answered its probe for the first time since it started. fields: after_s",
     "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms, stand_in",
@@ -39,7 +40,8 @@ CATALOGUE: Mapping[str, str] = {
     "revision.good": "Every instance runs a revision, and is ready. fields: number, took_s",
     "revision.failed": "A revision did not work; the former one comes back. fields: number, because, back_to",
     "drill.started": "A drill is about to break something on purpose. fields: fault, subject, run",
-    "drill.ended": "A drill is over. fields: fault, verdict, because",
+    "drill.ended": "A drill is over. fields: fault, verdict, because, runs_rto_s (of each run)",
+    "notice.failed": "A notification was not delivered. fields: destination, title, because",
     "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }

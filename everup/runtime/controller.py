@@ -10,11 +10,11 @@ from types import MappingProxyType
 from everup.core.health import Patience, asked_anew, judge, service_health, witness
 from everup.core.ledger import compared, marked, to_be_compared
 from everup.core.plan import plan, view_of, wind_down
+from everup.core.tally import Meter
 from everup.model.actions import Action, Hold
 from everup.model.contracts import Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.errors import EverupError, Unavailable
-from everup.model.events import Event
 from everup.model.observed import Attempt, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
 from everup.runtime.executor import Executor
 from everup.runtime.journal import Journal
@@ -37,6 +37,7 @@ class Controller:
         self.name = name
         self.journal = journal
         self.ledger = ledger
+        self.meter = Meter()
         self.blueprints: tuple[Blueprint, ...] = ()
         self.actions: tuple[Action, ...] = ()
         self.stopping = False
@@ -100,9 +101,11 @@ class Controller:
     async def _loop(self) -> None:
         while True:
             self._wake.clear()
+            began_s = time.monotonic()
             try:
                 await self._look()
                 self._decide()
+                self.meter.reconcile.observe(time.monotonic() - began_s)
             except Exception as error:  # a broken assumption costs this environment one turn, never the loop
                 self.journal.say("internal.error", error=f"{type(error).__name__}: {error}"[:2000])
                 await asyncio.sleep(BUSY_S)
@@ -197,6 +200,7 @@ class Controller:
             return Health.UNKNOWN
         after = judge(before, reading, now_s, sent_s, Patience(hang_s))
         self._statuses[node_id] = after
+        self.meter.misses[node_id] += reading is None and before.health != Health.STARTING
         if after.health != before.health:
             self._narrator.turn(node, before, after, now_s)
         if after.health != before.health or after.role != before.role or before.reading is None:
@@ -273,7 +277,3 @@ class Controller:
             if status.state.service == service:
                 self._prober.nudge(node_id)
         self.wake()
-
-    def events(self) -> list[Event]:
-        """The newest events."""
-        return self.journal.recent()

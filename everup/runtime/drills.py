@@ -42,7 +42,9 @@ class Rehearsal(Inquiry):
         running = self._environments.get(environment)
         await self._environments.store.drills.keep(environment, drill.id, drill.service, asdict(drill))
         fields = {"verdict": drill.summary.verdict.value, "because": drill.summary.because}
-        running.controller.journal.say("drill.ended", drill.service, fault=drill.fault.value, **fields)
+        measured = [run.rto_s for run in drill.runs]
+        journal = running.controller.journal
+        journal.say("drill.ended", drill.service, fault=drill.fault.value, **fields, runs_rto_s=measured)
 
     def drills(self, environment: str) -> list[dict[str, Any]]:
         """Every drill that is kept, oldest first, each as it was reported."""

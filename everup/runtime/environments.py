@@ -20,7 +20,7 @@ from everup.model.revisions import History
 from everup.model.spec import Environment, Source
 from everup.runtime.controller import Controller
 from everup.runtime.grants import AddressBook
-from everup.runtime.journal import Journal
+from everup.runtime.journal import Hear, Journal
 from everup.runtime.layout import Layout, overridden, refuse_unsettling
 from everup.runtime.ledger import Ledger
 from everup.runtime.store import Saved, Store
@@ -77,6 +77,7 @@ class Environments:
         self._engine_for = engine_for
         self._folder_of = folder_of
         self._running: dict[str, Running] = {}
+        self.hearers: list[Hear] = []
 
     async def open(self) -> None:
         """Adopt what an earlier control plane left behind, running or half-way."""
@@ -184,7 +185,7 @@ class Environments:
 
     def _take_up(self, name: str, draft: Draft) -> Running:
         engine = self._engine_for(name, draft.environment)
-        journal = Journal(name, self.store)
+        journal = Journal(name, self.store, self.hearers)
         controller = Controller(name, engine, self.store, journal, Ledger(self._folder_of(name) / "lost", journal))
         controller.declare(draft.blueprints)
         if draft.saved.stopped:

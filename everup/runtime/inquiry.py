@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from everup.core.incident import latest
+from everup.core.tally import Vitals
 from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine
 from everup.model.errors import NotFound
@@ -14,6 +15,8 @@ from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Source
 from everup.runtime.environments import Environments
+from everup.runtime.messenger import Messenger
+from everup.runtime.telemetry import Telemetry, store_bytes
 
 
 class Inquiry:
@@ -21,11 +24,25 @@ class Inquiry:
 
     def __init__(self, environments: Environments) -> None:
         self._environments = environments
+        self.telemetry = Telemetry()
+        self.messenger = Messenger(environments)
+        environments.hearers += [self.telemetry.hear, self.messenger.hear]
         self._since_utc = datetime.now(UTC).isoformat(timespec="seconds")
 
     def environments(self) -> list[str]:
         """The names of all environments that were applied here and not destroyed."""
         return self._environments.names()
+
+    def vitals(self) -> Vitals:
+        """What was counted since the control plane started."""
+        names, store = self._environments.names(), self._environments.store
+        controllers = {name: self._environments.get(name).controller for name in names}
+        for name, controller in controllers.items():
+            self.telemetry.tally.episodes.retain(name, [one.label for one in controller.blueprints])
+        meters = {name: controller.meter for name, controller in controllers.items()}
+        notices, waiting = self.messenger.outcomes, self.messenger.waiting
+        telemetry = self.telemetry
+        return Vitals(telemetry.tally, meters, telemetry.lag, store_bytes(store), self._since_utc, notices, waiting)
 
     async def plan(self, source: Source, caller: Caller = OWNER) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""
@@ -43,7 +60,7 @@ class Inquiry:
             observed=controller.observed(),
             actions=controller.actions,
             stopped=running.saved.stopped,
-            incident=latest(controller.events()),
+            incident=latest(controller.journal.recent()),
             histories=dict(running.histories),
             kept=controller.ledger.entries(),
             control_pid=os.getpid(),

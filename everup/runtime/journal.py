@@ -1,14 +1,18 @@
 """The events of one environment: said once, stored soon, streamed at once."""
 
 import asyncio
+import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from everup.model.errors import EverupError
 from everup.model.events import CATALOGUE, Event
 from everup.runtime.store import Store
+
+Hear = Callable[[Event], None]
+"""Told each event as it is said, and quick about it."""
 
 FLUSH_S = 0.05
 RECENT = 2000
@@ -17,8 +21,9 @@ RECENT = 2000
 class Journal:
     """Takes events from the loop without making it wait; keeps the newest in memory for those who listen."""
 
-    def __init__(self, environment: str, store: Store) -> None:
+    def __init__(self, environment: str, store: Store, hearers: Sequence[Hear] = ()) -> None:
         self.environment = environment
+        self._hearers = hearers
         self._store = store
         self._recent: deque[Event] = deque(store.events(environment, -RECENT), maxlen=RECENT)
         self._unsaved: list[Event] = []
@@ -31,6 +36,11 @@ class Journal:
         event = Event(name, self.environment, at_utc, service, node, fields, self._store.number())
         self._recent.append(event)
         self._unsaved.append(event)
+        for hear in self._hearers:
+            try:
+                hear(event)
+            except Exception as error:  # whoever counts or tells must never break who decides
+                print(f"{name} was not heard: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         self._news.set()
         self._news = asyncio.Event()
         return event

@@ -7,7 +7,6 @@ settled it. Looking is the work of a program of its own, so that the control pla
 import asyncio
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,12 +17,12 @@ from typing import Any
 from everup.model.desired import Blueprint, NodeId
 from everup.model.ledger import Kept
 from everup.runtime.journal import Journal
+from everup.runtime.subprogram import ProgramFailed, told_by
 
 LOOK_S = 60.0
 """How long looking and keeping may take; the former primary waits for it, and nobody else does."""
 
 ENTRY = "entry.json"
-LAST_WORDS = 300
 
 
 class Unkept(Exception):
@@ -145,22 +144,7 @@ def _read(place: Path) -> Kept | None:
 
 
 async def _run(program: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """Run a program of `everup.programs` to its end; the object that it prints."""
-    command = [sys.executable, "-P", "-m", f"everup.programs.{program}", *words]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
     try:
-        async with asyncio.timeout(LOOK_S):
-            out, err = await process.communicate()
-    except TimeoutError:
-        raise Unkept(f"looking for it took longer than {LOOK_S:g} s") from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        raise Unkept(f"looking for it failed: {err.decode(errors='replace').strip()[-LAST_WORDS:]}")
-    told: dict[str, Any] = json.loads(out)
-    return told
+        return await told_by(program, words, within_s=LOOK_S)
+    except ProgramFailed as error:
+        raise Unkept(f"looking for it {error}") from error

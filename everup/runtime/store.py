@@ -15,6 +15,7 @@ from everup.model.events import Event
 from everup.model.observed import Group
 from everup.model.spec import Source
 from everup.runtime.database import unusable
+from everup.runtime.destinations import TABLE, Destinations
 from everup.runtime.revision_shelf import RevisionShelf
 from everup.runtime.tokens import TABLE as TOKENS_TABLE
 from everup.runtime.tokens import Tokens
@@ -71,7 +72,7 @@ class Store(RevisionShelf):
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        super().__init__(path, _TABLES + TOKENS_TABLE)
+        super().__init__(path, _TABLES + TOKENS_TABLE + TABLE)
         try:
             row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
         except sqlite3.Error as error:
@@ -86,6 +87,11 @@ class Store(RevisionShelf):
     def tokens(self) -> Tokens:
         """Who may use the API over TCP."""
         return Tokens(self._db, self._write)
+
+    @property
+    def destinations(self) -> Destinations:
+        """Where notifications go."""
+        return Destinations(self._db, self._write)
 
     def environments(self) -> dict[str, Saved]:
         """Every environment ever applied and not destroyed, by name."""

@@ -6,12 +6,14 @@ from typing import Any
 
 from everup.core.permission import check
 from everup.core.plan import preview
+from everup.core.tally import QUICK_S, Histogram, Meter, Tally, Vitals
 from everup.model.access import Caller
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
 from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
 from everup.model.events import Event
 from everup.model.ledger import Kept
+from everup.model.notices import Delivery, Destination
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.spec import Environment, Service, Source
@@ -54,6 +56,8 @@ def ready(one: Node, role: Role | None = None) -> NodeStatus:
         pid=4711,
         since_utc="2026-11-22T14:00:00Z",
         generation=1 if one.part == Part.DATA else None,
+        free_bytes=40 << 30,
+        disk_bytes=100 << 30,
     )
     return NodeStatus(
         Health.READY,
@@ -81,6 +85,32 @@ def world(*blueprints: Blueprint) -> Picture:
     return Picture(environment, SOURCE, blueprints, observed, control_pid=1, control_since_utc="2026-11-22T13:00:00Z")
 
 
+class SmallMessenger:
+    """Keeps destinations in memory; those named `deaf` take nothing."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Destination] = {}
+
+    def destinations(self) -> tuple[Destination, ...]:
+        return tuple(self.known.values())
+
+    async def add(self, destination: Destination) -> None:
+        if destination.name in self.known:
+            raise Refused(f"there is a destination {destination.name}")
+        self.known[destination.name] = destination
+
+    async def remove(self, name: str) -> None:
+        if self.known.pop(name, None) is None:
+            raise NotFound(f"there is no destination {name}")
+
+    async def test(self, name: str | None) -> tuple[Delivery, ...]:
+        return tuple(
+            Delivery(one.name, one.name != "deaf", "it did not answer" if one.name == "deaf" else "")
+            for one in self.known.values()
+            if name in (None, one.name)
+        )
+
+
 class SmallDesk:
     """A desk over one picture; it remembers what it was told to do."""
 
@@ -92,6 +122,8 @@ class SmallDesk:
             Event("node.ready", "shop", "2026-11-22T14:00:01Z", "web", "web-1", {"after_s": 0.31}, 2),
         ]
         self.drilled: list[Drill] = []
+        self.tally = Tally()
+        self.messenger = SmallMessenger()
         self.breaks: EverupError | None = None
 
     def environments(self) -> list[str]:
@@ -101,6 +133,10 @@ class SmallDesk:
         if environment not in self.pictures:
             raise NotFound(f"no environment {environment} runs here", "everup up", environment=environment)
         return self.pictures[environment]
+
+    def vitals(self) -> Vitals:
+        meters = {name: Meter() for name in self.pictures}
+        return Vitals(self.tally, meters, Histogram(QUICK_S), 4096, "2026-11-22T14:00:00+00:00", {"sent": 2})
 
     def variables(self, environment: str) -> dict[str, dict[str, str]]:
         self.picture(environment)

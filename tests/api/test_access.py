@@ -48,6 +48,8 @@ BODIES: dict[str, Any] = {
     "deploy": {},
     "rollback": {},
     "dashboard": {},
+    "test": {},
+    "notifications": {"name": "oncall", "url": "json://127.0.0.1:9/"},
 }
 """By route, or by the last word of its path: what a request carries that makes sense."""
 

@@ -91,7 +91,7 @@ async def until(true: Callable[[], Any], within_s: float = 90.0) -> None:
 
 
 def names(controller: Controller, node: str | None = None) -> list[str]:
-    return [event.name for event in controller.events() if node is None or event.node == node]
+    return [event.name for event in controller.journal.recent() if node is None or event.node == node]
 
 
 def ready(controller: Controller) -> set[str]:
@@ -274,7 +274,7 @@ async def test_a_rule_that_breaks_costs_a_turn_and_not_the_loop(place: Place):
 async def test_everything_said_is_stored_when_it_ends(place: Place):
     controller = place.control(web(1))
     await until(lambda: "service.healthy" in names(controller))
-    said = len(controller.events())
+    said = len(controller.journal.recent())
     with contextlib.suppress(asyncio.CancelledError):
         await place.leave()
     assert len(place.store.events("shop", 0)) >= said

@@ -36,6 +36,20 @@ async def test_what_was_said_is_stored_by_a_flush(store: Store):
     assert store.events("shop", 0) == journal.recent()
 
 
+async def test_what_is_said_is_heard_at_once_and_a_broken_ear_costs_nobody_else_anything(
+    store: Store, capsys: pytest.CaptureFixture[str]
+):
+    heard: list[str] = []
+
+    def broken(event: object) -> None:
+        raise ValueError("deaf")
+
+    journal = Journal("shop", store, [broken, lambda event: heard.append(event.name)])
+    say(journal, 2)
+    assert heard == ["node.ready", "node.ready"]
+    assert capsys.readouterr().err == "node.ready was not heard: ValueError: deaf\n" * 2
+
+
 async def test_it_is_stored_within_a_moment_by_itself(store: Store):
     journal = Journal("shop", store)
     keeping = asyncio.create_task(journal.keep())

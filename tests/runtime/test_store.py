@@ -150,3 +150,27 @@ async def test_the_oldest_events_are_dropped_in_the_end(path: Path):
         oldest = store.events("shop", 0, limit=1)[0].seq
         newest = store.events("shop", -1)[0].seq
         assert KEPT_EVENTS <= newest - oldest + 1 <= KEPT_EVENTS + 2000
+
+
+async def test_a_full_disk_refuses_a_write_says_so_and_keeps_what_was_acknowledged(path: Path):
+    with closing(Store(path)) as store:
+        await store.save_grants("shop", GRANTS)
+        await store._write(lambda db: db.execute("PRAGMA max_page_count = 1"))  # no page more than there are
+        with pytest.raises(EverupError) as caught:
+            await store.append([event(number) for number in range(1, 2000)])
+        assert (caught.value.code, caught.value.hint) == ("store.refused", "Make room on its disk.")
+        assert store.grants("shop") == GRANTS
+    with closing(Store(path)) as store:
+        assert store.grants("shop") == GRANTS
+        await store.append([event(1)])
+
+
+async def test_damage_anywhere_in_the_file_is_found_when_it_is_opened(path: Path):
+    with closing(Store(path)) as store:
+        await store.append([event(number) for number in range(1, 3000)])
+    whole = path.read_bytes()
+    for page in range(2, len(whole) // 4096, 7):
+        path.write_bytes(whole[: page * 4096] + b"\x5a" * 4096 + whole[(page + 1) * 4096 :])
+        with pytest.raises(EverupError) as caught:
+            Store(path)
+        assert caught.value.code == "store.unusable"
