@@ -15,8 +15,8 @@ Json = dict[str, Any]
 class NewDestination(Frozen):
     """Where notifications are to go: an Apprise URL; empty lists: about everything, of all environments."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
-    url: str = Field(repr=False, min_length=4, max_length=4000)
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", examples=["oncall"])
+    url: str = Field(repr=False, min_length=4, max_length=4000, examples=["json://hooks.example.com/everup"])
     topics: Annotated[tuple[Annotated[Topic, Field(strict=False)], ...], Field(strict=False)] = ()
     environments: Annotated[tuple[str, ...], Field(strict=False)] = ()
 

@@ -23,6 +23,9 @@ FLAP_S = 60.0
 FLAP_LIMIT_S = 3600.0
 """A service that goes on flapping is told of ever less often, down to once in this time."""
 
+SETTLE_S = 3.0
+"""A change of the primary without an incident is told of so much later, and only who leads then."""
+
 BARE_S = 60.0
 """How long a service may be without redundancy, and without an incident, before that is told."""
 
@@ -47,6 +50,7 @@ class Announcer:
         self._told: set[Key] = set()
         self._calm: dict[Key, _Calm] = {}
         self._bare: dict[Key, tuple[float, str, bool]] = {}  # since when, why, whether it was told
+        self._crowned: dict[Key, tuple[float, list[Event]]] = {}  # since when, who became primary
         self._ready: list[Notice] = []
 
     def take(self, event: Event, now_s: float) -> None:
@@ -58,8 +62,7 @@ class Announcer:
             return
         key = (event.environment, event.service or "")
         if event.name == "primary.changed" and _again(event) and not self._episodes.rehearsing(key, now_s):
-            title = f"{key[0]}: {event.node} is the primary of {key[1]} now"
-            self._say(key, {Topic.ROLE}, Tone.INFO, title, str(event.fields.get("because", "")))
+            self._crowned.setdefault(key, (now_s, []))[1].append(event)
         if event.name == "drill.ended" and event.fields.get("verdict") == "fail":
             title = f"{key[0]}: a drill of {key[1]} failed ({event.fields.get('fault')})"
             self._say(key, {Topic.DRILL}, Tone.FAILURE, title, str(event.fields.get("because", "")))
@@ -93,6 +96,8 @@ class Announcer:
                 self._told.add(key)
                 title = f"{key[0]}: {key[1]} has failed and is not whole again"
                 self._say(key, _topics(episode), Tone.FAILURE, title, self._words(episode, now_s))
+        for key in [key for key, (since_s, _) in self._crowned.items() if now_s - since_s >= SETTLE_S]:
+            self._lead(key, self._crowned.pop(key)[1])
         for key, (since_s, because, told) in self._bare.items():
             if not told and now_s - since_s >= BARE_S:
                 self._bare[key] = (since_s, because, True)
@@ -100,6 +105,12 @@ class Announcer:
                 self._say(key, {Topic.REDUNDANCY}, Tone.WARNING, title, because)
         ready, self._ready = self._ready, []
         return ready
+
+    def _lead(self, key: Key, changes: list[Event]) -> None:
+        leader = changes[-1].node
+        because = next(one.fields.get("because", "") for one in changes if one.node == leader)
+        title = f"{key[0]}: {leader} is the primary of {key[1]} now"
+        self._say(key, {Topic.ROLE}, Tone.INFO, title, str(because))
 
     def _ended(self, episode: Episode, now_s: float) -> None:
         key = (episode.environment, episode.service)

@@ -18,6 +18,7 @@ async def told_by(program: str, words: tuple[str, ...] = (), *, within_s: float,
 
     Raises:
         ProgramFailed: it failed, or took longer than `within_s` and was killed.
+        OSError: it could not be started.
     """
     command = [sys.executable, "-P", "-m", f"everup.programs.{program}", *words]
     pipe = asyncio.subprocess.PIPE
@@ -34,5 +35,8 @@ async def told_by(program: str, words: tuple[str, ...] = (), *, within_s: float,
             await process.wait()
     if process.returncode:
         raise ProgramFailed(f"failed: {err.decode(errors='replace').strip()[-LAST_WORDS:]}")
-    told: dict[str, Any] = json.loads(out)
+    try:
+        told: dict[str, Any] = json.loads(out)
+    except ValueError:
+        raise ProgramFailed("failed: what it said makes no sense") from None
     return told

@@ -2,7 +2,7 @@
 
 import pytest
 
-from everup.core.notices import BARE_S, FLAP_S, HOLD_S, Announcer
+from everup.core.notices import BARE_S, FLAP_S, HOLD_S, SETTLE_S, Announcer
 from everup.model.events import Event
 from everup.model.notices import Destination, Notice, Tone, Topic, without_secrets
 
@@ -82,11 +82,15 @@ def test_what_fails_again_and_stays_away_is_told(teller: Teller):
     assert titles(teller.after(1)) == ["shop: redis01 has failed and is not whole again"]
 
 
-def test_a_primary_that_changes_without_an_incident_is_told(teller: Teller):
-    (one,) = teller.after(0, CROWNED)
+def test_a_primary_that_changes_without_an_incident_is_told_once_it_has_settled(teller: Teller):
+    other = event("primary.changed", node="redis01-3", generation=3, because="the Sentinels chose it")
+    back = event("primary.changed", node="redis01-2", generation=4, because="the Sentinels chose it")
+    assert teller.after(0, CROWNED, other, back) == []
+    (one,) = teller.after(SETTLE_S)
     assert (one.title, one.body) == ("shop: redis01-2 is the primary of redis01 now", "it was in sync")
     assert one.topics == {Topic.ROLE}
     assert teller.after(1, event("primary.changed", generation=1)) == []  # the first there ever was
+    assert teller.after(1000) == []
 
 
 def test_of_a_drill_only_its_failure_is_told(teller: Teller):
