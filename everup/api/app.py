@@ -10,7 +10,7 @@ from everup.api.errors import install
 from everup.api.gate import install_gate
 from everup.api.metrics import metrics_routes
 from everup.api.notify import notify_routes
-from everup.api.routes import change_routes, control_routes, environment_routes, service_routes
+from everup.api.routes import change_routes, control_routes, environment_routes, service_routes, stream_routes
 from everup.api.tokens import TokenDesk, bearer, token_routes
 
 
@@ -27,6 +27,7 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
     for routes in (
         control_routes,
         environment_routes,
+        stream_routes,
         service_routes,
         change_routes,
         drill_routes,

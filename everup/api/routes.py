@@ -144,6 +144,13 @@ def environment_routes(desk: Desk) -> APIRouter:
         await desk.stop(environment, destroy=request.destroy)
         return {"environment": environment, "destroy": request.destroy}
 
+    return router
+
+
+def stream_routes(desk: Desk) -> APIRouter:
+    """What goes on in one environment, as it goes on."""
+    router = APIRouter(prefix="/v1/environments", tags=["environments"])
+
     @router.get("/{environment}/events", response_class=Lines, responses=_SERVER_SENT)
     async def events(request: Request, environment: str, after: After = 0, follow: bool = False) -> Response:
         """Events with a `seq` above `after`, as NDJSON, or, if `Accept` says so, as server-sent events."""

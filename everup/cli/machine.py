@@ -177,8 +177,6 @@ def serve(
 
     Examples:
 
-      everup serve
-
       everup serve --listen 127.0.0.1:7443
 
       everup serve --listen 10.0.0.5:7443 --tls-cert cert.pem --tls-key key.pem --keep
@@ -190,14 +188,19 @@ def serve(
     if install or uninstall or show:
         from everup.cli import systemd
 
-        unit = systemd.unit_of(session.home, system=system)
-        if show:
-            systemd.show(unit)
-        elif install:
-            systemd.install(session, unit)
-        else:
-            systemd.uninstall(unit)
+        systemd.perform(session, system=system, show_it=show, install_it=install)
         return
+    words = _place(listen, tls_cert, tls_key)
+    session.home.prepare()
+    if keep:
+        _keep(session, words)
+        return
+    environ = {**os.environ, "EVERUP_HOME": str(session.home.path)}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve", *words], environ)
+
+
+def _place(listen: str | None, tls_cert: str | None, tls_key: str | None) -> list[str]:
+    """Where to listen, as the control plane is told it; empty: as is kept in the home."""
     from everup.core.listening import listening
 
     words = [listen, *(os.path.abspath(one) for one in (tls_cert, tls_key) if one)] if listen else []  # noqa: PTH100
@@ -205,12 +208,7 @@ def serve(
         listening(listen, *([tls_cert, tls_key] if tls_cert or tls_key else []))
     elif tls_cert or tls_key:
         raise Usage("a certificate is for --listen", "everup serve --listen ADDR:PORT --tls-cert FILE --tls-key FILE")
-    session.home.prepare()
-    if keep:
-        _keep(session, words)
-        return
-    environ = {**os.environ, "EVERUP_HOME": str(session.home.path)}
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve", *words], environ)
+    return words
 
 
 def _keep(session: Session, words: list[str]) -> None:

@@ -95,6 +95,21 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"'
 
 
+def perform(session: Session, *, system: bool | None, show_it: bool, install_it: bool) -> None:
+    """Show the home's unit, install it, or else uninstall it.
+
+    Raises:
+        EverupError: systemd does not run here, or refuses.
+    """
+    unit = unit_of(session.home, system=system)
+    if show_it:
+        show(unit)
+    elif install_it:
+        install(session, unit)
+    else:
+        uninstall(unit)
+
+
 def unit_of(home: Home, *, system: bool | None) -> Unit:
     """The unit of a home. `system`: for the whole machine; None: only if we are root."""
     uid = home.path.stat().st_uid if home.path.exists() else os.getuid()

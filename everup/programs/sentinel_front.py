@@ -7,8 +7,8 @@ Older clients (npm `redis-sentinel`) send QUIT to a Sentinel and crash on the er
 It stands alone: one file, standard library only, no control plane needed. One thread waits on all sockets, so no client
 can stall another; each direction of each client holds at most `HIGH_BYTES`, then its source is no longer read.
 
-The client's stream is read only as far as needed to find the first word of each command. On QUIT the Sentinel's side is
-half-closed: the Sentinel answers what it was sent before, ends the connection, and `+OK` follows its last byte.
+The client's stream is read as far as needed to find the first word of each command. On QUIT the Sentinel's side is
+half-closed: it answers what it was sent before, ends the connection, and `+OK` follows its last byte.
 """
 
 import contextlib
@@ -24,8 +24,7 @@ CHUNK_BYTES = 16 * 1024
 COMMAND_BYTES = 2 * 1024  # read from a client at a time: looking through them takes a while, and others wait
 MAX_CLIENTS = 10_000  # as Redis
 CONNECT_S = 3.0
-QUIT_S = 1.0
-"""How long a Sentinel may take to answer what came before QUIT, and a client to take its `+OK` and go (seconds)."""
+QUIT_S = 1.0  # for the Sentinel to answer what came before QUIT, and for the client to take its `+OK` and go
 
 MAX_HEADER_BYTES = 32
 MAX_WORD_BYTES = 64
@@ -380,13 +379,6 @@ def listen(at: tuple[str, int]) -> socket.socket:
     return listener
 
 
-def take_descriptors() -> None:
-    """Each client takes two descriptors, and the usual 1,024 would end at 500 clients: take what may be had."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):  # macOS refuses "unlimited"
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def main(arguments: Sequence[str]) -> str:
     """Serve until ended from outside; returns what kept it from starting."""
     try:
@@ -397,7 +389,9 @@ def main(arguments: Sequence[str]) -> str:
         listener = listen(own)
     except OSError as error:
         return f"cannot listen at {arguments[0]}: {error}"
-    take_descriptors()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS refuses "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # two for each client; the usual 1,024 are too few
     Front(listener, sentinel).run()
     return ""
 

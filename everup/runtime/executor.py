@@ -239,12 +239,15 @@ class Executor:
 
 
 def _keys(action: Action) -> tuple[str, ...]:
-    """What the action has for itself while it is performed: an operation, its service and the node it is about."""
+    """What the action has for itself while it is performed: an operation, its service and the node it is about.
+
+    While an operation may change who is primary, what was read before it says nothing of that: nobody is accepted.
+    """
     match action:
         case Operate(service=service, subject=subject):
             return (f"{service}/operation", subject) if subject else (f"{service}/operation",)
         case Accept(service=service):
-            return (f"{service}/accept",)
+            return (f"{service}/operation",)
         case Mark(node_id=node_id):
             return (f"{node_id}/mark",)
         case StartNode(node=node):

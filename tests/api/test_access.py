@@ -15,6 +15,7 @@ from everup.api.app import create_app
 from everup.api.gate import owned
 from everup.api.permits import PERMITS, permits_for
 from everup.model.access import Level
+from everup.model.notices import Destination
 from everup.runtime.store import Store
 from everup.runtime.tokens import Tokens
 from everup.serve import show_dashboard
@@ -105,6 +106,8 @@ class World:
         if route == "DELETE /v1/tokens/{name}":
             place = "/v1/tokens/spare"
             await self._made("spare")
+        if route == "DELETE /v1/notifications/{name}":
+            await self.desk.messenger.add(Destination("web-1", "json://127.0.0.1:9/"))
         app = owned(self.app) if who == "owner" else self.app
         address = (f"127.0.{self._asked // 250}.{self._asked % 250}", 4711)  # strangers are counted by address
         transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)

@@ -159,6 +159,18 @@ async def test_one_operation_at_a_time_and_nothing_else_on_what_it_is_about(benc
     assert [told[1] for told in bench.told if told[0] == "attempted"] == ["one", "two"]
 
 
+async def test_nobody_is_accepted_as_primary_while_an_operation_may_make_another_one(bench: Bench):
+    bench.operations(one=recipe(Pause(0.05)))
+    bench.dispatch(Operate("web", "one", "", "web-1"))
+    await asyncio.sleep(0.01)
+    bench.dispatch(Accept("web", "web-1", "it led before"))
+    await bench.idle()
+    assert not [told for told in bench.told if told[0] == "crown"]
+    bench.dispatch(Accept("web", "web-2", "it leads"))
+    await bench.idle()
+    assert ("crown", "web", "web-2", "it leads") in bench.told
+
+
 async def test_an_operation_waits_while_its_node_is_being_started(bench: Bench):
     bench.operations(one=recipe())
     bench.engine.go.clear()
