@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from everup.api.app import create_app
@@ -38,7 +39,8 @@ def compose(home: Home) -> Environments:
         return parse(source.text, source.file, kinds)
 
     def engine_for(name: str, environment: Environment) -> LocalEngine:
-        return LocalEngine(home.environment(name), Programs(environment.programs, os.environ))
+        programs = Programs(environment.programs, os.environ)
+        return LocalEngine(home.environment(name), programs, reveal=partial(store.vault.reveal, name))
 
     def elsewhere(environment: str) -> Iterable[Tcp]:
         return (to for name in store.environments() if name != environment for to in _addresses(store, name))

@@ -1,18 +1,25 @@
 """The application: all routes over one desk."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from everup import __version__
+from everup.api.audit import audit_routes
 from everup.api.desk import Desk
 from everup.api.drills import drill_routes
 from everup.api.errors import install
+from everup.api.recording import Recorded, announce
 from everup.api.routes import change_routes, control_routes, environment_routes, service_routes
+from everup.api.secrets import secret_routes
 
 
 def create_app(desk: Desk) -> FastAPI:
     """The API of one control plane. Its schema is at `/v1/openapi.json`; it serves no page of its own."""
     app = FastAPI(title="Everup", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     install(app)
+    app.add_middleware(Recorded, trail=desk.trail)  # the last one added is the outermost
+    announced = [Depends(announce(desk.trail))]
     for routes in (control_routes, environment_routes, service_routes, change_routes, drill_routes):
-        app.include_router(routes(desk))
+        app.include_router(routes(desk), dependencies=announced)
+    for routes in (audit_routes, secret_routes):
+        app.include_router(routes(desk), dependencies=announced)
     return app

@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from everup.model.audit import Deed
 from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.events import Event
 from everup.model.picture import Change, Foresight, Picture
+from everup.model.secret import Secret
 from everup.model.spec import Source
 
 
@@ -114,5 +116,43 @@ class Rehearsal(Protocol):
         ...
 
 
+class Trail(Protocol):
+    """The audit log."""
+
+    async def append(self, deed: Deed) -> int:
+        """Record a deed, on the disk before it returns; its number. `EverupError` when the store refuses it."""
+        ...
+
+    def page(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Entries numbered above `after`, oldest first, each with its `hash`; negative: the newest `-after`."""
+        ...
+
+
+class Secrets(Protocol):
+    """What is kept for services to start with. An environment need not have been applied yet."""
+
+    async def put(self, environment: str, name: str, value: str, by: str) -> Secret:
+        """Set a secret."""
+        ...
+
+    async def remove(self, environment: str, name: str) -> None:
+        """Forget a secret; `Refused` while a service uses it, `NotFound` where it is not set."""
+        ...
+
+    def kept(self, environment: str) -> list[Secret]:
+        """What is set, by name."""
+        ...
+
+
 class Desk(Reader, Writer, Deployer, Rehearsal, Protocol):
     """The whole control plane as the API sees it."""
+
+    @property
+    def trail(self) -> Trail:
+        """The audit log."""
+        ...
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets of all environments."""
+        ...

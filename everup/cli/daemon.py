@@ -107,9 +107,12 @@ def end(client: Client) -> bool:
     if not _alone(client):
         return False
     try:
-        pid = client.get("control")["pid"]
+        found = client.get("control")
     except Gone:
         return True
+    if found["running"]:
+        return False
+    pid = found["pid"]
     try:
         client.post("control/stop")
     except Refused:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from everup import __version__
-from everup.cli import apply, change, drill, judge, ledger, look, machine, release, use
+from everup.cli import apply, audit, change, drill, judge, ledger, look, machine, release, secret, use
 from everup.cli.arguments import hoist
 from everup.cli.exits import (
     DONE,
@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
     "Prove": (drill.drill,),
+    "Keep safe": (secret.secret, audit.audit),
     "This machine": (machine.doctor, machine.schema, machine.serve),
 }
 """Heading of the help -> its commands, each named like its function."""

@@ -110,6 +110,7 @@ class Node:
         seeds: name -> text, written only when absent, because the program rewrites them itself.
         ports: name -> address it listens on. The engine refuses to start it when somebody else listens there.
         env: environment variables; `ambient` ones (PATH and the like) are not part of the digest.
+        secrets: further ones: variable -> name of a secret, whose value the engine asks for at every start.
         keeps: glob patterns, relative to its home, that must each match a file when the node has its data.
         uses: further programs it needs; `{bin:NAME}` in its texts stands for the directory that holds one of them, and
             `{home}` for the node's home. Texts are arguments, files, seeds and environment.
@@ -127,6 +128,7 @@ class Node:
     ports: Mapping[str, Tcp] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     ambient: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     keeps: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
@@ -146,7 +148,9 @@ class Node:
 
     def _hash(self, files: Mapping[str, str] | None) -> str:
         ports = {name: str(port) for name, port in self.ports.items()}
-        what = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
+        what: list[Any] = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
+        if self.secrets:  # which ones, not their values
+            what.append(dict(self.secrets))
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 

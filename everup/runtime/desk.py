@@ -12,6 +12,7 @@ from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
+from everup.runtime.secrets import Secrets
 from everup.runtime.sizes import Sizes
 
 SWITCHOVER_S = 25.0
@@ -24,6 +25,8 @@ class Desk(Sizes):
     def __init__(self, environments: Environments) -> None:
         super().__init__(environments)
         self._destructions: set[asyncio.Task[None]] = set()
+        self.trail = environments.store.audit
+        self.secrets = Secrets(environments)
 
     async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from everup.core.chain import ORIGIN, seal
 from everup.core.plan import preview
+from everup.model.audit import Deed
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
 from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
@@ -12,6 +14,7 @@ from everup.model.events import Event
 from everup.model.ledger import Kept
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
 from everup.model.picture import Change, Foresight, Picture
+from everup.model.secret import Secret
 from everup.model.spec import Environment, Service, Source
 
 SOURCE = Source(file="/srv/shop/everup.yaml", text="environment: shop\n", directory="/srv/shop", path="/bin")
@@ -79,6 +82,47 @@ def world(*blueprints: Blueprint) -> Picture:
     return Picture(environment, SOURCE, blueprints, observed, control_pid=1, control_since_utc="2026-11-22T13:00:00Z")
 
 
+class SmallTrail:
+    """An audit log in memory; it takes `room` entries more, if that is not None."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.room: int | None = None
+
+    async def append(self, deed: Deed) -> int:
+        if self.room == 0:
+            raise EverupError("the store refused a write: the disk is full", code="store.refused")
+        self.room = None if self.room is None else self.room - 1
+        entry = deed.entry(len(self.entries) + 1)
+        former = self.entries[-1]["hash"] if self.entries else ORIGIN
+        self.entries.append({**entry, "hash": seal(former, entry)})
+        return len(self.entries)
+
+    def page(self, after: int, limit: int) -> list[dict[str, Any]]:
+        return self.entries[after:][:limit]
+
+
+class SmallSecrets:
+    """Secrets in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], str] = {}
+
+    async def put(self, environment: str, name: str, value: str, by: str) -> Secret:
+        self.values[environment, name] = value
+        return Secret(name, "2026-11-22T14:00:00+00:00", by, ("web",))
+
+    async def remove(self, environment: str, name: str) -> None:
+        if (environment, name) not in self.values:
+            raise NotFound(f"{environment} has no secret {name}", name=name)
+        del self.values[environment, name]
+
+    def kept(self, environment: str) -> list[Secret]:
+        return [
+            Secret(name, "2026-11-22T14:00:00+00:00", "owner") for where, name in self.values if where == environment
+        ]
+
+
 class SmallDesk:
     """A desk over one picture; it remembers what it was told to do."""
 
@@ -91,6 +135,8 @@ class SmallDesk:
         ]
         self.drilled: list[Drill] = []
         self.breaks: EverupError | None = None
+        self.trail = SmallTrail()
+        self.secrets = SmallSecrets()
 
     def environments(self) -> list[str]:
         return list(self.pictures)
