@@ -144,7 +144,19 @@ class Secrets(Protocol):
         ...
 
 
-class Desk(Reader, Writer, Deployer, Rehearsal, Protocol):
+class Renewer(Protocol):
+    """What changes the passwords of clients. Kinds that cannot are `Refused` with `refused.kind`."""
+
+    async def rotate(self, environment: str, label: str) -> tuple[str, str, tuple[str, ...]]:
+        """Give clients another password beside the former one: the new name, the former one, whoever is restarted."""
+        ...
+
+    async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
+        """End the former password, and with `cut` its sessions: its name, and how many sessions it had."""
+        ...
+
+
+class Desk(Reader, Writer, Deployer, Rehearsal, Renewer, Protocol):
     """The whole control plane as the API sees it."""
 
     @property

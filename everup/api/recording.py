@@ -25,25 +25,10 @@ TELLING = re.compile(r"/v1/environments/[^/]+/(variables|services/[^/]+/connect)
 """Reads whose answers hold passwords."""
 
 GIVEN = frozenset(
-    [
-        "app",
-        "confirmed",
-        "count",
-        "destroy",
-        "directory",
-        "enabled",
-        "environment",
-        "environments",
-        "expires_s",
-        "fault",
-        "file",
-        "for_s",
-        "level",
-        "name",
-        "to",
-        "turn",
-        "via",
-    ]
+    {
+        *("app", "confirmed", "count", "cut", "destroy", "directory", "enabled", "environment", "environments"),
+        *("expires_s", "fault", "file", "finish", "for_s", "level", "name", "to", "turn", "via"),
+    }
 )
 """The arguments that are recorded; all others may be secrets, or hold some."""
 

@@ -33,8 +33,15 @@ class Setting(Frozen):
         return value
 
 
+class Rotation(Frozen):
+    """With `finish` the former password ends, and with `cut` the sessions that began with it too."""
+
+    finish: bool = False
+    cut: bool = False
+
+
 def secret_routes(desk: Desk) -> APIRouter:
-    """Setting, listing and removing the secrets of an environment, which need not run yet."""
+    """The secrets of an environment, which need not run yet, and the passwords of its services."""
     router = APIRouter(prefix="/v1/environments/{environment}", tags=["secrets"])
 
     @router.get("/secrets")
@@ -53,5 +60,14 @@ def secret_routes(desk: Desk) -> APIRouter:
         """Forget a secret; refused while a service uses it."""
         await desk.secrets.remove(environment, name)
         return {"name": name}
+
+    @router.post("/services/{label}/rotate")
+    async def rotate(environment: Environment, label: str, rotation: Rotation) -> Json:
+        """Give clients of a service another password beside the former one; or end that."""
+        if rotation.finish:
+            former, sessions = await desk.finish_rotation(environment, label, rotation.cut)
+            return {"label": label, "user": None, "former": former, "restarted": [], "sessions": sessions}
+        user, former, users = await desk.rotate(environment, label)
+        return {"label": label, "user": user, "former": former, "restarted": users, "sessions": None}
 
     return router

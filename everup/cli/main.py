@@ -47,7 +47,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
     "Prove": (drill.drill,),
-    "Keep safe": (secret.secret, audit.audit),
+    "Keep safe": (secret.secret, secret.rotate, audit.audit),
     "This machine": (machine.doctor, machine.schema, machine.serve),
 }
 """Heading of the help -> its commands, each named like its function."""

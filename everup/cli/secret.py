@@ -1,4 +1,4 @@
-"""Secrets: set from the keyboard or standard input, never from the command line, which every user can see."""
+"""Secrets, set from the keyboard or standard input: every user can see command lines. And passwords that change."""
 
 import sys
 from enum import StrEnum
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everup.cli.change import Label
 from everup.cli.exits import Usage
 from everup.cli.session import Session, session_of
 from everup.model.errors import NotFound
@@ -65,6 +66,46 @@ def secret(
         print(f"{name} is set; {_reads(body)}")
     else:
         print(f"{name} is forgotten")
+
+
+def rotate(
+    context: typer.Context,
+    label: Label,
+    finish: Annotated[bool, typer.Option("--finish", help="End the former password.")] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end the sessions that began with it too.")] = False,
+) -> None:
+    """Give the clients of a PostgreSQL another password, while the former one goes on working.
+
+    Services that need it here are restarted with the new variables, one instance after another. Whoever else uses it
+    reads them again (everup env LABEL); once all have, --finish ends the former password.
+
+    Examples:
+
+      everup rotate db01
+
+      everup rotate db01 --finish
+
+      everup rotate db01 --finish --cut
+    """
+    session = session_of(context)
+    if cut and not finish:
+        raise Usage("--cut goes with --finish", f"everup rotate {label} --finish --cut")
+    from everup.cli import render
+    from everup.cli.daemon import control
+
+    with control(session) as client:
+        path = f"environments/{session.name(client)}/services/{label}/rotate"
+        body = client.post(path, {"finish": finish, "cut": cut})
+    if session.as_json:
+        render.show_json(body)
+    elif finish:
+        end = "all ended" if cut else "each goes on until it ends"
+        print(f"{label}: {body['former']} can log in no more; sessions that it had: {body['sessions']}, {end}")
+    else:
+        print(f"{label}: clients log in as {body['user']} from now on; {body['former']} still can")
+        if body["restarted"]:
+            print(f"restarted with the new variables, one instance after another: {', '.join(body['restarted'])}")
+        print(f"others: everup env {label}; once nobody logs in as {body['former']}: everup rotate {label} --finish")
 
 
 def _environment(session: Session, client: "Client") -> str:

@@ -12,14 +12,14 @@ from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
+from everup.runtime.renewals import Renewals
 from everup.runtime.secrets import Secrets
-from everup.runtime.sizes import Sizes
 
 SWITCHOVER_S = 25.0
 """How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
 
 
-class Desk(Sizes):
+class Desk(Renewals):
     """The control plane as its API sees it. Changes are made one at a time."""
 
     def __init__(self, environments: Environments) -> None:

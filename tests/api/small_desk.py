@@ -232,6 +232,16 @@ class SmallDesk:
         self.picture(environment)
         return [asdict(one) for one in self.drilled]
 
+    async def rotate(self, environment: str, label: str) -> tuple[str, str, tuple[str, ...]]:
+        self._blueprint(environment, label)
+        self.done.append(("rotate", label))
+        return f"{label}_login_2", label, ("web",)
+
+    async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
+        self._blueprint(environment, label)
+        self.done.append(("finish", label, cut))
+        return label, 3
+
     async def stop(self, environment: str, *, destroy: bool) -> None:
         picture = self.picture(environment)
         self.pictures[environment] = replace(picture, stopped=True, observed=Observed(2.0))

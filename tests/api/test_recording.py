@@ -36,6 +36,7 @@ WRITES: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/environments/{environment}/drills": (f"{SHOP}/drills", {}),
     "/v1/environments/{environment}/secrets": (f"{SHOP}/secrets", {"name": "api-key", "value": "hunter2"}),
     "/v1/environments/{environment}/secrets/{name}/remove": (f"{SHOP}/secrets/api-key/remove", {}),
+    "/v1/environments/{environment}/services/{label}/rotate": (f"{SHOP}/services/web/rotate", {"finish": True}),
 }
 """Route -> a request to it: its path below /v1 and its body."""
 
