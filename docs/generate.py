@@ -1,10 +1,14 @@
 """Writes docs/reference from the code: the spec's reference file, the commands' own help, the catalogue of events."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import typer
 
+from everup.api.app import create_app
+from everup.api.permits import PERMITS
 from everup.cli.main import app
 from everup.model.events import CATALOGUE
 
@@ -41,10 +45,19 @@ def section(name: str, command: Any) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def members(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands of a group, and of those within it, by their words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from members(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def commands_page() -> str:
     """Every command from its own help."""
     group: Any = typer.main.get_command(app)
-    sections = [section(name, command) for name, command in sorted(group.commands.items()) if not command.hidden]
+    sections = [section(name, command) for name, command in sorted(members(group)) if not command.hidden]
     codes = (
         "Exit codes: 0 done; 1 it failed; 2 usage or an invalid spec; 3 asked about health and the answer is\n"
         "'not healthy'; 4 not permitted.\n"
@@ -60,7 +73,29 @@ def events_page() -> str:
     return f"# Events\n\n{NOTE}{intro}| event | means |\n|---|---|\n" + "\n".join(rows) + "\n"
 
 
-PAGES = {"spec.md": spec_page, "commands.md": commands_page, "events.md": events_page}
+def access_page() -> str:
+    """Who may ask for which route, with what each does."""
+    nobody: Any = SimpleNamespace(environments=tuple)
+    paths = create_app(nobody, nobody).openapi()["paths"]
+    rows = []
+    for key, permit in PERMITS.items():
+        method, path = key.split(" ")
+        does = paths[path][method.lower()]["description"] if path in paths else "This description, for programs."
+        level = permit.level.value if permit.level else "anybody"
+        rows.append(f"| `{key}` | {level} | {permit.concern.value} | {' '.join(does.split())} |")
+    intro = (
+        "A level may do all that those before it may: viewer, developer, operator. A route that is not in this table\n"
+        "is nobody's. [The guide](../how-to/use-the-api.md) shows how to ask; what that protects from whom, and what\n"
+        "not, is in [the threat model](../why/access.md).\n\n"
+    )
+    return (
+        f"# Who may ask for what\n\n{NOTE}{intro}| route | from | for | does |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+PAGES = {"access.md": access_page, "spec.md": spec_page, "commands.md": commands_page, "events.md": events_page}
 
 
 def main() -> None:

@@ -3,15 +3,18 @@
 import asyncio
 import fcntl
 import gc
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from everup.api.app import create_app
-from everup.api.server import serve_api
+from everup.api.server import Door, serve_api
+from everup.api.tcp import bind_tcp
+from everup.core.listening import listening
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
@@ -75,7 +78,7 @@ def take_lock(path: Path) -> int:
     return descriptor
 
 
-async def serve(home: Home) -> None:
+async def serve(home: Home, door: Door | None = None) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -87,19 +90,41 @@ async def serve(home: Home) -> None:
         desk = Desk(environments)
         await desk.open()
         gc.freeze()
-        await serve_api(create_app(desk), home.socket, stop)
+        app = create_app(desk, environments.store.tokens())
+        await serve_api(app, home.socket, stop, door=door)
     finally:
         await environments.close()
 
 
-def main(home: Home | None = None) -> int:
-    """Run the control plane of `home` in the foreground; the exit code."""
-    home = home or Home.find(os.environ)
+def open_door(home: Home, words: Sequence[str]) -> Door | None:
+    """The TCP port that `words` ask for, `ADDR:PORT [CERT KEY]`, or the one that is kept in the home; None: neither.
+
+    Raises:
+        EverupError: it cannot be opened. One that is kept in the home is then left out, and the services looked after.
+    """
+    if words:
+        to = listening(*words)
+        return Door(bind_tcp(to), to)
+    try:
+        kept = json.loads(home.listening.read_text()) if home.listening.exists() else None
+        found = listening(**kept) if kept else None
+        return Door(bind_tcp(found), found) if found else None
+    except (EverupError, OSError, ValueError, TypeError) as error:
+        print(f"the API is on its Unix socket only; {home.listening} cannot be followed: {error}", flush=True)
+        return None
+
+
+def main(words: Sequence[str] = ()) -> int:
+    """Run the control plane of the home in the foreground; the exit code. `words` are those of `open_door`."""
+    home = Home.find(os.environ)
     try:
         home.prepare()
         take_lock(home.lock)
+        door = open_door(home, words)
+        if door:
+            print(f"the API is at {door.to.url}", flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(home))
+            runner.run(serve(home, door))
     except EverupError as error:
         print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr)
         return 1
@@ -107,4 +132,4 @@ def main(home: Home | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

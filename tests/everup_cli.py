@@ -41,6 +41,7 @@ class Everup:
             "PATH": f"{bin_folder}:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "EVERUP_HOME": str(self.home / "state"),
             "NO_COLOR": "1",
+            "XDG_CONFIG_HOME": str(self.home / "config"),
             **(environ or {}),
         }
 

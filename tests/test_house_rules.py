@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from everup.cli.main import COMMANDS
+from everup.cli.main import COMMANDS, GROUPS
 from everup.model.events import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -96,8 +96,11 @@ def test_functions_take_few_parameters():
 
 def is_command(node: Function) -> bool:
     """A command of the CLI: its parameters are the options that a user may give."""
-    decorated = any(".command(" in ast.unparse(decorator) + "(" for decorator in node.decorator_list)
-    return decorated or node.name in {command.__name__ for commands in COMMANDS.values() for command in commands}
+    decorated = any(
+        re.search(r"\.(command|callback)\(", ast.unparse(decorator) + "(") for decorator in node.decorator_list
+    )
+    grouped = [command for _, members in GROUPS.values() for command in members.values()]
+    return decorated or node.name in {one.__name__ for ones in (*COMMANDS.values(), grouped) for one in ones}
 
 
 def test_classes_are_small():

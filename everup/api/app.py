@@ -4,22 +4,32 @@ from fastapi import Depends, FastAPI
 
 from everup import __version__
 from everup.api.audit import audit_routes
+from everup.api.description import describe
 from everup.api.desk import Desk
 from everup.api.drills import drill_routes
 from everup.api.errors import install
+from everup.api.gate import install_gate
 from everup.api.recording import Recorded, announce
 from everup.api.routes import change_routes, control_routes, environment_routes, service_routes
 from everup.api.secrets import secret_routes
+from everup.api.tokens import TokenDesk, bearer, token_routes
 
 
-def create_app(desk: Desk) -> FastAPI:
-    """The API of one control plane. Its schema is at `/v1/openapi.json`; it serves no page of its own."""
+def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
+    """The API of one control plane. Its schema is at `/v1/openapi.json`; it serves no page of its own.
+
+    Whoever does not come through the Unix socket (`everup.api.gate.owned`) needs one of the `tokens`.
+    """
     app = FastAPI(title="Everup", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     install(app)
-    app.add_middleware(Recorded, trail=desk.trail)  # the last one added is the outermost
+    install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
+    app.add_middleware(Recorded, trail=desk.trail)  # the last one added is the outermost: it sees what the gate refuses
     announced = [Depends(announce(desk.trail))]
+    if tokens:
+        app.include_router(token_routes(tokens), dependencies=announced)
     for routes in (control_routes, environment_routes, service_routes, change_routes, drill_routes):
         app.include_router(routes(desk), dependencies=announced)
     for routes in (audit_routes, secret_routes):
         app.include_router(routes(desk), dependencies=announced)
+    describe(app)
     return app

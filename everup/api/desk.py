@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from everup.model.access import Caller
 from everup.model.audit import Deed
 from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.events import Event
@@ -30,8 +31,8 @@ class Reader(Protocol):
         """A snippet in `language` that connects to the service, with live values."""
         ...
 
-    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
-        """What `apply` would change, and how long writers would wait for it. `SpecError` when the source is wrong."""
+    async def plan(self, source: Source, caller: Caller) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
+        """What `apply` would change, and how long writers would wait for it; raises what `apply` would."""
         ...
 
     def events(self, environment: str, *, after: int, follow: bool) -> AsyncIterator[Event]:
@@ -46,11 +47,12 @@ class Reader(Protocol):
 class Writer(Protocol):
     """What changes an environment. An unknown environment or name raises `NotFound`."""
 
-    async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
+    async def apply(self, source: Source, caller: Caller) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.
 
         Raises:
             SpecError: the source is wrong; nothing was changed.
+            NotFound, NotPermitted: the caller may not declare it; nothing was changed.
         """
         ...
 

@@ -1,6 +1,7 @@
 """Errors as HTTP answers: one table from class to status, and one body (RFC 9457 problem details)."""
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +22,47 @@ from everup.model.errors import (
     Unavailable,
 )
 
+
+class Unnamed(NotPermitted):
+    """Nobody said who asks, or with a token that is none (any more)."""
+
+    default_code = "unauthenticated"
+
+
+class TooLarge(EverupError):
+    """A request carries more than its route takes."""
+
+    default_code = "request.too_large"
+
+
+class TooSlow(EverupError):
+    """A request did not come whole in time."""
+
+    default_code = "request.too_slow"
+
+
+class TooMany(EverupError):
+    """Somebody asks too often; `retry_after_s` says when to try again."""
+
+    default_code = "request.too_many"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message, f"Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class Repeated(EverupError):
+    """An Idempotency-Key that cannot be used, or was used for another request."""
+
+    default_code = "request.key_reused"
+
+
 STATUS: Mapping[type[EverupError], int] = {
+    Unnamed: 401,
+    TooSlow: 408,
+    TooLarge: 413,
+    TooMany: 429,
+    Repeated: 422,
     SpecError: 422,
     NotFound: 404,
     NotPermitted: 403,
@@ -40,11 +81,14 @@ def status_of(error: EverupError) -> int:
 
 
 def problem(error: EverupError) -> dict[str, Any]:
-    """The body of an error: `at` is `file:line:column` of a first flaw, else what the error is about, or null."""
+    """The body of an error, by RFC 9457: `type` and `code` name the problem for programs, `detail` tells it to people.
+
+    `at` is `file:line:column` of a first flaw, else what the error is about, or null; `message` is `detail`.
+    """
     flaws = error.flaws if isinstance(error, SpecError) else ()
     return {
-        "type": "about:blank",
-        "title": type(error).__name__,
+        "type": f"urn:everup:problem:{error.code}",
+        "title": re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).capitalize(),
         "status": status_of(error),
         "detail": error.message,
         "code": error.code,
@@ -64,7 +108,12 @@ def _at(error: EverupError) -> str | None:
 
 def answer(error: EverupError) -> JSONResponse:
     """The HTTP answer to an error."""
-    return JSONResponse(problem(error), status_of(error), media_type="application/problem+json")
+    headers = {}
+    if isinstance(error, Unnamed):
+        headers["WWW-Authenticate"] = 'Bearer realm="everup"'
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return JSONResponse(problem(error), status_of(error), headers, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:
@@ -84,7 +133,7 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         body = problem(EverupError(str(error.detail), code="request.invalid", path=request.url.path))
         body |= {"title": str(error.detail), "status": error.status_code}
-        return JSONResponse(body, error.status_code, media_type="application/problem+json")
+        return JSONResponse(body, error.status_code, error.headers, media_type="application/problem+json")
 
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
         logging.getLogger("everup.api").error("%s %s failed", request.method, request.url.path, exc_info=error)

@@ -13,8 +13,10 @@ from pydantic import Field
 from everup import __version__
 from everup.api import verdicts, views
 from everup.api.desk import Desk
-from everup.api.streams import ndjson
+from everup.api.gate import Asking
+from everup.api.streams import Lines, ndjson
 from everup.core.explain import explain
+from everup.model.access import Caller, Level
 from everup.model.errors import NotFound, Refused
 from everup.model.spec import Frozen, Source
 
@@ -72,9 +74,9 @@ def control_routes(desk: Desk) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["control plane"])
 
     @router.get("/control")
-    async def control() -> Json:
+    async def control(caller: Asking) -> Json:
         """Who answers here, and which environments it looks after; `running` ones have running nodes or should have."""
-        names = desk.environments()
+        names = _visible(desk, caller)
         running = [name for name in names if _should_run(desk, name)]
         return {"version": __version__, "pid": os.getpid(), "environments": names, "running": running}
 
@@ -88,15 +90,15 @@ def control_routes(desk: Desk) -> APIRouter:
         return {"pid": os.getpid()}
 
     @router.post("/apply")
-    async def apply(source: Source) -> Json:
+    async def apply(source: Source, caller: Asking) -> Json:
         """Declare an environment; returns at once with what will change."""
-        name, changes = await desk.apply(source)
+        name, changes = await desk.apply(source, caller)
         return {"environment": name, "changes": [views.change(one) for one in changes]}
 
     @router.post("/plan")
-    async def plan(source: Source) -> Json:
+    async def plan(source: Source, caller: Asking) -> Json:
         """What `apply` would change, and how long writers would wait."""
-        changes, pauses = await desk.plan(source)
+        changes, pauses = await desk.plan(source, caller)
         return {"changes": [views.change(one) for one in changes], "pauses": [asdict(one) for one in pauses]}
 
     return router
@@ -108,9 +110,9 @@ def environment_routes(desk: Desk) -> APIRouter:
     host = platform.node()
 
     @router.get("")
-    async def environments() -> Json:
-        """The names of all environments."""
-        return {"environments": desk.environments()}
+    async def environments(caller: Asking) -> Json:
+        """The names of all environments that the caller may see."""
+        return {"environments": _visible(desk, caller)}
 
     @router.get("/{environment}")
     async def status(environment: str) -> Json:
@@ -138,13 +140,13 @@ def environment_routes(desk: Desk) -> APIRouter:
         await desk.stop(environment, destroy=request.destroy)
         return {"environment": environment, "destroy": request.destroy}
 
-    @router.get("/{environment}/events")
+    @router.get("/{environment}/events", response_class=Lines)
     async def events(environment: str, after: int = 0, follow: bool = False) -> Response:
         """Events with a `seq` above `after`, as NDJSON."""
         desk.picture(environment)
         return await ndjson(_events(desk, environment, after, follow))
 
-    @router.get("/{environment}/logs/{name}")
+    @router.get("/{environment}/logs/{name}", response_class=Lines)
     async def logs(
         environment: str, name: str, lines: Annotated[int, Query(ge=0, le=100_000)] = 100, follow: bool = False
     ) -> Response:
@@ -227,6 +229,10 @@ def change_routes(desk: Desk) -> APIRouter:
         return {"label": label, "revision": await desk.rollback(environment, label, request.to)}
 
     return router
+
+
+def _visible(desk: Desk, caller: Caller) -> list[str]:
+    return [name for name in desk.environments() if caller.may(Level.VIEWER, name)]
 
 
 def _should_run(desk: Desk, environment: str) -> bool:

@@ -1,14 +1,19 @@
-"""The application on a Unix socket that only its owner may open."""
+"""The application on a Unix socket that only its owner may open, and on a TCP port where somebody asked for one."""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+
+from everup.api.gate import owned
+from everup.api.tcp import Bounded
+from everup.core.listening import Listening
 
 GRACE_S = 2
 """Seconds that open requests get to end when the server stops; streams are then cut."""
@@ -41,7 +46,17 @@ def bind(path: Path) -> socket.socket:
     return listener
 
 
-async def serve_api(app: FastAPI, path: Path, stop: asyncio.Event, *, ready: Callable[[], Any] = lambda: None) -> None:
+@dataclass(frozen=True)
+class Door:
+    """A TCP port that is open already, and where it is; whoever comes in by it has to say who they are."""
+
+    listener: socket.socket
+    to: Listening
+
+
+async def serve_api(
+    app: FastAPI, path: Path, stop: asyncio.Event, *, ready: Callable[[], Any] = lambda: None, door: Door | None = None
+) -> None:
     """Serve until `stop` is set; then end open requests within `GRACE_S` seconds and remove the socket.
 
     Installs no signal handlers. `ready` is called once, as soon as clients can connect.
@@ -50,27 +65,29 @@ async def serve_api(app: FastAPI, path: Path, stop: asyncio.Event, *, ready: Cal
         OSError: the socket could not be made.
     """
     listener = bind(path)
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    server = _Server(config)
+    servers = [(_server(owned(app), http="h11"), listener)]
+    if door:
+        to = door.to
+        tcp = _server(app, http=Bounded, ssl_certfile=to.tls_cert, ssl_keyfile=to.tls_key, server_header=False)
+        servers.append((tcp, door.listener))
 
     async def end() -> None:
         await stop.wait()
-        server.should_exit = True
+        for server, _ in servers:
+            server.should_exit = True
 
     ending = asyncio.create_task(end())
     try:
         ready()
-        await server.serve(sockets=[listener])
+        await asyncio.gather(*(server.serve(sockets=[one]) for server, one in servers))
     finally:
         ending.cancel()
-        listener.close()
+        for _, one in servers:
+            one.close()
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
+
+
+def _server(app: Any, **settings: Any) -> _Server:
+    quiet: dict[str, Any] = {"ws": "none", "lifespan": "off", "log_config": None, "access_log": False}
+    return _Server(uvicorn.Config(app, timeout_graceful_shutdown=GRACE_S, **quiet, **settings))

@@ -17,7 +17,13 @@ HEARTBEAT_S = 15.0
 """Seconds of silence after which an empty line is sent: it finds out whether the client is still there."""
 
 
-async def ndjson(lines: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
+class Lines(StreamingResponse):
+    """A stream of JSON objects, one a line."""
+
+    media_type = "application/x-ndjson"
+
+
+async def ndjson(lines: AsyncIterator[dict[str, Any]]) -> Lines:
     """Answer with a stream of objects.
 
     Raises:
@@ -27,7 +33,7 @@ async def ndjson(lines: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
     await asyncio.wait({first}, timeout=FIRST_LINE_S)
     if first.done() and isinstance(first.exception(), EverupError):
         first.result()
-    return StreamingResponse(_encoded(first, lines), media_type="application/x-ndjson")
+    return Lines(_encoded(first, lines))
 
 
 async def _encoded(waiting: "asyncio.Future[dict[str, Any]]", lines: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:

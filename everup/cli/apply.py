@@ -118,7 +118,7 @@ def down(
     from everup.cli.daemon import answering, control, end
     from everup.model.errors import NotFound
 
-    if not session.home.store.exists() and answering(session.home) is None:
+    if not session.place and not session.home.store.exists() and answering(session.home) is None:
         raise NotFound("no environment runs here, so there is nothing to stop", code="nothing_runs")
     with control(session) as client:
         name = session.name(client)

@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 
-_WITH_VALUE = {"-f": "--file", "--file": "--file", "-e": "--environment", "--environment": "--environment"}
+_WITH_VALUE = {
+    "-f": "--file",
+    "--file": "--file",
+    "-e": "--environment",
+    "--environment": "--environment",
+    "--server": "--server",
+    "--token": "--token",
+}
 _FLAGS = {"--json": "--json", "--yes": "--yes", "-y": "--yes"}
-_FOLLOW = {"logs", "events"}
-"""Commands whose own `-f` means follow; `--file` still works there, and so does `-f FILE` before their name."""
+_OWN = {"logs": {"-f"}, "events": {"-f"}, "token": {"-e", "--environment"}, "context": {"--server"}}
+"""Commands with an option of their own that is called like a global one, which still works before their name."""
 
 
 def hoist(words: Sequence[str]) -> tuple[list[str], tuple[str, ...] | None]:
@@ -24,7 +31,7 @@ def hoist(words: Sequence[str]) -> tuple[list[str], tuple[str, ...] | None]:
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
-        if name == "-f" and rest and rest[0] in _FOLLOW:
+        if rest and name in _OWN.get(rest[0], ()):
             rest.append(word)
         elif name in _WITH_VALUE:
             front.append(_WITH_VALUE[name])

@@ -1,6 +1,7 @@
-"""The API as the commands use it: JSON over the private Unix socket; failures are `EverupError`s again."""
+"""The API as the commands use it: JSON over the private Unix socket, or over TCP; failures are `EverupError`s again."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,11 @@ from everup.runtime.home import Home
 
 Json = dict[str, Any]
 
-_CLASSES: Mapping[int, type[EverupError]] = {403: NotPermitted, 404: NotFound, 409: Refused}
+TOO_MANY = 429
+PATIENCE = 30
+"""How often a request that came too soon after others is sent again, each time when the answer says."""
+
+_CLASSES: Mapping[int, type[EverupError]] = {401: NotPermitted, 403: NotPermitted, 404: NotFound, 409: Refused}
 
 
 class Gone(EverupError):
@@ -34,23 +39,37 @@ class Mute(EverupError):
 
 
 class Client:
-    """A connection to the control plane of `home`.
+    """A connection to a control plane.
 
     Every method raises the error that the control plane reported, `Gone` or `Mute` when it reports nothing.
+
+    Args:
+        http: how it is reached, with `/v1/` as its base.
+        where: what errors call it.
 
     Attributes:
         use: descriptor of the lock that this command shares with others that use the control plane, or None.
     """
 
-    def __init__(self, home: Home) -> None:
-        home.check()
+    hint = "Run the command again: it is started anew and adopts what runs."
+    """What to do when the control plane went away."""
+
+    def __init__(self, http: httpx.Client, where: str) -> None:
         self.use: int | None = None
-        self._socket = home.socket
-        self._http = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(home.socket)),
-            base_url="http://everup/v1/",
-            timeout=httpx.Timeout(30.0, connect=2.0),
-        )
+        self._http = http
+        self._where = where
+
+    @classmethod
+    def at(cls, home: Home) -> "Client":
+        """The control plane of `home`, by its socket.
+
+        Raises:
+            NotPermitted: somebody else could have put that socket there.
+        """
+        home.check()
+        transport = httpx.HTTPTransport(uds=str(home.socket))
+        timeout = httpx.Timeout(30.0, connect=2.0)
+        return cls(httpx.Client(transport=transport, base_url="http://everup/v1/", timeout=timeout), str(home.socket))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -59,6 +78,10 @@ class Client:
     def get(self, path: str, **params: Any) -> Json:
         """The JSON object at `path`, relative to /v1."""
         return self._ask("GET", path, params=params)
+
+    def delete(self, path: str) -> Json:
+        """Delete what is at `path`, relative to /v1, and return the answer."""
+        return self._ask("DELETE", path)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """Send an object to `path`, relative to /v1, and return the answer."""
@@ -85,7 +108,11 @@ class Client:
 
     def _ask(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None) -> Json:
         try:
-            answer = self._http.request(method, path, params=_plain(params or {}), json=json)
+            for _ in range(PATIENCE):
+                answer = self._http.request(method, path, params=_plain(params or {}), json=json)
+                if answer.status_code != TOO_MANY:
+                    break
+                time.sleep(float(answer.headers.get("Retry-After", 1)))
         except httpx.TransportError as error:
             raise self._gone(error) from error
         if answer.is_error:
@@ -96,9 +123,9 @@ class Client:
     def _gone(self, error: httpx.TransportError) -> EverupError:
         if isinstance(error, httpx.TimeoutException):
             return Mute(
-                f"the control plane behind {self._socket} does not answer", "everup doctor says where its log is."
+                f"the control plane behind {self._where} does not answer", "everup doctor says where its log is."
             )
-        return Gone("the control plane went away", "Run the command again: it is started anew and adopts what runs.")
+        return Gone("the control plane went away", self.hint)
 
 
 def error_of(status: int, body: Json) -> EverupError:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from everup.cli.client import Client, Gone
+from everup.cli.remote import Remote
 from everup.cli.session import Session
 from everup.model.errors import EverupError, NotFound, Refused
 from everup.runtime.home import Home
@@ -24,15 +25,22 @@ LOG_LIMIT_BYTES = 4_000_000
 
 @contextlib.contextmanager
 def control(session: Session, *, start: bool = False) -> Iterator[Client]:
-    """The control plane of the session's home.
+    """The control plane that the session is about: one elsewhere, or that of its home.
 
-    One that died is started again, so that it looks after what runs; with `start` also where nothing ran yet. Started
-    by us, it is ended again afterwards, unless an environment runs by then, or another command uses it.
+    One of the home that died is started again, so that it looks after what runs; with `start` also where nothing ran
+    yet. Started by us, it is ended again afterwards, unless an environment runs by then, or another command uses it.
 
     Raises:
         NotFound: no environment was ever started here, and `start` is not set.
         EverupError: it could not be started.
     """
+    if session.place:
+        remote = session.place.client()
+        try:
+            yield remote
+        finally:
+            remote.close()
+        return
     if start:
         session.home.prepare()
     use = _use(session.home)
@@ -88,7 +96,7 @@ def answering(home: Home) -> Client | None:
     """A client, when a control plane answers."""
     if not home.socket.exists():
         return None
-    client = Client(home)
+    client = Client.at(home)
     try:
         client.get("control")
     except Gone:
@@ -101,10 +109,13 @@ def answering(home: Home) -> Client | None:
 
 
 def end(client: Client) -> bool:
-    """Ask the control plane to end and wait until it has; False while an environment runs, or another uses it."""
+    """Ask the control plane to end and wait until it has; False while an environment runs, or another uses it.
+
+    One that is reached over TCP is left alone: this command neither started it, nor could start it again.
+    """
     from everup.engines.local.kernel import look
 
-    if not _alone(client):
+    if isinstance(client, Remote) or not _alone(client):
         return False
     try:
         found = client.get("control")

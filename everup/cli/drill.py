@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HISTORY = "history"
 
+DRILLED_HERE = "its writers go to loopback addresses, and it may have to kill the control plane"
+
 Label = Annotated[str, typer.Argument(metavar="LABEL", help="The service, or: history.", autocompletion=labels)]
 Of = Annotated[str | None, typer.Argument(metavar="[LABEL]", help="After history: of this service only.")]
 Request = Annotated[
@@ -103,6 +105,7 @@ def _watched(app: str, text: str) -> "Json":
 def _campaign(session: Session, seed: int, minutes: float, wanted: "tuple[Pace, float]") -> None:
     from everup.cli import campaign, render
 
+    session.here("drill", DRILLED_HERE)
     result = campaign.campaign(session, seed, minutes, wanted)
     if session.as_json:
         render.show_json(result)
@@ -120,6 +123,7 @@ def _conduct(session: Session, label: str, staging: "Json", wanted: "Wanted") ->
     from everup.drills.lock import alone
     from everup.drills.run import conclude, conduct
 
+    session.here("drill", DRILLED_HERE)
     with control(session) as client:
         name = session.name(client)
     found: list[Run] = []

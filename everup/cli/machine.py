@@ -1,14 +1,16 @@
 """The machine: what it has and lacks, the schema of spec files, the control plane in the foreground."""
 
+import json
 import os
 import platform
 import resource
 import sys
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 
-from everup.cli.exits import UNHEALTHY
+from everup.cli.exits import UNHEALTHY, Usage
 from everup.cli.session import Session, session_of
 from everup.model.errors import EverupError
 
@@ -39,6 +41,7 @@ def doctor(context: typer.Context) -> None:
       everup doctor --json
     """
     session = session_of(context)
+    session.here("doctor", "it looks at programs and kernel")
     from everup.cli import render
 
     checks = [*_programs(session), *_kernel(), *_control(session)]
@@ -145,16 +148,55 @@ def schema(context: typer.Context) -> None:
     render.show_json(schema_of(load_kinds()))
 
 
-def serve(context: typer.Context) -> None:
+def serve(
+    context: typer.Context,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR:PORT", help="Take requests there too, from whoever shows a token; else, as kept."),
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(metavar="FILE", help="Certificate (PEM): HTTPS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key (PEM), without a passphrase.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Start nothing; keep --listen for every control plane, also that of up.")
+    ] = False,
+) -> None:
     """Run the control plane in the foreground, until Ctrl-C; up starts one in the background by itself.
 
-    What runs goes on running when it ends.
+    What runs goes on running when it ends. It listens on a private Unix socket, and with --listen on a TCP port: HTTP
+    on a loopback address, HTTPS on any. With --keep and no --listen, nothing is kept any more.
 
     Examples:
 
       everup serve
+
+      everup serve --listen 127.0.0.1:7443
+
+      everup serve --listen 10.0.0.5:7443 --tls-cert cert.pem --tls-key key.pem --keep
     """
-    home = session_of(context).home
-    home.prepare()
-    environ = {**os.environ, "EVERUP_HOME": str(home.path)}
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve"], environ)
+    session = session_of(context)
+    session.here("serve", "it is the control plane")
+    from everup.core.listening import listening
+
+    words = [listen, *(os.path.abspath(one) for one in (tls_cert, tls_key) if one)] if listen else []  # noqa: PTH100
+    if listen:
+        listening(listen, *([tls_cert, tls_key] if tls_cert or tls_key else []))
+    elif tls_cert or tls_key:
+        raise Usage("a certificate is for --listen", "everup serve --listen ADDR:PORT --tls-cert FILE --tls-key FILE")
+    session.home.prepare()
+    if keep:
+        _keep(session, words)
+        return
+    environ = {**os.environ, "EVERUP_HOME": str(session.home.path)}
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve", *words], environ)
+
+
+def _keep(session: Session, words: list[str]) -> None:
+    """Keep in the home where the API listens, or, without words, keep nothing any more."""
+    file = session.home.listening
+    if words:
+        file.write_text(json.dumps(dict(zip(("address", "tls_cert", "tls_key"), words, strict=False))))
+        file.chmod(0o600)
+    else:
+        file.unlink(missing_ok=True)
+    print(f"kept in {file}" if words else "the API is on its Unix socket only")
+    print("a control plane does so from its next start on: everup serve, or the first up after all was down")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from everup import __version__
-from everup.cli import apply, audit, change, drill, judge, ledger, look, machine, release, secret, use
+from everup.cli import apply, audit, change, drill, judge, ledger, look, machine, places, release, secret, tokens, use
 from everup.cli.arguments import hoist
 from everup.cli.exits import (
     DONE,
@@ -28,7 +28,7 @@ from everup.cli.exits import (
 from everup.cli.session import Session, session_of
 from everup.model.errors import EverupError
 
-EPILOG = "The options -f, -e, --json and --yes work before and after a command's name."
+EPILOG = "The options -f, -e, --json, --yes, --server and --token work before and after a command's name."
 
 app = typer.Typer(
     name="everup",
@@ -52,9 +52,32 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
 }
 """Heading of the help -> its commands, each named like its function."""
 
+GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
+    "token": (
+        "Who may use the API over TCP, and how far.",
+        {"create": tokens.create_token, "list": tokens.list_tokens, "revoke": tokens.revoke_token},
+    ),
+    "context": (
+        "Control planes elsewhere, each by a name.",
+        {
+            "add": places.add_context,
+            "use": places.use_context,
+            "list": places.list_contexts,
+            "remove": places.remove_context,
+        },
+    ),
+}
+"""A first word -> what it is about, and its commands by their second word."""
+
 for _heading, _commands in COMMANDS.items():
     for _command in _commands:
         app.command(_command.__name__, rich_help_panel=_heading, epilog=EPILOG)(told_apart(_command))
+
+for _word, (_about, _members) in GROUPS.items():
+    _group = typer.Typer(name=_word, help=_about, no_args_is_help=True, rich_markup_mode="rich")
+    for _second, _command in _members.items():
+        _group.command(_second, epilog=EPILOG)(told_apart(_command))
+    app.add_typer(_group, rich_help_panel="Access")
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,11 +101,26 @@ def options(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Answer every question with yes.")] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="URL",
+            help="The control plane to talk to, or local; default: $EVERUP_SERVER, else the context in use.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token", metavar="TOKEN", help="What to show to it; others can read it in ps: rather $EVERUP_TOKEN."
+        ),
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False,
 ) -> None:
     """Note the global options for the command that follows."""
     session = session_of(context)
     session.file, session.environment, session.as_json, session.yes = file, environment, as_json, yes
+    session.server, session.token = server, token
 
 
 def run() -> None:

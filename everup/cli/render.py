@@ -273,3 +273,8 @@ def grid(rows: Sequence[Sequence[Text]], *, indent: int = 2) -> Group:
         line.rstrip()
         lines.append(line)
     return Group(*lines)
+
+
+def plain_grid(rows: Iterable[Iterable[str]]) -> Group:
+    """Rows of plain words in aligned columns."""
+    return grid([[Text(cell) for cell in row] for row in rows])

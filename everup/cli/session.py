@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from everup.cli.exits import Usage
 from everup.model.errors import EverupError, NotFound
 from everup.runtime.home import Home
 from everup.specfile.naming import name_in
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import typer
 
     from everup.cli.client import Client
+    from everup.cli.remote import Place
     from everup.model.spec import Environment, Source
 
 SPEC_NAME = "everup.yaml"
@@ -27,6 +29,8 @@ class Session:
         tail: the words after `--`, None without one.
         as_json: print one JSON object instead of text for people.
         yes: take every question as answered with yes.
+        server: the URL of a control plane elsewhere, or `local`; None: as `EVERUP_SERVER` or the context in use says.
+        token: what is shown to it; None: `EVERUP_TOKEN`, or the context's own.
     """
 
     tail: tuple[str, ...] | None = None
@@ -34,11 +38,45 @@ class Session:
     environment: str | None = None
     as_json: bool = False
     yes: bool = False
+    server: str | None = None
+    token: str | None = None
 
     @cached_property
     def home(self) -> Home:
         """Where the control plane of this user keeps its state."""
         return Home.find(os.environ)
+
+    @cached_property
+    def place(self) -> "Place | None":
+        """Where the control plane is that commands are about; None: on this machine, by its socket."""
+        from everup.cli.contexts import LOCAL, Contexts
+
+        server = self.server or os.environ.get("EVERUP_SERVER")
+        token = self.token or os.environ.get("EVERUP_TOKEN")
+        if server == LOCAL:
+            return None
+        named = None if server else Contexts.read(os.environ)
+        kept = named.of(named.current) if named else None
+        if not server and kept is None:
+            return None
+        from everup.cli.remote import Place
+
+        if server:
+            return Place(server, token, os.environ.get("EVERUP_CA"))
+        assert kept is not None
+        return Place(str(kept["server"]), self.token or kept["token"], kept["ca"])
+
+    def here(self, command: str, because: str) -> None:
+        """Make sure that a command which needs the machine itself is meant for this one.
+
+        Raises:
+            Usage: it is meant for a control plane elsewhere.
+        """
+        if self.place:
+            raise Usage(
+                f"{command} needs the machine itself: {because}; but this is about {self.place.server}",
+                f"Run it there, or say that this machine is meant: everup --server local {command}",
+            )
 
     def find_file(self) -> Path | None:
         """The spec file: `--file`, else `everup.yaml` here or in a folder above; None when there is none."""
@@ -48,7 +86,7 @@ class Session:
         return next((one / SPEC_NAME for one in (here, *here.parents) if (one / SPEC_NAME).is_file()), None)
 
     def source(self) -> "Source":
-        """The text of the spec file, and the shell it is applied from.
+        """The text of the spec file, and the shell it is applied from, if that is of the same machine.
 
         Raises:
             NotFound: there is no spec file, or it cannot be read.
@@ -62,6 +100,8 @@ class Session:
             )
         path = file.absolute()
         text = _read(path)
+        if self.place and not self.place.is_here:
+            return Source(file=str(path), text=text, directory="", path="")
         return Source(file=str(path), text=text, directory=str(path.parent), path=os.environ.get("PATH", os.defpath))
 
     def parse(self) -> "tuple[Source, Environment]":

@@ -167,7 +167,8 @@ class Source(Frozen):
     """Where a spec came from: the file, its text, and the shell it was applied from.
 
     `directory` (absolute) is the default working directory of apps; `path` is the `PATH` in which their programs are
-    found. Neither restarts anything by itself when it changes.
+    found. Neither restarts anything by itself when it changes. Both are empty where the spec comes from another
+    machine: then they stay as they are, and for a new environment they are those of the control plane.
     """
 
     file: str

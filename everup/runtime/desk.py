@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
 from everup.model.desired import Part
@@ -28,14 +29,15 @@ class Desk(Renewals):
         self.trail = environments.store.audit
         self.secrets = Secrets(environments)
 
-    async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
+    async def apply(self, source: Source, caller: Caller = OWNER) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.
 
         Raises:
             SpecError: the source is wrong; nothing was changed.
+            NotFound, NotPermitted: the caller may not declare it; nothing was changed.
         """
         async with self._changing:
-            draft = self._environments.draft_source(source)
+            draft = self._environments.draft_source(source, caller)
             running = await self._declare(draft)
             if draft.changes:
                 running.controller.journal.say("spec.applied", services=list(draft.environment.services))

@@ -9,7 +9,9 @@ from typing import Any
 
 from everup.core.bindings import users_of_secrets
 from everup.core.foresee import foresee
+from everup.core.permission import check, unknown
 from everup.core.plan import preview, view_of
+from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine, Kind
 from everup.model.desired import Blueprint
 from everup.model.errors import EverupError, NotFound
@@ -107,8 +109,7 @@ class Environments:
     def get(self, name: str) -> Running:
         """The environment `name`; `NotFound` when there is none."""
         if name not in self._running:
-            known = ", ".join(self.names()) or "none"
-            raise NotFound(f"there is no environment {name} here", f"Known: {known}.", environment=name)
+            raise unknown(name, self.names())
         return self._running[name]
 
     def blueprint(self, running: Running, label: str) -> Blueprint:
@@ -119,20 +120,24 @@ class Environments:
         name, known = running.environment.environment, ", ".join(running.environment.services)
         raise NotFound(f"{name} has no service {label}", f"Its services: {known}.", label=label)
 
-    def draft_source(self, source: Source) -> Draft:
+    def draft_source(self, source: Source, caller: Caller = OWNER) -> Draft:
         """Work out what `source` means here.
 
         Raises:
             SpecError: it is wrong.
+            NotFound, NotPermitted: the caller may not declare it.
             Refused: it changes what cannot change in place.
             NotFound: it uses a secret that is not set.
         """
         environment = self.parse(source)
         self.require_secrets(environment.environment, environment.services)
         running = self._running.get(environment.environment)
+        check(caller, running.environment if running else None, environment)
         if running:
             refuse_unsettling(running.environment, environment)
         before = self.store.environments().get(environment.environment)
+        if not source.directory or not source.path:
+            source = source.model_copy(update=_own_place() if before is None else _place_of(before.source))
         return self.draft(Saved(source, {}, before.revisions if before else {}, stopped=False))
 
     def require_secrets(self, environment: str, services: Mapping[str, Service]) -> None:
@@ -207,3 +212,12 @@ class Environments:
         self._running[name] = Running(draft.environment, draft.saved, controller, engine, task)
         controller.journal.say("control.started", pid=os.getpid())
         return self._running[name]
+
+
+def _place_of(source: Source) -> dict[str, str]:
+    return {"directory": source.directory, "path": source.path}
+
+
+def _own_place() -> dict[str, str]:
+    """Where apps run, and find their programs, that were declared from another machine."""
+    return {"directory": str(Path.home()), "path": os.environ.get("PATH", os.defpath)}

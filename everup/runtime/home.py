@@ -58,6 +58,11 @@ class Home:
         return self.path / "everup.sqlite"
 
     @property
+    def listening(self) -> Path:
+        """Where the API listens besides its socket, if somebody asked for that once and for all."""
+        return self.path / "listen.json"
+
+    @property
     def log(self) -> Path:
         """What a control plane in the background prints."""
         return self.path / "everup.log"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from everup.core.incident import latest
+from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine
 from everup.model.errors import NotFound
 from everup.model.events import Event
@@ -26,9 +27,9 @@ class Inquiry:
         """The names of all environments that were applied here and not destroyed."""
         return self._environments.names()
 
-    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
+    async def plan(self, source: Source, caller: Caller = OWNER) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""
-        draft = self._environments.draft_source(source)
+        draft = self._environments.draft_source(source, caller)
         return draft.changes, draft.pauses
 
     def picture(self, environment: str) -> Picture:

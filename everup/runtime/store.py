@@ -18,6 +18,8 @@ from everup.runtime.audit import AUDIT_TABLE, AuditLog
 from everup.runtime.cipher import Cipher
 from everup.runtime.database import unusable
 from everup.runtime.revision_shelf import RevisionShelf
+from everup.runtime.tokens import TABLE as TOKENS_TABLE
+from everup.runtime.tokens import Tokens
 from everup.runtime.vault import SECRETS_TABLE, Vault
 
 KEPT_EVENTS = 50_000
@@ -72,7 +74,7 @@ class Store(RevisionShelf):
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        super().__init__(path, _TABLES + AUDIT_TABLE + SECRETS_TABLE)
+        super().__init__(path, _TABLES + AUDIT_TABLE + SECRETS_TABLE + TOKENS_TABLE)
         try:
             row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
         except sqlite3.Error as error:
@@ -85,6 +87,10 @@ class Store(RevisionShelf):
     def drills(self) -> "KeptDrills":
         """The results of drills."""
         return KeptDrills(self._db, self._write)
+
+    def tokens(self) -> Tokens:
+        """Who may use the API over TCP."""
+        return Tokens(self._db, self._write)
 
     def environments(self) -> dict[str, Saved]:
         """Every environment ever applied and not destroyed, by name."""

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from everup.api.app import create_app
+from everup.api.gate import owned
 from tests.api.small_desk import SmallDesk, redis, web, world
 
 
@@ -16,6 +17,6 @@ def desk() -> SmallDesk:
 
 @pytest.fixture
 async def http(desk: SmallDesk) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(desk), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(owned(create_app(desk)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://everup/v1") as client:
         yield client

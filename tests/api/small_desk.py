@@ -5,7 +5,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from everup.core.chain import ORIGIN, seal
+from everup.core.permission import check
 from everup.core.plan import preview
+from everup.model.access import Caller
 from everup.model.audit import Deed
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
 from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
@@ -154,7 +156,7 @@ class SmallDesk:
         self._blueprint(environment, label)
         return f"# {language}\nredis.Redis.from_url('redis://127.91.0.9:6399')\n"
 
-    async def plan(self, source: Source) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
+    async def plan(self, source: Source, caller: Caller) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         if "broken" in source.text:
             raise SpecError(source.file, (Flaw("kind is missing", 3, 5, "Say which."), Flaw("no such key", 4, 1)))
         if "taken" in source.text:
@@ -163,11 +165,13 @@ class SmallDesk:
             raise Unavailable("the engine does not answer")
         if "forbidden" in source.text:
             raise NotPermitted("only operators may")
+        name = source.text.partition("environment: ")[2].split()[0] if "environment: " in source.text else "shop"
+        check(caller, None, Environment(environment=name))
         picture = self.pictures["shop"]
         return preview(picture.blueprints, picture.observed), (Foresight("redis01", 0.06, "it hands over"),)
 
-    async def apply(self, source: Source) -> tuple[str, tuple[Change, ...]]:
-        changes, _ = await self.plan(source)
+    async def apply(self, source: Source, caller: Caller) -> tuple[str, tuple[Change, ...]]:
+        changes, _ = await self.plan(source, caller)
         self.done.append(("apply", source.file))
         return "shop", changes
 

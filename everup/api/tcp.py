@@ -1,0 +1,95 @@
+"""The API on a TCP port: the socket, its certificate, and connections that cannot pile up."""
+
+import asyncio
+import socket
+import ssl
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from everup.core.listening import Listening
+from everup.model.errors import EverupError
+
+CONNECTIONS = 256
+"""How many connections may be open at once; the control plane needs its descriptors for what it looks after."""
+
+HEAD_S = 10.0
+"""How long a connection may take to say what it wants, each time."""
+
+
+def bind_tcp(to: Listening) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        EverupError: the address is taken or not of this machine, or the certificate and its key cannot be used.
+    """
+    if to.tls_cert is not None:
+        _try_certificate(to.tls_cert, to.tls_key)
+    try:
+        return _bound(to)
+    except OSError as error:
+        raise EverupError(
+            f"the API cannot listen on {to.host}:{to.port}: {error.strerror or error}",
+            "Take another: everup serve --listen ADDR:PORT",
+            code="listen.failed",
+        ) from error
+
+
+def _bound(to: Listening) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in to.host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((to.host, to.port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _try_certificate(cert: str, key: str | None) -> None:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")  # never ask
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else error
+        raise EverupError(
+            f"the certificate {cert} with the key {key} cannot be used: {said}",
+            "Both are PEM files; the key belongs to the certificate and has no passphrase.",
+            code="listen.tls",
+        ) from error
+
+
+class Bounded(H11Protocol):
+    """A connection that is cut when there are too many, or when it does not say in time what it wants."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or cut it."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and note whether a request is whole."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
