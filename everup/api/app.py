@@ -23,8 +23,8 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
     app = FastAPI(title="Everup", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     install(app)
     install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
-    app.add_middleware(Recorded, trail=desk.trail)  # the last one added is the outermost: it sees what the gate refuses
-    announced = [Depends(announce(desk.trail))]
+    app.add_middleware(Recorded, desk=desk)  # the last one added is the outermost: it sees what the gate refuses
+    announced = [Depends(announce(desk))]
     if tokens:
         app.include_router(token_routes(tokens), dependencies=announced)
     for routes in (control_routes, environment_routes, service_routes, change_routes, drill_routes):

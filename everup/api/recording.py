@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from everup.api.desk import Trail
+from everup.api.desk import Desk
 from everup.api.errors import answer
 from everup.model.access import OWNER, Caller
 from everup.model.audit import Deed
@@ -42,9 +42,9 @@ class Recorded:
     The outermost layer of the application, so that what others refuse is recorded too.
     """
 
-    def __init__(self, app: ASGIApp, trail: Trail) -> None:
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
         self._app = app
-        self._trail = trail
+        self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -52,21 +52,21 @@ class Recorded:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
-        reply = _Reply(scope, receive, send, self._trail)
+        reply = _Reply(scope, receive, send, self._desk)
         try:
             await self._app(scope, receive, reply.send)
         except Exception:
             if not reply.begun:
-                await self._trail.append(deed(scope, 500, "internal"))
+                await self._desk.trail.append(deed(scope, 500, "internal"))
             raise
 
 
 class _Reply:
     """The answer to one request: it begins once its entry is written, and is an error where that cannot be."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, trail: Trail) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, desk: Desk) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self._trail = trail
+        self._desk = desk
         self._start: Message | None = None
         self._refused = False
         self.begun = False
@@ -79,7 +79,7 @@ class _Reply:
         if self._start is not None:
             start, self._start, self.begun = self._start, None, True
             try:
-                await self._trail.append(deed(self._scope, start["status"], _code(message)))
+                await self._desk.trail.append(deed(self._scope, start["status"], _code(message)))
             except EverupError as error:
                 self._refused = True
                 await answer(_unrecorded(self._scope, error))(self._scope, self._receive, self._send)
@@ -89,13 +89,13 @@ class _Reply:
             await self._send(message)
 
 
-def announce(trail: Trail) -> Callable[[Request], Awaitable[None]]:
+def announce(desk: Desk) -> Callable[[Request], Awaitable[None]]:
     """A dependency of routes: writes down what is about to be done, before it is; it is refused where that fails."""
 
     async def before(request: Request) -> None:
         if _changes(request.scope):
             request.state.given = await _given(request)
-            request.state.asked = await trail.append(deed(request.scope, None, ""))
+            request.state.asked = await desk.trail.append(deed(request.scope, None, ""))
 
     return before
 
