@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,7 +28,7 @@ TELLING = re.compile(r"/v1/environments/[^/]+/(variables|services/[^/]+/connect)
 GIVEN = frozenset(
     {
         *("app", "confirmed", "count", "cut", "destroy", "directory", "enabled", "environment", "environments"),
-        *("expires_in_s", "fault", "file", "finish", "for_s", "level", "name", "to", "turn", "via"),
+        *("expires_in_s", "fault", "file", "finish", "for_s", "level", "name", "said", "to", "turn", "via"),
     }
 )
 """The arguments that are recorded; all others may be secrets, or hold some."""
@@ -131,8 +132,11 @@ def _changes(scope: Scope) -> bool:
 async def _given(request: Request) -> dict[str, Any]:
     """The arguments that matter. Of a spec file its place and its hash: its text may hold passwords."""
     try:
-        body = await request.json()
-    except ValueError:
+        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            body: Any = dict(parse_qsl((await request.body()).decode()))
+        else:
+            body = await request.json()
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(body, Mapping):
         return {}

@@ -6,9 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from everup.api.app import create_app
-from everup.api.recording import READS
+from everup.api.recording import READS, Recorded, announce
 from everup.core.chain import verify
 from everup.model.access import Caller, Level
 from tests.api.small_desk import SmallDesk
@@ -114,7 +118,8 @@ async def test_what_leads_nowhere_or_is_no_json_is_recorded_too(http, desk):
     assert (await http.delete("/nowhere/" + "x" * 500)).status_code == 404
     assert (await http.put(f"{SHOP}/services/web/scale")).status_code == 405
     assert (await http.post("/apply", content=b"{")).is_error
-    assert [one["status"] for one in desk.trail.entries if one["status"]] == [404, 405, 400]
+    assert (await http.post(f"{SHOP}/services/web/restart", content=b"[" * 100_000)).status_code == 202
+    assert [one["status"] for one in desk.trail.entries if one["status"]] == [404, 405, 400, 202]
     assert len(desk.trail.entries[0]["what"]) < 300
 
 
@@ -212,3 +217,18 @@ async def test_no_route_that_writes_is_left_out(http, desk):
         await http.request(method, re.sub(r"\{\w+\}", "one", filled), json={})
         assert [one["status"] is None for one in desk.trail.entries] == [True, False], path
         assert desk.trail.entries[0]["what"] == f"{method} {path}"
+
+
+async def test_what_a_form_says_is_recorded_but_for_what_makes_it_a_form_of_ours(desk):
+    async def page(request: Request) -> Response:
+        await announce(desk)(request)
+        return Response((await request.body()).decode(), 303)
+
+    app = Recorded(Starlette(routes=[Route("/e/{environment}/s/{label}/scale", page, methods=["POST"])]), desk)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://everup") as http:
+        answer = await http.post("/e/shop/s/web/scale", data={"said": "3", "csrf": "hunter2"})
+    assert answer.text == "said=3&csrf=hunter2"
+    assert [(one["given"], one["where"], one["status"]) for one in desk.trail.entries] == [
+        ({"said": "3"}, {"environment": "shop", "label": "web"}, status) for status in (None, 303)
+    ]

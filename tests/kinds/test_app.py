@@ -1,5 +1,6 @@
 """Apps and workers as declared: what a spec may say, and what becomes of it."""
 
+import json
 import re
 from typing import Any
 
@@ -216,3 +217,10 @@ def test_a_secret_cannot_be_put_on_a_command_line(run: str):
     with pytest.raises(ValueError, match=r"run names \$API_KEY, a secret, which every user of the machine would see"):
         blueprint("worker", run=run, env=SECRET)
     assert blueprint("worker", run="sh -c 'serve $$API_KEY'", env=SECRET).nodes[0].args[-1] == "serve $API_KEY"
+
+
+@pytest.mark.parametrize("kind", ["app", "worker"])
+def test_a_declaration_with_secrets_comes_back_from_the_store_as_it_was(kind: str):
+    declared = service(kind, env=SECRET)
+    stored = json.loads(json.dumps(declared.model_dump()))
+    assert type(declared).model_validate({**declared.model_dump(), "env": stored["env"]}) == declared
