@@ -123,8 +123,8 @@ def _line(one: "Json") -> "Text":
     status, where = one["status"], "/".join(one["where"].values())
     good = status is not None and status < 400
     outcome = "no answer" if status is None else "done" if good else one["code"] or str(status)
-    shown = {name: value for name, value in one["given"].items() if name not in UNSHOWN and value not in ("", None)}
-    given = " ".join(f"{name}={value}" for name, value in shown.items())
+    shown = {name: str(value) for name, value in one["given"].items() if name not in UNSHOWN}
+    given = " ".join(f"{name}={value}" for name, value in shown.items() if value not in ("", "None", "False"))
     return Text.assemble(
         (f"{one['seq']:>6}  {clock(one['at'])}  ", "dim"),
         (one["who"] or "nobody", "bold"),

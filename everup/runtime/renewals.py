@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from everup.core.plan import view_of
+from everup.core.rollout import left_behind
 from everup.model.desired import Ask, Renewal, ReplyError, Silence
 from everup.model.errors import Refused
 from everup.runtime.environments import Running
@@ -37,12 +39,25 @@ class Renewals(Sizes):
             return renewal.login, renewal.current, users
 
     async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
-        """End the former password, and with `cut` the sessions that began with it; its name and how many there were."""
+        """End the former password, and with `cut` the sessions that began with it; its name and how many there were.
+
+        Without `cut` it is refused while an instance still runs with the variables of before.
+        """
         async with self._changing:
             running, renewal = self._renewable(environment, label)
             if not renewal.former:
                 hint = f"Begin one: everup rotate {label}"
                 raise Refused(f"no rotation of {label} is under way", hint, code="refused.rotation", label=label)
+            observed = running.controller.observed()
+            users = [one for one in running.controller.blueprints if label in one.needs]
+            late = [node_id for one in users for node_id in left_behind(one, view_of(one, observed))]
+            if late and not cut:
+                raise Refused(
+                    f"with the variables of before still run: {', '.join(late)}",
+                    "They are being replaced: everup status. --cut does not wait for them.",
+                    code="refused.rotation",
+                    label=label,
+                )
             replies = await self._tell(running, label, renewal.finish(cut))
             sessions = int(replies[1][0][0])
             await self._grant(running, label, renewal.finished)
@@ -54,8 +69,8 @@ class Renewals(Sizes):
         blueprint = self._environments.blueprint(running, label)
         if blueprint.renewal is None:
             raise Refused(
-                f"{label} is of kind {blueprint.kind}, whose password cannot be rotated in place",
-                "Of PostgreSQL it can; a Redis gets another one under another label.",
+                f"{label} is of kind {blueprint.kind}, which has no password that can be rotated",
+                "PostgreSQL has. A Redis gets another one under another label.",
                 code="refused.kind",
                 label=label,
             )
