@@ -125,7 +125,7 @@ class Gate:
         return unknown(environment, [one for one in self._environments() if caller.may(Level.VIEWER, one)])
 
     def _count(self, scope: Scope, caller: Caller | None) -> None:
-        if caller is OWNER:
+        if caller == OWNER:
             return
         client = scope.get("client")
         stranger = client[0] if client else ""
@@ -139,7 +139,7 @@ class Gate:
         caller, permit = who
         receive, send = way
         if scope["method"] not in WRITES:
-            if caller is not None and caller is not OWNER:
+            if caller not in (None, OWNER):
                 receive, send = leased(lambda: self._authenticate(headers) == caller, receive, send)
             await self._app(scope, receive, send)
             return
@@ -179,12 +179,14 @@ async def _whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:
     """
     length = headers.get("content-length", "0")
     chunks: list[bytes] = []
-    size = int(length) if length.isdigit() else 0
+    size = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
     try:
         async with asyncio.timeout(BODY_S):
             more = size <= most_bytes
             while more:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise TooSlow("the connection ended before the request was whole")
                 chunks.append(message.get("body", b""))
                 more = message.get("more_body", False) and sum(map(len, chunks)) <= most_bytes
     except TimeoutError as error:
