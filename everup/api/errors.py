@@ -51,6 +51,16 @@ class TooMany(EverupError):
         self.retry_after_s = retry_after_s
 
 
+class WrongMethod(EverupError):
+    """The path has a route, for other methods; `allow` names them."""
+
+    default_code = "request.method"
+
+    def __init__(self, method: str, allow: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is nothing that can be done here", f"Possible: {', '.join(allow)}.")
+        self.allow = allow
+
+
 class Repeated(EverupError):
     """An Idempotency-Key that cannot be used, or was used for another request."""
 
@@ -59,6 +69,7 @@ class Repeated(EverupError):
 
 STATUS: Mapping[type[EverupError], int] = {
     Unnamed: 401,
+    WrongMethod: 405,
     TooSlow: 408,
     TooLarge: 413,
     TooMany: 429,
@@ -113,6 +124,8 @@ def answer(error: EverupError) -> JSONResponse:
         headers["WWW-Authenticate"] = 'Bearer realm="everup"'
     if isinstance(error, TooMany):
         headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, WrongMethod):
+        headers["Allow"] = ", ".join(error.allow)
     return JSONResponse(problem(error), status_of(error), headers, media_type="application/problem+json")
 
 

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 
-from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, answer
+from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, WrongMethod, answer
 from everup.api.leases import Receive, leased
-from everup.api.permits import BODY_BYTES, Concern, Judgement, Permit, judge, permits_for, refusal
+from everup.api.permits import BODY_BYTES, Concern, Judgement, Permit, judge, methods_for, permits_for, refusal
 from everup.api.rates import Meter
 from everup.api.repeats import Message, Repeats, Send
 from everup.core.permission import unknown
@@ -84,7 +84,7 @@ class Gate:
         """Let the request through, or answer why not."""
         if scope["type"] != "http":
             raise RuntimeError(f"the API speaks HTTP only, not {scope['type']}")
-        headers = Headers(scope=scope)
+        headers, send = Headers(scope=scope), _guarded(send)
         try:
             caller, permit = self._admit(scope, headers)
             await self._pass(scope, headers, (caller, permit), (receive, send))
@@ -116,6 +116,8 @@ class Gate:
                 raise self._unknown(caller, environment or "")
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
                 raise refusal(permit, caller)
+        if permit is None and (allow := methods_for(scope["path"])):
+            raise WrongMethod(scope["method"], allow)
         return caller, permit
 
     def _is_there(self, permit: Permit | None, environment: str | None) -> bool:
@@ -127,7 +129,7 @@ class Gate:
         return unknown(environment, [one for one in self._environments() if caller.may(Level.VIEWER, one)])
 
     def _count(self, scope: Scope, caller: Caller | None) -> None:
-        if caller is OWNER:
+        if caller == OWNER:
             return
         client = scope.get("client")
         stranger = client[0] if client else ""
@@ -141,7 +143,7 @@ class Gate:
         caller, permit = who
         receive, send = way
         if scope["method"] not in WRITES:
-            if caller is not None and caller is not OWNER:
+            if caller not in (None, OWNER):
                 receive, send = leased(lambda: self._authenticate(headers) == caller, receive, send)
             await self._app(scope, receive, send)
             return
@@ -152,11 +154,24 @@ class Gate:
             await self._app(scope, replayed, send)
 
         key = headers.get("idempotency-key")
-        if key is None or caller is None:
+        if key is None or caller is None or permit is None:
             await work(send)
             return
         request = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body)
         await self._repeats.once(caller.name, key, request, work, send)
+
+
+def _guarded(send: Send) -> Send:
+    """What keeps answers out of caches, unless they say otherwise, and browsers from guessing what they are."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("Cache-Control", "no-store")
+            headers["X-Content-Type-Options"] = "nosniff"
+        await send(message)
+
+    return sending
 
 
 async def _whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:
@@ -168,12 +183,14 @@ async def _whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:
     """
     length = headers.get("content-length", "0")
     chunks: list[bytes] = []
-    size = int(length) if length.isdigit() else 0
+    size = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
     try:
         async with asyncio.timeout(BODY_S):
             more = size <= most_bytes
             while more:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise TooSlow("the connection ended before the request was whole")
                 chunks.append(message.get("body", b""))
                 more = message.get("more_body", False) and sum(map(len, chunks)) <= most_bytes
     except TimeoutError as error:

@@ -120,6 +120,11 @@ def refusal(permit: Permit | None, caller: Caller) -> NotPermitted:
 _PATTERNS = [(key.partition(" ")[0], compile_path(key.partition(" ")[2])[0], permit) for key, permit in PERMITS.items()]
 
 
+def methods_for(path: str) -> tuple[str, ...]:
+    """The methods for which a path has a route."""
+    return tuple(sorted({method for method, pattern, _ in _PATTERNS if pattern.match(path)}))
+
+
 def permits_for(method: str, path: str) -> Iterator[tuple[Permit, str | None]]:
     """The permits whose route has that method and path, each with the environment that the path names: one or none."""
     method = "GET" if method == "HEAD" else method

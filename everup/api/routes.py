@@ -7,20 +7,24 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from everup import __version__
 from everup.api import verdicts, views
 from everup.api.desk import Desk
 from everup.api.gate import Asking
-from everup.api.streams import Lines, ndjson
+from everup.api.streams import Lines, ServerSent, form_for, stream
 from everup.core.explain import explain
 from everup.model.access import Caller, Level
 from everup.model.errors import NotFound, Refused
 from everup.model.spec import Frozen, Source
 
 Json = dict[str, Any]
+
+After = Annotated[int, Query(ge=-1_000_000, lt=2**63)]
+
+_SERVER_SENT: dict[int | str, Json] = {200: {"content": {ServerSent.media_type: {}}}}
 
 NEWEST = 2000
 """Among so many events the newest incident of a service is looked for."""
@@ -140,18 +144,25 @@ def environment_routes(desk: Desk) -> APIRouter:
         await desk.stop(environment, destroy=request.destroy)
         return {"environment": environment, "destroy": request.destroy}
 
-    @router.get("/{environment}/events", response_class=Lines)
-    async def events(environment: str, after: int = 0, follow: bool = False) -> Response:
-        """Events with a `seq` above `after`, as NDJSON."""
+    @router.get("/{environment}/events", response_class=Lines, responses=_SERVER_SENT)
+    async def events(request: Request, environment: str, after: After = 0, follow: bool = False) -> Response:
+        """Events with a `seq` above `after`, as NDJSON, or, if `Accept` says so, as server-sent events."""
         desk.picture(environment)
-        return await ndjson(_events(desk, environment, after, follow))
+        seen = request.headers.get("last-event-id", "")
+        after = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 16 else after
+        return await stream(_events(desk, environment, after, follow), form_for(request.headers.get("accept", "")))
 
-    @router.get("/{environment}/logs/{name}", response_class=Lines)
+    @router.get("/{environment}/logs/{name}", response_class=Lines, responses=_SERVER_SENT)
     async def logs(
-        environment: str, name: str, lines: Annotated[int, Query(ge=0, le=100_000)] = 100, follow: bool = False
+        request: Request,
+        environment: str,
+        name: str,
+        lines: Annotated[int, Query(ge=0, le=100_000)] = 100,
+        follow: bool = False,
     ) -> Response:
-        """What a node, or every node of a label, printed, as NDJSON."""
-        return await ndjson(_logs(desk, environment, name, lines, follow))
+        """What a node, or every node of a label, printed, as NDJSON, or as server-sent events."""
+        form = form_for(request.headers.get("accept", ""))
+        return await stream(_logs(desk, environment, name, lines, follow), form)
 
     return router
 

@@ -1,4 +1,7 @@
-"""Streams as NDJSON: one JSON object per line; a failure half-way is a last line `{"error": {...}}`."""
+"""Streams of JSON objects: one a line (NDJSON), or as server-sent events for browsers.
+
+A failure half-way is a last object `{"error": {...}}`.
+"""
 
 import asyncio
 import json
@@ -18,12 +21,36 @@ HEARTBEAT_S = 15.0
 
 
 class Lines(StreamingResponse):
-    """A stream of JSON objects, one a line."""
+    """A stream of JSON objects, one a line; an empty line is a sign of life."""
 
     media_type = "application/x-ndjson"
+    beat = b"\n"
+
+    @staticmethod
+    def encode(one: dict[str, Any]) -> bytes:
+        """One object as it is sent."""
+        return json.dumps(one).encode() + b"\n"
 
 
-async def ndjson(lines: AsyncIterator[dict[str, Any]]) -> Lines:
+class ServerSent(Lines):
+    """The same as server-sent events: `id` is the object's `seq`, by which a browser that reconnects goes on."""
+
+    media_type = "text/event-stream"
+    beat = b":\n\n"
+
+    @staticmethod
+    def encode(one: dict[str, Any]) -> bytes:
+        """One object as it is sent."""
+        number = f"id: {one['seq']}\n" if "seq" in one else ""
+        return f"{number}data: {json.dumps(one)}\n\n".encode()
+
+
+def form_for(accept: str) -> type[Lines]:
+    """The form that the header `Accept` asks for."""
+    return ServerSent if ServerSent.media_type in accept else Lines
+
+
+async def stream(lines: AsyncIterator[dict[str, Any]], form: type[Lines] = Lines) -> Lines:
     """Answer with a stream of objects.
 
     Raises:
@@ -33,22 +60,24 @@ async def ndjson(lines: AsyncIterator[dict[str, Any]]) -> Lines:
     await asyncio.wait({first}, timeout=FIRST_LINE_S)
     if first.done() and isinstance(first.exception(), EverupError):
         first.result()
-    return Lines(_encoded(first, lines))
+    return form(_encoded(first, lines, form), headers={"X-Accel-Buffering": "no"})
 
 
-async def _encoded(waiting: "asyncio.Future[dict[str, Any]]", lines: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
+async def _encoded(
+    waiting: "asyncio.Future[dict[str, Any]]", lines: AsyncIterator[Any], form: type[Lines]
+) -> AsyncGenerator[bytes, None]:
     try:
         while True:
             done, _ = await asyncio.wait({waiting}, timeout=HEARTBEAT_S)
             if not done:
-                yield b"\n"
+                yield form.beat
                 continue
-            yield json.dumps(waiting.result()).encode() + b"\n"
+            yield form.encode(waiting.result())
             waiting = asyncio.ensure_future(anext(lines))
     except StopAsyncIteration:
         pass
     except EverupError as error:
-        yield json.dumps({"error": problem(error)}).encode() + b"\n"
+        yield form.encode({"error": problem(error)})
     finally:
         waiting.cancel()
         await asyncio.wait({waiting})

@@ -24,7 +24,7 @@ def _services() -> list[dict[str, Any]]:
 
     session = Session()
     try:
-        client = answering(session.home)
+        client = session.place.client() if session.place else answering(session.home)
         if client is None:
             return []
         services: list[dict[str, Any]] = client.get(f"environments/{session.name(client)}")["services"]

@@ -8,7 +8,7 @@ from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
 from everup.model.desired import Part
-from everup.model.errors import NotFound, Refused
+from everup.model.errors import EngineError, NotFound, Refused
 from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
@@ -74,7 +74,12 @@ class Desk(Renewals):
         if fault not in known:
             raise Refused(f"{fault} cannot be caused here", f"Possible: {', '.join(known)}.", code="refused.fault")
         breaker: FaultInjector = injector
-        await breaker.inject(node, Fault(fault), for_s=for_s)
+        try:
+            await breaker.inject(node, Fault(fault), for_s=for_s)
+        except EngineError as error:
+            if error.code != "engine.not_running":
+                raise
+            raise Refused(error.message, "everup status says why.", code="refused.not_running", node=node) from error
 
     async def stop(self, environment: str, *, destroy: bool) -> None:
         """Stop every node, and with `destroy` delete the data; returns at once, the picture tells the progress."""

@@ -80,7 +80,9 @@ async def test_a_request_that_makes_no_sense_says_where(http):
     assert (answer.status_code, answer.json()["code"]) == (400, "request.invalid")
     assert "body.count" in answer.json()["message"]
     assert (await http.get("/nothing")).status_code == 404
-    assert (await http.put("/control")).status_code == 405
+    answer = await http.put("/control", headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
+    assert (await http.request("OPTIONS", "/environments/shop/drills")).headers["allow"] == "GET, POST"
 
 
 async def test_scaling_over_the_limit_is_refused_and_names_the_way_out(http):
@@ -224,3 +226,26 @@ async def test_a_service_is_explained_with_its_newest_incident(http, desk):
     assert body["incident"]["events"][0]["text"] == "web-1 ended with exit code 1"
     answer = await http.get("/environments/shop/services/wbe/explain")
     assert (answer.status_code, answer.json()["hint"]) == (404, "Its services: redis01, web.")
+
+
+async def test_events_come_as_server_sent_events_to_whoever_asks_for_them(http, desk):
+    answer = await http.get("/environments/shop/events", headers={"Accept": "text/event-stream"})
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    blocks = answer.text.split("\n\n")
+    assert [block.partition("\n")[0] for block in blocks] == ["id: 1", "id: 2", ""]
+    assert json.loads(blocks[1].partition("data: ")[2])["name"] == "node.ready"
+    seen = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
+    assert (await http.get("/environments/shop/events", headers=seen)).text.startswith("id: 2\n")
+    logs = await http.get("/environments/shop/logs/web?lines=1", headers=seen)
+    assert logs.text == 'data: {"node": "web-1", "line": "line 0"}\n\n'
+
+
+@pytest.mark.parametrize("after", ["1e3", str(2**63), "-9999999999", "x"])
+async def test_a_number_that_no_event_can_have_is_refused(http, after):
+    assert (await http.get("/environments/shop/events", params={"after": after})).status_code == 400
+
+
+async def test_answers_stay_out_of_caches(http):
+    for path in ("/control", "/environments/shop/variables", "/nothing"):
+        headers = (await http.get(path)).headers
+        assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
