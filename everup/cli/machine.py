@@ -194,7 +194,7 @@ def _keep(session: Session, words: list[str]) -> None:
     """Keep in the home where the API listens, or, without words, keep nothing any more."""
     file = session.home.listening
     if words:
-        file.write_text(json.dumps(dict(zip(("address", "tls_cert", "tls_key"), words, strict=False))))
+        file.write_text(json.dumps(words))
         file.chmod(0o600)
     else:
         file.unlink(missing_ok=True)
