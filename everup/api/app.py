@@ -7,6 +7,7 @@ from everup.api.description import describe
 from everup.api.desk import Desk
 from everup.api.drills import drill_routes
 from everup.api.errors import install
+from everup.api.feeds import feed_routes
 from everup.api.gate import install_gate
 from everup.api.routes import change_routes, control_routes, environment_routes, service_routes
 from everup.api.tokens import TokenDesk, bearer, token_routes
@@ -22,7 +23,7 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
     install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
     if tokens:
         app.include_router(token_routes(tokens))
-    for routes in (control_routes, environment_routes, service_routes, change_routes, drill_routes):
+    for routes in (control_routes, environment_routes, service_routes, change_routes, feed_routes, drill_routes):
         app.include_router(routes(desk))
     describe(app)
     return app
