@@ -107,7 +107,7 @@ def open_door(home: Home, words: Sequence[str]) -> Door | None:
         return Door(bind_tcp(to), to)
     try:
         kept = json.loads(home.listening.read_text()) if home.listening.exists() else None
-        found = listening(**kept) if kept else None
+        found = listening(*map(str, kept)) if kept else None
         return Door(bind_tcp(found), found) if found else None
     except (EverupError, OSError, ValueError, TypeError) as error:
         print(f"the API is on its Unix socket only; {home.listening} cannot be followed: {error}", flush=True)
