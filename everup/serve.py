@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -51,7 +52,8 @@ def compose(home: Home) -> Environments:
         return parse(source.text, source.file, kinds)
 
     def engine_for(name: str, environment: Environment) -> LocalEngine:
-        return LocalEngine(home.environment(name), Programs(environment.programs, os.environ))
+        programs = Programs(environment.programs, os.environ)
+        return LocalEngine(home.environment(name), programs, reveal=partial(store.vault.reveal, name))
 
     def elsewhere(environment: str) -> Iterable[Tcp]:
         return (to for name in store.environments() if name != environment for to in _addresses(store, name))
@@ -108,7 +110,7 @@ def open_door(home: Home, words: Sequence[str]) -> Door | None:
         return Door(bind_tcp(to), to)
     try:
         kept = json.loads(home.listening.read_text()) if home.listening.exists() else None
-        found = listening(**kept) if kept else None
+        found = listening(*map(str, kept)) if kept else None
         return Door(bind_tcp(found), found) if found else None
     except (EverupError, OSError, ValueError, TypeError) as error:
         print(f"the API is on its Unix socket only; {home.listening} cannot be followed: {error}", flush=True)

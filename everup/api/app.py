@@ -1,16 +1,20 @@
 """The application: all routes over one desk."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from everup import __version__
+from everup.api.audit import audit_routes
 from everup.api.description import describe
 from everup.api.desk import Desk
 from everup.api.drills import drill_routes
 from everup.api.errors import install
+from everup.api.feeds import feed_routes
 from everup.api.gate import install_gate
 from everup.api.metrics import metrics_routes
 from everup.api.notify import notify_routes
-from everup.api.routes import change_routes, control_routes, environment_routes, service_routes, stream_routes
+from everup.api.recording import Recorded, announce
+from everup.api.routes import change_routes, control_routes, environment_routes, service_routes
+from everup.api.secrets import secret_routes
 from everup.api.tokens import TokenDesk, bearer, token_routes
 
 
@@ -19,20 +23,30 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
 
     Whoever does not come through the Unix socket (`everup.api.gate.owned`) needs one of the `tokens`.
     """
-    app = FastAPI(title="Everup", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Everup",
+        version=__version__,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(announce(desk))],
+    )
     install(app)
     install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
+    app.add_middleware(Recorded, desk=desk)  # the last one added is the outermost: it sees what the gate refuses
     if tokens:
         app.include_router(token_routes(tokens))
     for routes in (
         control_routes,
         environment_routes,
-        stream_routes,
         service_routes,
         change_routes,
+        feed_routes,
         drill_routes,
         metrics_routes,
         notify_routes,
+        audit_routes,
+        secret_routes,
     ):
         app.include_router(routes(desk))
     describe(app)

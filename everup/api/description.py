@@ -61,6 +61,8 @@ EXAMPLES: Mapping[str, Json] = {
     "/v1/environments/{environment}/services/{label}/deploy": {"source": _SOURCE},
     "/v1/environments/{environment}/services/{label}/rollback": {"to": 3},
     "/v1/environments/{environment}/services/{label}/drill": {"fault": "crash", "via": "sentinel", "confirmed": True},
+    "/v1/environments/{environment}/services/{label}/rotate": {"finish": False},
+    "/v1/environments/{environment}/secrets": {"name": "stripe-key", "value": "the value"},
 }
 """Path of a POST -> a body that makes sense."""
 
@@ -68,7 +70,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "environment": ("shop", "The environment's name."),
     "label": ("redis01", "The service's label."),
     "node": ("redis01-1", "The node's id."),
-    "name": ("web", "A label, or what a node or a token is called."),
+    "name": ("web", "A label, or what a node, a secret or a token is called."),
 }
 """Parameter of a path -> an example, and what it is."""
 
@@ -90,6 +92,10 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
     "POST /v1/environments/{environment}/services/{label}/restart": ("label", "revision"),
     "POST /v1/environments/{environment}/services/{label}/deploy": ("label", "revision"),
     "POST /v1/environments/{environment}/services/{label}/rollback": ("label", "revision"),
+    "POST /v1/environments/{environment}/services/{label}/rotate": ("label", "user", "former", "restarted", "sessions"),
+    "GET /v1/environments/{environment}/secrets": ("secrets",),
+    "POST /v1/environments/{environment}/secrets": ("name", "set_at_utc", "set_by", "used_by"),
+    "GET /v1/audit": ("entries",),
     "GET /v1/tokens": ("tokens",),
     "POST /v1/tokens": ("name", "level", "environments", "created_utc", "expires_utc", "used_utc", "secret"),
 }

@@ -5,10 +5,12 @@ from typing import Any, Protocol
 
 from everup.core.tally import Vitals
 from everup.model.access import Caller
+from everup.model.audit import Deed
 from everup.model.drill import Drill, DrillFault, Scene, Wish
 from everup.model.events import Event
 from everup.model.notices import Delivery, Destination
 from everup.model.picture import Change, Foresight, Picture
+from everup.model.secret import Secret
 from everup.model.spec import Source
 
 
@@ -151,5 +153,55 @@ class Rehearsal(Protocol):
         ...
 
 
-class Desk(Reader, Counts, Writer, Deployer, Rehearsal, Protocol):
+class Trail(Protocol):
+    """The audit log."""
+
+    async def append(self, deed: Deed) -> int:
+        """Record a deed, on the disk before it returns; its number. `EverupError` when the store refuses it."""
+        ...
+
+    def page(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Entries numbered above `after`, oldest first, each with its `hash`; negative: the newest `-after`."""
+        ...
+
+
+class Secrets(Protocol):
+    """What is kept for services to start with. An environment need not have been applied yet."""
+
+    async def put(self, environment: str, name: str, value: str, by: str) -> Secret:
+        """Set a secret."""
+        ...
+
+    async def remove(self, environment: str, name: str) -> None:
+        """Forget a secret; `Refused` while a service uses it, `NotFound` where it is not set."""
+        ...
+
+    def kept(self, environment: str) -> list[Secret]:
+        """What is set, by name."""
+        ...
+
+
+class Renewer(Protocol):
+    """What changes the passwords of clients. Kinds that cannot are `Refused` with `refused.kind`."""
+
+    async def rotate(self, environment: str, label: str) -> tuple[str, str, tuple[str, ...]]:
+        """Give clients another password beside the former one: the new name, the former one, whoever is restarted."""
+        ...
+
+    async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
+        """End the former password, and with `cut` its sessions: its name, and how many sessions it had."""
+        ...
+
+
+class Desk(Reader, Counts, Writer, Deployer, Rehearsal, Renewer, Protocol):
     """The whole control plane as the API sees it."""
+
+    @property
+    def trail(self) -> Trail:
+        """The audit log."""
+        ...
+
+    @property
+    def secrets(self) -> Secrets:
+        """The secrets of all environments."""
+        ...

@@ -11,7 +11,7 @@ from starlette.routing import Match
 
 from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, WrongMethod, answer
 from everup.api.leases import Receive, leased
-from everup.api.permits import BODY_BYTES, Judgement, Permit, judge, methods_for, permits_for, refusal
+from everup.api.permits import BODY_BYTES, Concern, Judgement, Permit, judge, methods_for, permits_for, refusal
 from everup.api.rates import Meter
 from everup.api.repeats import Message, Repeats, Send
 from everup.core.permission import unknown
@@ -110,7 +110,9 @@ class Gate:
             )
         if caller is not None:
             state["caller"] = caller
-            if verdict == Judgement.HIDDEN or (verdict == Judgement.PERMITTED and not self._is_there(environment)):
+            if verdict == Judgement.HIDDEN or (
+                verdict == Judgement.PERMITTED and not self._is_there(permit, environment)
+            ):
                 raise self._unknown(caller, environment or "")
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
                 raise refusal(permit, caller)
@@ -118,14 +120,16 @@ class Gate:
             raise WrongMethod(scope["method"], allow)
         return caller, permit
 
-    def _is_there(self, environment: str | None) -> bool:
-        return environment is None or environment in self._environments()
+    def _is_there(self, permit: Permit | None, environment: str | None) -> bool:
+        if environment is None or (permit is not None and permit.concern == Concern.TO_BE):
+            return True
+        return environment in self._environments()
 
     def _unknown(self, caller: Caller, environment: str) -> EverupError:
         return unknown(environment, [one for one in self._environments() if caller.may(Level.VIEWER, one)])
 
     def _count(self, scope: Scope, caller: Caller | None) -> None:
-        if caller is OWNER:
+        if caller == OWNER:
             return
         client = scope.get("client")
         stranger = client[0] if client else ""
@@ -139,7 +143,7 @@ class Gate:
         caller, permit = who
         receive, send = way
         if scope["method"] not in WRITES:
-            if caller is not None and caller is not OWNER:
+            if caller not in (None, OWNER):
                 receive, send = leased(lambda: self._authenticate(headers) == caller, receive, send)
             await self._app(scope, receive, send)
             return
@@ -179,12 +183,14 @@ async def _whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:
     """
     length = headers.get("content-length", "0")
     chunks: list[bytes] = []
-    size = int(length) if length.isdigit() else 0
+    size = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
     try:
         async with asyncio.timeout(BODY_S):
             more = size <= most_bytes
             while more:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise TooSlow("the connection ended before the request was whole")
                 chunks.append(message.get("body", b""))
                 more = message.get("more_body", False) and sum(map(len, chunks)) <= most_bytes
     except TimeoutError as error:

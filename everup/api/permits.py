@@ -18,6 +18,7 @@ class Concern(StrEnum):
     """Of which environments a route speaks."""
 
     ENVIRONMENT = "the environment in its path"
+    TO_BE = "the environment in its path, which need not have been applied yet"
     SPEC = "the environment that the spec names"
     OWN = "those that the caller may see"
     WHOLE = "all: no token of single environments"
@@ -70,6 +71,11 @@ PERMITS: Mapping[str, Permit] = {
     "POST /v1/notifications/test": Permit(Level.OPERATOR, Concern.WHOLE),
     "DELETE /v1/notifications/{name}": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/dashboard": Permit(Level.OPERATOR, Concern.OWNER),
+    f"POST {_IN}/services/{{label}}/rotate": _OPERATE,
+    f"GET {_IN}/secrets": Permit(Level.OPERATOR, Concern.TO_BE),
+    f"POST {_IN}/secrets": Permit(Level.OPERATOR, Concern.TO_BE),
+    f"POST {_IN}/secrets/{{name}}/remove": Permit(Level.OPERATOR, Concern.TO_BE),
+    "GET /v1/audit": Permit(Level.OPERATOR, Concern.WHOLE),
     "GET /v1/tokens": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/tokens": Permit(Level.OPERATOR, Concern.WHOLE),
     "DELETE /v1/tokens/{name}": Permit(Level.OPERATOR, Concern.WHOLE),
@@ -99,7 +105,7 @@ def judge(permit: Permit | None, caller: Caller | None, environment: str | None)
         return Judgement.FORBIDDEN
     if permit.concern == Concern.OWNER:
         return Judgement.PERMITTED if caller == OWNER else Judgement.FORBIDDEN
-    if permit.concern == Concern.ENVIRONMENT:
+    if permit.concern in (Concern.ENVIRONMENT, Concern.TO_BE):
         if not caller.may(Level.VIEWER, environment):
             return Judgement.HIDDEN
         return Judgement.PERMITTED if caller.may(permit.level, environment) else Judgement.FORBIDDEN

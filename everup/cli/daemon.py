@@ -118,9 +118,12 @@ def end(client: Client) -> bool:
     if isinstance(client, Remote) or not _alone(client):
         return False
     try:
-        pid = client.get("control")["pid"]
+        found = client.get("control")
     except Gone:
         return True
+    if found["running"]:
+        return False
+    pid = found["pid"]
     try:
         client.post("control/stop")
     except Refused:

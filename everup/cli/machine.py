@@ -190,7 +190,7 @@ def serve(
 
         systemd.perform(session, system=system, show_it=show, install_it=install)
         return
-    words = _place(listen, tls_cert, tls_key)
+    words = _door(listen, tls_cert, tls_key)
     session.home.prepare()
     if keep:
         _keep(session, words)
@@ -199,23 +199,28 @@ def serve(
     os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve", *words], environ)
 
 
-def _place(listen: str | None, tls_cert: str | None, tls_key: str | None) -> list[str]:
-    """Where to listen, as the control plane is told it; empty: as is kept in the home."""
+def _door(listen: str | None, tls_cert: str | None, tls_key: str | None) -> list[str]:
+    """Where to listen, as the control plane takes it; nothing for its socket only.
+
+    Raises:
+        EverupError: it is no address, or may not be listened on like that.
+    """
     from everup.core.listening import listening
 
-    words = [listen, *(os.path.abspath(one) for one in (tls_cert, tls_key) if one)] if listen else []  # noqa: PTH100
-    if listen:
-        listening(listen, *([tls_cert, tls_key] if tls_cert or tls_key else []))
-    elif tls_cert or tls_key:
-        raise Usage("a certificate is for --listen", "everup serve --listen ADDR:PORT --tls-cert FILE --tls-key FILE")
-    return words
+    if listen is None:
+        if tls_cert or tls_key:
+            hint = "everup serve --listen ADDR:PORT --tls-cert FILE --tls-key FILE"
+            raise Usage("a certificate is for --listen", hint)
+        return []
+    listening(listen, tls_cert, tls_key)
+    return [listen, *(os.path.abspath(one) for one in (tls_cert, tls_key) if one)]  # noqa: PTH100 - keeps symlinks
 
 
 def _keep(session: Session, words: list[str]) -> None:
     """Keep in the home where the API listens, or, without words, keep nothing any more."""
     file = session.home.listening
     if words:
-        file.write_text(json.dumps(dict(zip(("address", "tls_cert", "tls_key"), words, strict=False))))
+        file.write_text(json.dumps(words))
         file.chmod(0o600)
     else:
         file.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import typer
 from everup import __version__
 from everup.cli import (
     apply,
+    audit,
     change,
     dashboard,
     drill,
@@ -22,6 +23,7 @@ from everup.cli import (
     notify,
     places,
     release,
+    secret,
     store,
     tokens,
     use,
@@ -63,6 +65,7 @@ COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Change": (change.scale, change.limit, change.ha, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
     "Prove": (drill.drill,),
+    "Keep safe": (secret.secret, secret.rotate, audit.audit),
     "This machine": (machine.doctor, machine.schema, machine.serve, store.store),
 }
 """Heading of the help -> its commands, each named like its function."""

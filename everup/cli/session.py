@@ -1,7 +1,6 @@
 """What one command was called with: the home, the spec file and the environment it means."""
 
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from everup.cli.exits import Usage
 from everup.model.errors import EverupError, NotFound
 from everup.runtime.home import Home
+from everup.specfile.naming import name_in
 
 if TYPE_CHECKING:
     import typer
@@ -145,12 +145,6 @@ def session_of(context: "typer.Context") -> Session:
     session = context.obj
     assert isinstance(session, Session)
     return session
-
-
-def name_in(text: str) -> str | None:
-    """The environment's name in a spec's text, found without parsing it: a wrong file still has a name."""
-    found = re.search(r"^environment:[ \t]*[\"']?([a-z][a-z0-9_-]*)[\"']?[ \t]*(?:#.*)?$", text, re.MULTILINE)
-    return found[1] if found else None
 
 
 def shorten(file: str) -> str:

@@ -64,3 +64,12 @@ def order_by_needs(services: Mapping[str, Service]) -> tuple[str, ...]:
 
 def _is_free(service: Service, placed: set[str], services: Mapping[str, Service]) -> bool:
     return all(label in placed or label not in services for label in service.needs)
+
+
+def users_of_secrets(services: Mapping[str, Service]) -> dict[str, tuple[str, ...]]:
+    """Name of a secret -> labels of the services that use it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for label, service in services.items():
+        for name in sorted(set(service.secrets.values())):
+            found[name] = (*found.get(name, ()), label)
+    return found

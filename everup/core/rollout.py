@@ -84,3 +84,10 @@ def _is_done(blueprint: Blueprint, view: View) -> bool:
     instances = blueprint.of(Part.INSTANCE)
     fresh = all(view.status(node.id).ready and view.status(node.id).state.digest == node.digest for node in instances)
     return fresh and not any(view.status(node.id).state.running for node in blueprint.stand_ins)
+
+
+def left_behind(blueprint: Blueprint, view: View) -> list[NodeId]:
+    """Instances that still run as was declared before."""
+    instances = (*blueprint.of(Part.INSTANCE), *blueprint.stand_ins, *blueprint.retiring)
+    states = {node.id: (view.status(node.id).state, node.digest) for node in instances}
+    return [node_id for node_id, (state, digest) in states.items() if state.running and state.digest != digest]

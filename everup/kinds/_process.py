@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from everup.model.contracts import Grant
 from everup.model.desired import Node, NodeId, Part, Probe, Stop, Tcp
 from everup.model.observed import Reading
-from everup.model.spec import Duration, Service
+from everup.model.spec import Duration, FromSecret, Service
 
 _SHELL_WORDS = frozenset({"|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1"})
 _VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)\}|(?P<plain>\w+))", re.ASCII)
@@ -27,7 +27,9 @@ class ProcessService(Service):
     )
     scale: Annotated[int, Field(ge=0)] = Field(default=1, description="How many instances run.")
     limit: Annotated[int, Field(ge=1, le=200)] = Field(default=10, description="How many instances may run at most.")
-    env: dict[str, str] = Field(default_factory=dict, description="Further environment variables of every instance.")
+    env: dict[str, str | FromSecret] = Field(
+        default_factory=dict, description="Further environment variables of every instance: text, or {secret: NAME}."
+    )
     cwd: str | None = Field(default=None, description="Working directory; default: the directory of the spec file.")
     stop_grace: Duration = Field(default=10.0, description="How long an instance may take to end before it is killed.")
 
@@ -35,6 +37,16 @@ class ProcessService(Service):
         default=60.0,
         description="How long a new revision may take to have one more instance ready; then the former one comes back.",
     )
+
+    @property
+    def plain(self) -> Mapping[str, str]:
+        """The variables of `env` whose values stand in the file."""
+        return {name: value for name, value in self.env.items() if isinstance(value, str)}
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The variables of `env` whose values are secrets: variable -> the name of its secret."""
+        return {name: value.secret for name, value in self.env.items() if isinstance(value, FromSecret)}
 
     @property
     def size(self) -> int:
@@ -64,13 +76,13 @@ class ProcessService(Service):
 
     @field_validator("env")
     @classmethod
-    def _free_names(cls, value: dict[str, str]) -> dict[str, str]:
+    def _free_names(cls, value: dict[str, str | FromSecret]) -> dict[str, str | FromSecret]:
         for name, text in value.items():
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
                 raise ValueError(f"has a name that no variable can have: {name}")
             if name in _GIVEN or name.startswith("EVERUP_"):
                 raise ValueError(f"sets {name}, which Everup gives to every instance itself", "Remove it.")
-            if "\0" in text:
+            if isinstance(text, str) and "\0" in text:
                 raise ValueError(f"has a NUL character in {name}")
         return value
 
@@ -111,8 +123,9 @@ def instance(service: ProcessService, grant: Grant, node_id: NodeId, probe: Prob
     own = {"HOST": listen.host, "PORT": str(listen.port)} if listen else {}
     if grant.revision:
         own["EVERUP_REVISION"] = str(grant.revision)
-    env = {**grant.variables, **service.env, **own}
-    program, *args = (expand(word, env) for word in shlex.split(service.run))
+    secrets = service.secrets
+    env = {name: text for name, text in {**grant.variables, **service.plain, **own}.items() if name not in secrets}
+    program, *args = (expand(word, env, secrets) for word in shlex.split(service.run))
     return Node(
         id=node_id,
         service=grant.label,
@@ -124,22 +137,28 @@ def instance(service: ProcessService, grant: Grant, node_id: NodeId, probe: Prob
         env=env,
         # Without PYTHONUNBUFFERED the last words of a Python program that crashes stay unsaid.
         ambient={"PATH": grant.path, "PYTHONUNBUFFERED": "1"},
+        secrets=secrets,
         cwd=str(PurePosixPath(grant.directory) / (service.cwd or ".")),
         stop=Stop("SIGTERM", service.stop_grace),
     )
 
 
-def expand(word: str, variables: Mapping[str, str]) -> str:
+def expand(word: str, variables: Mapping[str, str], secrets: Collection[str] = ()) -> str:
     """Put values in place of `$NAME` and `${NAME}`, and `$` in place of `$$`; values are not split into words.
 
     Raises:
-        ValueError: a variable is not given.
+        ValueError: a variable is not given, or is one of the `secrets`: every user of the machine sees command lines.
     """
 
     def value(match: re.Match[str]) -> str:
         if match["dollar"]:
             return "$"
         name = match["braced"] or match["plain"]
+        if name in secrets:
+            raise ValueError(
+                f"run names ${name}, a secret, which every user of the machine would see",
+                f"Let the program read it from its environment, or a shell: sh -c '... \"$${name}\"'",
+            )
         if name not in variables:
             given = _listing(variables)
             raise ValueError(

@@ -115,7 +115,7 @@ class App:
             needs=service.needs,
             endpoint=Endpoint(f"http://{listen}", end.id),
             bindings={"URL": f"http://{listen}"},
-            environment=dict(service.env),
+            environment=service.plain,
             operations=OPERATIONS,
             rules=(admit_ready, reload_endpoint, retire, replace_stale),
             scale=service.scale,

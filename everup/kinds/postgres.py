@@ -16,6 +16,7 @@ from everup.kinds._postgres_leaving import leave_group
 from everup.kinds._postgres_outlook import election, weaknesses
 from everup.kinds._postgres_patroni import Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
+from everup.kinds._postgres_renewal import login_of, renewal_of
 from everup.kinds._postgres_rules import shortfall
 from everup.kinds._postgres_server import (
     OWNED,
@@ -231,6 +232,7 @@ class Postgres:
             retiring=tuple(spare),
             pauses=pauses_of(listen, grant.secrets["superuser"]),
             clients={"endpoint": ClientPath("postgres")},
+            renewal=renewal_of(grant, listen),
         )
         return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
 
@@ -248,7 +250,8 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         return replace(alone, retiring=retiring, operations=operations, rules=rules)
     members = tuple(group.member(node, PATRONI_SOURCE) for node in alone.of(Part.DATA))
     hosts = ",".join(str(node.ports["postgres"]) for node in members)
-    url = f"postgresql://{own}:{grant.secrets['password']}@{listen}/{own}"
+    user, password = login_of(grant)
+    url = f"postgresql://{user}:{password}@{listen}/{own}"
     return replace(
         alone,
         ha=True,
@@ -266,12 +269,12 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
 
 def bindings_of(grant: Grant, listen: Tcp) -> dict[str, str]:
     """The connection variables by suffix; also one by one, for drivers that take no URL."""
-    own, password = own_name(grant.label), grant.secrets["password"]
+    own, (user, password) = own_name(grant.label), login_of(grant)
     return {
-        "URL": f"postgresql://{own}:{password}@{listen}/{own}",
+        "URL": f"postgresql://{user}:{password}@{listen}/{own}",
         "HOST": listen.host,
         "PORT": str(listen.port),
-        "USER": own,
+        "USER": user,
         "PASSWORD": password,
         "NAME": own,
     }

@@ -41,7 +41,7 @@ class Worker:
             ha=service.scale > 1,
             nodes=tuple(instance(service, grant, node_id, probe) for node_id in ids),
             needs=service.needs,
-            environment=dict(service.env),
+            environment=service.plain,
             rules=(replace_stale,),
             scale=service.scale,
             limit=service.limit,

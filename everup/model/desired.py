@@ -110,6 +110,7 @@ class Node:
         seeds: name -> text, written only when absent, because the program rewrites them itself.
         ports: name -> address it listens on. The engine refuses to start it when somebody else listens there.
         env: environment variables; `ambient` ones (PATH and the like) are not part of the digest.
+        secrets: further ones: variable -> name of a secret, whose value the engine asks for at every start.
         keeps: glob patterns, relative to its home, that must each match a file when the node has its data.
         uses: further programs it needs; `{bin:NAME}` in its texts stands for the directory that holds one of them, and
             `{home}` for the node's home. Texts are arguments, files, seeds and environment.
@@ -127,6 +128,7 @@ class Node:
     ports: Mapping[str, Tcp] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     ambient: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     keeps: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
@@ -146,7 +148,9 @@ class Node:
 
     def _hash(self, files: Mapping[str, str] | None) -> str:
         ports = {name: str(port) for name, port in self.ports.items()}
-        what = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
+        what: list[Any] = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
+        if self.secrets:  # which ones, not their values
+            what.append(dict(self.secrets))
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -293,6 +297,25 @@ class Salvage:
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """How clients get another password while the former one works too: what to ask for, and which grants follow.
+
+    `login` is the name that clients log in with afterwards, `current` the one now, `former` one that can still log in
+    since an earlier renewal, or "". `begun` and `finished` are grants to keep after `begin` (given the password, which
+    takes the place of `{password}` in them) and after `finish` (told whether to cut sessions; its second reply counts
+    them). Both may be asked for again.
+    """
+
+    login: str
+    current: str
+    former: str
+    begun: Mapping[str, str]
+    finished: Mapping[str, str]
+    begin: Callable[[str], Ask]
+    finish: Callable[[bool], Ask]
+
+
+@dataclass(frozen=True)
 class ClientPath:
     """A way in which clients reach a service, for drills to write along: the program that does (a name in
     `everup.drills.clients`) and what it is told besides the service's bindings."""
@@ -313,7 +336,7 @@ class Blueprint:
     nobody can. `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still
     lacks although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind understands of
     what a loss would cost; `election` says who would lead next, and who must agree. `salvage` keeps what a former
-    primary has alone before it follows another.
+    primary has alone before it follows another. `renewal` is there where the password of clients can be rotated.
     """
 
     label: str
@@ -337,6 +360,7 @@ class Blueprint:
     weaknesses: "Callable[[Blueprint, View], Iterable[Finding]] | None" = None
     election: "Callable[[Blueprint, View], Election] | None" = None
     salvage: Salvage | None = None
+    renewal: Renewal | None = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

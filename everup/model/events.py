@@ -36,6 +36,8 @@ CATALOGUE: Mapping[str, str] = {
     "pause.measured": "How long writers waited for a change, measured. fields: pause_s, usual_s, predicted_s, writes",
     "limit.changed": "The limit changed. fields: before, after",
     "restart.requested": "Somebody asked for a rolling restart.",
+    "password.renewed": "Clients get another password; the former one still works. fields: user, former",
+    "password.ended": "A former password works no more. fields: user, sessions, cut",
     "revision.declared": "An app or a worker is to run another revision. fields: number, because",
     "revision.good": "Every instance runs a revision, and is ready. fields: number, took_s",
     "revision.failed": "A revision did not work; the former one comes back. fields: number, because, back_to",

@@ -21,6 +21,9 @@ RESERVED = ("everup-", "everup_")
 
 Label = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
 
+SECRET_PATTERN = r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$"
+SecretName = Annotated[str, StringConstraints(pattern=SECRET_PATTERN)]
+
 _LONGEST_S = 86_400.0
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -100,6 +103,12 @@ class WriteRequest(Frozen):
     )
 
 
+class FromSecret(Frozen):
+    """A value that is not in the file: that of a secret."""
+
+    secret: SecretName = Field(description="The name of a secret, set by everup secret set NAME.")
+
+
 class Service(Frozen):
     """What every service may say; each kind adds its own keys (see `everup/kinds/`).
 
@@ -122,6 +131,11 @@ class Service(Frozen):
         Their labels start with a `RESERVED` word. Their variables reach `Grant.variables` of the services that may
         imply them, also after they did, and nobody else.
         """
+        return {}
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Environment variables whose values are secrets: variable -> the name of its secret."""
         return {}
 
     @property

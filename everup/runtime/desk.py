@@ -13,18 +13,21 @@ from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
-from everup.runtime.sizes import Sizes
+from everup.runtime.renewals import Renewals
+from everup.runtime.secrets import Secrets
 
 SWITCHOVER_S = 25.0
 """How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
 
 
-class Desk(Sizes):
+class Desk(Renewals):
     """The control plane as its API sees it. Changes are made one at a time."""
 
     def __init__(self, environments: Environments) -> None:
         super().__init__(environments)
         self._destructions: set[asyncio.Task[None]] = set()
+        self.trail = environments.store.audit
+        self.secrets = Secrets(environments)
 
     async def apply(self, source: Source, caller: Caller = OWNER) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from everup.core.bindings import users_of_secrets
 from everup.core.foresee import foresee
 from everup.core.permission import check, unknown
 from everup.core.plan import preview, view_of
@@ -17,7 +18,7 @@ from everup.model.errors import EverupError, NotFound
 from everup.model.observed import Observed
 from everup.model.picture import Change, Foresight
 from everup.model.revisions import History
-from everup.model.spec import Environment, Source
+from everup.model.spec import Environment, Service, Source
 from everup.runtime.controller import Controller
 from everup.runtime.grants import AddressBook
 from everup.runtime.journal import Hear, Journal
@@ -127,8 +128,10 @@ class Environments:
             SpecError: it is wrong.
             NotFound, NotPermitted: the caller may not declare it.
             Refused: it changes what cannot change in place.
+            NotFound: it uses a secret that is not set.
         """
         environment = self.parse(source)
+        self.require_secrets(environment.environment, environment.services)
         running = self._running.get(environment.environment)
         check(caller, running.environment if running else None, environment)
         if running:
@@ -137,6 +140,22 @@ class Environments:
         if not source.directory or not source.path:
             source = source.model_copy(update=_own_place() if before is None else _place_of(before.source))
         return self.draft(Saved(source, {}, before.revisions if before else {}, stopped=False))
+
+    def require_secrets(self, environment: str, services: Mapping[str, Service]) -> None:
+        """Make sure that every secret that these services use is set.
+
+        Raises:
+            NotFound: says which is not, and how to set it.
+        """
+        users = users_of_secrets(services)
+        if missing := self.store.vault.missing(environment, users):
+            one = missing[0]
+            raise NotFound(
+                f"the secret {one}, which {' and '.join(users[one])} uses, is not set in {environment}",
+                "\n".join(f"everup secret set {name}" for name in missing),
+                code="secret.missing",
+                name=one,
+            )
 
     def draft(self, saved: Saved) -> Draft:
         """Work out blueprints and grants; nothing is stored or changed."""

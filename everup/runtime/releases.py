@@ -27,7 +27,9 @@ class Releases(Declaring):
             running, service = self._revised(environment, label)
             values: dict[str, Any] = {}
             if source is not None:
-                values = declared_anew(environment, label, service, self._environments.parse(source))
+                spec = self._environments.parse(source)
+                values = declared_anew(environment, label, service, spec)
+                self._environments.require_secrets(environment, {label: spec.services[label]})
             return await self._renew(running, label, values, "somebody asked for a deploy")
 
     async def rollback(self, environment: str, label: str, to: int | None) -> int:

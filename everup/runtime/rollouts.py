@@ -117,5 +117,5 @@ class Rollouts:
 
 def _declared(running: Running, service: Any) -> dict[str, Any]:
     """What makes a revision, with `cwd` as an absolute path."""
-    found = {key: getattr(service, key) for key in KEYS}
+    found: dict[str, Any] = service.model_dump(include=set(KEYS))
     return found | {"cwd": str(PurePosixPath(running.saved.source.directory) / (service.cwd or "."))}

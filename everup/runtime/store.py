@@ -14,11 +14,14 @@ from everup.model.desired import Tcp
 from everup.model.events import Event
 from everup.model.observed import Group
 from everup.model.spec import Source
+from everup.runtime.audit import AUDIT_TABLE, AuditLog
+from everup.runtime.cipher import Cipher
 from everup.runtime.database import unusable
 from everup.runtime.destinations import TABLE, Destinations
 from everup.runtime.revision_shelf import RevisionShelf
 from everup.runtime.tokens import TABLE as TOKENS_TABLE
 from everup.runtime.tokens import Tokens
+from everup.runtime.vault import SECRETS_TABLE, Vault
 
 KEPT_EVENTS = 50_000
 KEPT_DRILLS = 500
@@ -72,12 +75,14 @@ class Store(RevisionShelf):
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        super().__init__(path, _TABLES + TOKENS_TABLE + TABLE)
+        super().__init__(path, _TABLES + AUDIT_TABLE + SECRETS_TABLE + TOKENS_TABLE + TABLE)
         try:
             row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
         except sqlite3.Error as error:
             raise unusable(path, error) from error
         self._next_seq = (row[0] or 0) + 1
+        self.audit = AuditLog(self._db, self._write)
+        self.vault = Vault(self._db, self._write, Cipher(path.with_name("secret.key")))
 
     @property
     def drills(self) -> "KeptDrills":
@@ -122,7 +127,7 @@ class Store(RevisionShelf):
         )
 
     async def forget_environment(self, name: str) -> None:
-        """Drop all that is known of an environment."""
+        """Drop all that is known of an environment; the audit log stays."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM environments WHERE name = ?", (name,))
@@ -132,6 +137,7 @@ class Store(RevisionShelf):
             db.execute("DELETE FROM events WHERE environment = ?", (name,))
             db.execute("DELETE FROM revisions WHERE environment = ?", (name,))
             db.execute("DELETE FROM drills WHERE environment = ?", (name,))
+            db.execute("DELETE FROM secrets WHERE environment = ?", (name,))
 
         await self._write(work)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -42,11 +42,20 @@ def read_fields(model: type[Model], value: Mapping[str, Any], at: Path, tree: Tr
 def fields_at(model: type[BaseModel], path: Path) -> dict[str, FieldInfo]:
     """The keys that a model accepts at `path` within it, in order; empty where it accepts any."""
     candidates: list[type[BaseModel]] = [model]
+    any_key = False
     for part in path:
+        if any_key:
+            any_key = False
+            continue
         fields = {name: field for candidate in candidates for name, field in candidate.model_fields.items()}
         field = fields.get(str(part))
         candidates = list(_models_in(field.annotation)) if field else []
-    return {field.alias or name: field for candidate in candidates for name, field in candidate.model_fields.items()}
+        any_key = field is not None and get_origin(field.annotation) is dict
+    return (
+        {}
+        if any_key
+        else {field.alias or name: field for candidate in candidates for name, field in candidate.model_fields.items()}
+    )
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -71,6 +80,14 @@ class _Setting:
     def flaw(self, path: Path, message: str, hint: str = "", code: str = "spec.invalid", *near: str) -> Flaw:
         """A flaw of the value at `path` within the mapping."""
         return self.tree.flaw(self.tree.value_spot((*self.at, *path)), message, hint, code, *near)
+
+    def unread(self, path: Path) -> bool:
+        """What stands at `path` could not even be read, which has its own flaw."""
+        spot = self.tree.value_spot((*self.at, *path))
+        return any(
+            flaw.code == "spec.yaml" and (flaw.line, flaw.column) == (spot.line, spot.column)
+            for flaw in self.tree.flaws
+        )
 
     def key_flaw(self, path: Path, message: str, hint: str = "", code: str = "spec.invalid", *near: str) -> Flaw:
         """A flaw of the key at `path` within the mapping."""
@@ -125,7 +142,8 @@ def _flaws(model: type[BaseModel], value: Mapping[str, Any], errors: list[Any], 
         if path in unknown:
             yield _unknown_key(model, path, setting)
         elif any(error["type"] == "missing" for error in here):
-            if not any(u[:-1] == path[:-1] and nearest(str(u[-1]), [str(path[-1])]) for u in unknown):
+            meant = any(u[:-1] == path[:-1] and nearest(str(u[-1]), [str(path[-1])]) for u in unknown)
+            if not meant and not setting.unread(path[:-1]):
                 yield _missing(model, path, setting)
         elif others:
             for text, hint in dict.fromkeys(wording.sentence(error) for error in others):

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from everup.core.chain import ORIGIN, seal
 from everup.core.permission import check
 from everup.core.plan import preview
 from everup.core.tally import QUICK_S, Histogram, Meter, Tally, Vitals
 from everup.model.access import Caller
+from everup.model.audit import Deed
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
 from everup.model.drill import Drill, DrillFault, Scene, Targets, Wish
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError, Unavailable
@@ -16,6 +18,7 @@ from everup.model.ledger import Kept
 from everup.model.notices import Delivery, Destination
 from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
 from everup.model.picture import Change, Foresight, Picture
+from everup.model.secret import Secret
 from everup.model.spec import Environment, Service, Source
 
 SOURCE = Source(file="/srv/shop/everup.yaml", text="environment: shop\n", directory="/srv/shop", path="/bin")
@@ -111,6 +114,47 @@ class SmallMessenger:
         )
 
 
+class SmallTrail:
+    """An audit log in memory; it takes `room` entries more, if that is not None."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.room: int | None = None
+
+    async def append(self, deed: Deed) -> int:
+        if self.room == 0:
+            raise EverupError("the store refused a write: the disk is full", code="store.refused")
+        self.room = None if self.room is None else self.room - 1
+        entry = deed.entry(len(self.entries) + 1)
+        former = self.entries[-1]["hash"] if self.entries else ORIGIN
+        self.entries.append({**entry, "hash": seal(former, entry)})
+        return len(self.entries)
+
+    def page(self, after: int, limit: int) -> list[dict[str, Any]]:
+        return self.entries[after:][:limit]
+
+
+class SmallSecrets:
+    """Secrets in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], str] = {}
+
+    async def put(self, environment: str, name: str, value: str, by: str) -> Secret:
+        self.values[environment, name] = value
+        return Secret(name, "2026-11-22T14:00:00+00:00", by, ("web",))
+
+    async def remove(self, environment: str, name: str) -> None:
+        if (environment, name) not in self.values:
+            raise NotFound(f"{environment} has no secret {name}", name=name)
+        del self.values[environment, name]
+
+    def kept(self, environment: str) -> list[Secret]:
+        return [
+            Secret(name, "2026-11-22T14:00:00+00:00", "owner") for where, name in self.values if where == environment
+        ]
+
+
 class SmallDesk:
     """A desk over one picture; it remembers what it was told to do."""
 
@@ -125,6 +169,8 @@ class SmallDesk:
         self.tally = Tally()
         self.messenger = SmallMessenger()
         self.breaks: EverupError | None = None
+        self.trail = SmallTrail()
+        self.secrets = SmallSecrets()
 
     def environments(self) -> list[str]:
         return list(self.pictures)
@@ -225,6 +271,16 @@ class SmallDesk:
     def drills(self, environment: str) -> list[dict[str, Any]]:
         self.picture(environment)
         return [asdict(one) for one in self.drilled]
+
+    async def rotate(self, environment: str, label: str) -> tuple[str, str, tuple[str, ...]]:
+        self._blueprint(environment, label)
+        self.done.append(("rotate", label))
+        return f"{label}_login_2", label, ("web",)
+
+    async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
+        self._blueprint(environment, label)
+        self.done.append(("finish", label, cut))
+        return label, 3
 
     async def stop(self, environment: str, *, destroy: bool) -> None:
         picture = self.picture(environment)

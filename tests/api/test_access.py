@@ -51,6 +51,8 @@ BODIES: dict[str, Any] = {
     "dashboard": {},
     "test": {},
     "notifications": {"name": "oncall", "url": "json://127.0.0.1:9/"},
+    "rotate": {},
+    "secrets": {"name": "api-key", "value": "hunter2"},
 }
 """By route, or by the last word of its path: what a request carries that makes sense."""
 
@@ -97,6 +99,7 @@ class World:
     async def ask(self, who: str, route: str, environment: str = "shop") -> httpx.Response:
         """The answer that somebody gets of a route; the desk is as new each time."""
         self.desk.__init__(world(redis(), web()))  # type: ignore[misc]
+        self.desk.secrets.values[environment, "web-1"] = "to be removed"
         self._asked += 1
         method, path = route.split(" ")
         place = path.format(environment=environment, label="web", name="web-1", node="web-1")
@@ -244,3 +247,26 @@ async def test_errors_follow_rfc_9457(place):
     assert (body["title"], body["status"], body["code"]) == ("Not permitted", 403, "not_permitted")
     assert body["detail"] == "viewer is a viewer, and this takes an operator"
     assert json.dumps(body["hint"])
+
+
+@pytest.mark.parametrize(
+    ("who", "told", "status"),
+    [
+        ("viewer", "viewer", 403),
+        ("operator of other", "operator-of-other", 404),
+        ("expired", "", 401),
+        ("nobody", "", 401),
+    ],
+)
+async def test_what_the_gate_refuses_is_in_the_audit_log(place, who, told, status):
+    await place.ask(who, "POST /v1/environments/{environment}/services/{label}/limit")
+    (entry,) = place.desk.trail.entries
+    assert (entry["who"], entry["status"], entry["asked"]) == (told, status, None)
+    assert entry["from"].startswith("127.0.")
+
+
+async def test_secrets_can_be_set_before_their_environment_is_there(place):
+    secrets = "/v1/environments/{environment}/secrets"
+    assert (await place.ask("operator", f"POST {secrets}", "tomorrow")).status_code == 200
+    assert (await place.ask("operator of shop", f"POST {secrets}", "tomorrow")).status_code == 404
+    assert (await place.ask("developer", f"GET {secrets}", "tomorrow")).status_code == 403

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -17,7 +18,9 @@ from everup.api.tcp import bind_tcp
 from everup.core.listening import Listening, listening
 from everup.model.access import Level
 from everup.model.errors import EverupError
+from everup.runtime.home import Home
 from everup.runtime.store import Store
+from everup.serve import open_door
 
 PATIENCE_S = 60
 
@@ -164,3 +167,21 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anybody_is_served(auth
     for wrong in ((cert, str(other)), (str(junk), key), (str(tmp_path / "missing.pem"), key)):
         with pytest.raises(EverupError, match="cannot be used"):
             bind_tcp(listening(f"127.0.0.1:{free_port()}", *wrong))
+
+
+def test_what_is_kept_in_the_home_is_opened_and_what_cannot_be_leaves_the_services_alone(tmp_path, capsys):
+    home = Home(tmp_path / "home")
+    home.prepare()
+    assert open_door(home, ()) is None
+    port = free_port()
+    home.listening.write_text(json.dumps([f"127.0.0.1:{port}"]))
+    door = open_door(home, ())
+    assert door is not None and door.to.url == f"http://127.0.0.1:{port}"
+    assert open_door(home, ()) is None  # the port is taken now
+    assert "Unix socket only" in capsys.readouterr().out
+    door.listener.close()
+    for text in ("{", "[]", "{}", "3", "[3]", '["0.0.0.0:80"]', '["a", "b", "c", "d"]'):
+        home.listening.write_text(text)
+        assert open_door(home, ()) is None
+    with pytest.raises(EverupError):
+        open_door(home, ("0.0.0.0:80",))

@@ -199,3 +199,21 @@ async def test_only_so_many_answers_are_kept():
         await repeats.once("ci", str(number), (b"x",), work, send)
     assert len(repeats._firsts) <= KEPT
     assert ("ci", "0") not in repeats._firsts and ("ci", str(KEPT + 49)) in repeats._firsts
+
+
+async def test_a_request_whose_sender_goes_away_is_not_done(place, desk):
+    app, first, _ = place
+    body = json.dumps({"count": 2}).encode()
+    coming = [{"type": "http.request", "body": body, "more_body": True}, {"type": "http.disconnect"}]
+    headers = [(b"authorization", first.headers["authorization"].encode()), (b"content-length", b"999")]
+    scope = {"type": "http", "method": "POST", "path": SCALE.replace("scale", "restart"), "headers": headers}
+    said = []
+
+    async def receive():
+        return coming.pop(0)
+
+    async def send(message):
+        said.append(message)
+
+    await app({**scope, "query_string": b"", "client": ("10.0.0.9", 1)}, receive, send)
+    assert (said[0]["status"], desk.done) == (408, [])

@@ -3,7 +3,7 @@
 import pytest
 
 from everup.cli.arguments import hoist
-from everup.cli.session import name_in
+from everup.specfile.naming import name_in
 
 
 @pytest.mark.parametrize(

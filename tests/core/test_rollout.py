@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from everup.core.rollout import ENDS, Progress, advance, verdict
+from everup.core.rollout import ENDS, Progress, advance, left_behind, verdict
 from everup.model.desired import Blueprint, Part
 from everup.model.observed import Health, NodeState, NodeStatus, View
 from everup.model.revisions import Trial
@@ -108,3 +108,13 @@ def test_a_start_that_fails_while_the_former_revision_still_runs_counts_too():
         for n in range(ENDS)
     ]
     assert judged(one, *views) == (Trial.FAILED, "web-1 x")
+
+
+def test_instances_that_run_as_was_declared_before_are_left_behind():
+    one = app()
+    assert left_behind(one, view(one, 1001.0)) == ["web-1", "web-2"]
+    assert left_behind(one, view(one, 1001.0, n1=Health.STARTING)) == ["web-2"]
+    ended = NodeStatus(Health.DOWN, NodeState(False, digest="former"))
+    assert left_behind(one, view(one, 1001.0, n1=Health.READY, n2=ended)) == []
+    surge = NodeStatus(Health.READY, NodeState(True, digest="former"))
+    assert left_behind(one, view(one, 1001.0, n1=Health.READY, n2=Health.READY, nsurge=surge)) == ["web-surge"]

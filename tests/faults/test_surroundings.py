@@ -5,7 +5,6 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -13,7 +12,7 @@ import pytest
 import redis
 
 from tests.everup_cli import Everup
-from tests.faults.conftest import HA
+from tests.faults.conftest import HA, fill, on_a_small_disk
 from tests.faults.steady import Steady
 from tests.faults.truth import REPEAT, SYNCED_S, Truth, marked, note, until
 
@@ -27,20 +26,8 @@ def spec(words: str) -> str:
 @pytest.fixture
 def small_disk() -> Iterator[Everup]:
     """An `EVERUP_HOME` on a file system of 40 MB."""
-    everup = Everup(HA)
-    place = everup.home / "state"
-    place.mkdir(mode=0o700)
-    command = ["mount", "-t", "tmpfs", "-o", "size=40m,mode=700", "tmpfs", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        shutil.rmtree(everup.home)
-        pytest.skip(f"only root may mount a small file system: {mounted.stderr.strip()}")
-    try:
+    with on_a_small_disk(HA, "40m") as everup:
         yield everup
-    finally:
-        everup.close()
-        subprocess.run(["umount", "-l", place], check=True)
-        shutil.rmtree(everup.home)
 
 
 def test_a_full_disk_is_told_and_survived(small_disk: Everup):
@@ -50,13 +37,7 @@ def test_a_full_disk_is_told_and_survived(small_disk: Everup):
     with truth.by_url() as client:
         client.mset({f"key:{n}": n for n in range(200)})
     time.sleep(SYNCED_S)
-    ballast = small_disk.home / "state" / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 65536)
-        except OSError:
-            pass
+    ballast = fill(small_disk)
     victim = next(node for node in truth.part("data") if node["id"] != small_disk.primary("redis01")["id"])
     small_disk.kill(victim)
     small_disk.kill(small_disk.primary("redis01"))

@@ -1,5 +1,6 @@
 """Apps and workers as declared: what a spec may say, and what becomes of it."""
 
+import json
 import re
 from typing import Any
 
@@ -190,3 +191,36 @@ def test_an_address_is_that_of_the_grant():
     node = KINDS["app"].blueprint(declared, granted).nodes[0]
     assert node.ports["http"] == granted.listeners["web-1"]["http"]
     assert isinstance(node.probe.to, Tcp)
+
+
+SECRET = {"MODE": "plain", "API_KEY": {"secret": "api-key"}}
+
+
+@pytest.mark.parametrize("kind", ["app", "worker"])
+def test_a_secret_is_named_and_its_value_is_nowhere(kind: str):
+    with_secret = blueprint(kind, env=SECRET)
+    first = with_secret.of(Part.INSTANCE)[0]
+    assert first.secrets == {"API_KEY": "api-key"}
+    assert ("API_KEY" in first.env, first.env["MODE"], with_secret.environment) == (False, "plain", {"MODE": "plain"})
+    other = blueprint(kind, env={**SECRET, "API_KEY": {"secret": "other"}}).of(Part.INSTANCE)[0]
+    assert len({first.digest, other.digest, blueprint(kind, env={"MODE": "plain"}).of(Part.INSTANCE)[0].digest}) == 3
+
+
+@pytest.mark.parametrize("kind", ["app", "worker"])
+def test_a_secret_takes_the_place_of_a_variable_that_is_given(kind: str):
+    (first, *_) = blueprint(kind, run="serve", env={"REDIS_URL": {"secret": "elsewhere"}}).of(Part.INSTANCE)
+    assert ("REDIS_URL" in first.env, first.secrets) == (False, {"REDIS_URL": "elsewhere"})
+
+
+@pytest.mark.parametrize("run", ["serve $API_KEY", "serve --key=${API_KEY}"])
+def test_a_secret_cannot_be_put_on_a_command_line(run: str):
+    with pytest.raises(ValueError, match=r"run names \$API_KEY, a secret, which every user of the machine would see"):
+        blueprint("worker", run=run, env=SECRET)
+    assert blueprint("worker", run="sh -c 'serve $$API_KEY'", env=SECRET).nodes[0].args[-1] == "serve $API_KEY"
+
+
+@pytest.mark.parametrize("kind", ["app", "worker"])
+def test_a_declaration_with_secrets_comes_back_from_the_store_as_it_was(kind: str):
+    declared = service(kind, env=SECRET)
+    stored = json.loads(json.dumps(declared.model_dump()))
+    assert type(declared).model_validate({**declared.model_dump(), "env": stored["env"]}) == declared

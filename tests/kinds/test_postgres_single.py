@@ -1,5 +1,8 @@
 """What a PostgreSQL of one node says of itself, and what is done about it."""
 
+import base64
+import hashlib
+import hmac
 import json
 import re
 from dataclasses import replace
@@ -11,6 +14,7 @@ from pydantic import ValidationError
 from everup.core.plan import plan
 from everup.kinds._haproxy import Server
 from everup.kinds._postgres_reading import read_server
+from everup.kinds._postgres_renewal import scram
 from everup.kinds._postgres_server import OWNED, own_name
 from everup.model.actions import Accept, Hold, Mark, Operate, StartNode
 from everup.model.desired import Blueprint, Outcome, Protocol, ReplyError, Silence
@@ -188,3 +192,44 @@ def test_settings_reach_the_server_as_it_spells_them() -> None:
     words = json.loads(node.files["keeper.json"])["postgres"]
     assert {"jit=off", "work_mem=8MB", "max_connections=200"} <= set(words)
     assert "max_connections=100" not in words
+
+
+def test_every_renewal_makes_a_role_that_becomes_the_services_own() -> None:
+    before = db()
+    assert before.renewal
+    assert (before.renewal.current, before.renewal.login, before.renewal.former) == ("db01", "db01_login_2", "")
+    statements = " ".join(word for (word,) in before.renewal.begin("hunter2").commands)
+    assert 'CREATE ROLE "db01_login_2" IN ROLE "db01"' in statements
+    assert "hunter2" not in statements
+    assert before.renewal.begun == {"login": "db01_login_2:{password}", "former": "db01"}
+
+
+def test_clients_get_the_new_role_and_no_server_is_touched() -> None:
+    before, granted = db(), grant(KINDS["postgres"], service("postgres"), "db01")
+    after = KINDS["postgres"].blueprint(
+        service("postgres"),
+        replace(granted, secrets={**granted.secrets, "login": "db01_login_2:new", "former": "db01"}),
+    )
+    assert after.bindings["URL"].startswith("postgresql://db01_login_2:new@")
+    assert (after.bindings["USER"], after.bindings["PASSWORD"], after.bindings["NAME"]) == (
+        "db01_login_2",
+        "new",
+        "db01",
+    )
+    assert [(one.digest, one.files_digest) for one in after.nodes] == [
+        (one.digest, one.files_digest) for one in before.nodes
+    ]
+    assert after.renewal
+    assert (after.renewal.former, after.renewal.login) == ("db01", "db01_login_3")
+    assert ('ALTER ROLE "db01" NOLOGIN PASSWORD NULL',) in after.renewal.finish(False).commands
+
+
+def test_a_verifier_is_the_one_that_postgresql_would_make() -> None:
+    """RFC 7677 has the exchange of "pencil"; the keys follow from the salt, which here follows from the password."""
+    found = re.fullmatch(r"SCRAM-SHA-256\$4096:([^$]+)\$([^:]+):(.+)", scram("pencil"))
+    assert found
+    salt, stored, server = (base64.b64decode(one) for one in found.groups())
+    salted = hashlib.pbkdf2_hmac("sha256", b"pencil", salt, 4096)
+    assert stored == hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    assert (len(salt), server) == (16, hmac.digest(salted, b"Server Key", "sha256"))
+    assert scram("pencil") == scram("pencil") != scram("pencils")

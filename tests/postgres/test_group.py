@@ -67,6 +67,24 @@ def test_a_lost_primary_is_replaced_at_once_and_nothing_acknowledged_is_lost(gro
     assert {node["role"] for node in group.everup.nodes("db01").values()} >= {"primary", "replica"}
 
 
+def test_a_rotated_password_outlives_a_change_of_the_primary(group: Group):
+    everup, old = group.everup, url(group.everup)
+    with SqlWriters(old, 1) as writers:
+        writers.wait_for(20)
+        assert everup.json("rotate", "db01")["former"] == "db01"
+        everup("switchover", "db01")
+        writers.wait_for(20)  # who knows the former password alone goes on until it is ended
+        with psycopg.connect(url(everup)) as connection:
+            assert connection.execute("select session_user, current_user").fetchone() == ("db01_login_2", "db01")
+        with psycopg.connect(everup.variables("db01")["DB01_REPLICA_URL"]) as connection:
+            assert connection.execute("select session_user").fetchone() == ("db01_login_2",)
+        everup("rotate", "db01", "--finish")
+        writers.wait_for(20)  # its session goes on
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(old)
+    group.wait_redundant()
+
+
 def test_a_killed_postgres_alone_costs_no_write_that_was_acknowledged(group: Group):
     with SqlWriters(url(group.everup)) as writers:
         writers.wait_for(200)

@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
 from everup.drills.clients import PostgresClient
-from tests.everup_cli import Everup
+from tests.everup_cli import Everup, Json
 from tests.journal import longest_gap_s, lost
+from tests.repeated import Repeated
 from tests.sql_writers import SqlWriters
 
 pytestmark = pytest.mark.faults
@@ -86,6 +88,72 @@ def test_each_service_has_a_server_a_database_and_a_role_of_its_own(pair: Everup
             connection.execute("create table mine (n int)")
     with psycopg.connect(second["ORDERS_DB_URL"]) as connection:
         assert connection.execute("show work_mem").fetchone() == ("8MB",)
+
+
+class Rereader:
+    """A client that connects anew after every fifth write, with the variables as they are then."""
+
+    def __init__(self, api: httpx.Client) -> None:
+        self._api = api
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self.user = ""
+
+    def __call__(self, n: int) -> None:
+        if self._connection is None or n % 5 == 0:
+            self.close()
+            variables = variables_of(self._api)
+            self._connection = psycopg.connect(variables["ORDERS_DB_URL"], autocommit=True)
+            self.user = variables["ORDERS_DB_USER"]
+        self._connection.execute("insert into rotated values (%s)", [n])
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+def variables_of(api: httpx.Client) -> dict[str, str]:
+    found: dict[str, str] = api.get("/v1/environments/pg/variables").json()["orders-db"]
+    return found
+
+
+def rotated(api: httpx.Client, **how: bool) -> tuple[int, Json]:
+    answer = api.post("/v1/environments/pg/services/orders-db/rotate", json=how)
+    return answer.status_code, answer.json()
+
+
+def test_a_rotated_password_costs_no_write_of_who_reads_variables_again(pair: Everup) -> None:
+    with pair.api() as api, pair.api() as theirs:
+        old = variables_of(api)["ORDERS_DB_URL"]
+        held, client = psycopg.connect(old, autocommit=True), Rereader(theirs)
+        held.execute("create table rotated (n int)")
+        with Repeated(client) as writer:
+            writer.wait(10)
+            assert "clients log in as orders-db_login_2 from now on" in pair("rotate", "orders-db").stdout
+            new = variables_of(api)["ORDERS_DB_URL"]
+            with psycopg.connect(old) as former, psycopg.connect(new, autocommit=True) as latter:
+                assert former.execute("select session_user").fetchone() == ("orders-db",)
+                latter.execute("create table since (n int)")
+                owner = "select session_user, current_user, tableowner from pg_tables where tablename = 'since'"
+                assert latter.execute(owner).fetchone() == ("orders-db_login_2", "orders-db", "orders-db")
+            assert rotated(api)[1]["code"] == "refused.rotation"
+            writer.wait(10, after_s=time.monotonic())
+            assert client.user == "orders-db_login_2"
+            assert rotated(api, finish=True)[1]["sessions"] >= 1
+            with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+                psycopg.connect(old)
+            held.execute("insert into rotated values (0)")
+            assert rotated(api)[1]["user"] == "orders-db_login_3"
+            other = psycopg.connect(new, autocommit=True)
+            writer.wait(10, after_s=time.monotonic())
+            assert rotated(api, finish=True, cut=True)[1]["former"] == "orders-db_login_2"
+            with pytest.raises(psycopg.OperationalError):
+                other.execute("select 1")
+            writer.wait(10, after_s=time.monotonic())
+        assert writer.errors() == []
+        assert held.execute("select count(distinct n) from rotated where n > 0").fetchone() == (len(writer.writes),)
+        assert rotated(api, finish=True)[0] == 409
+        held.close()
+        client.close()
 
 
 def test_a_wrong_password_and_a_strange_database_are_refused(pair: Everup) -> None:

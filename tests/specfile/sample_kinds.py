@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from everup.model.contracts import Claim, Grant, Kind
 from everup.model.desired import Blueprint, Node, Part, Probe, Protocol
 from everup.model.observed import Reading
-from everup.model.spec import Duration, Frozen, Service
+from everup.model.spec import Duration, FromSecret, Frozen, Service
 
 
 class Group(Frozen):
@@ -40,7 +40,7 @@ class Program(Service):
     run: str = Field(description="The command line.", min_length=1)
     scale: Annotated[int, Field(ge=0)] = 1
     limit: int = 10
-    env: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str | FromSecret] = Field(default_factory=dict)
     stop_grace: Duration = 10.0
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from tests.specfile.sample_kinds import KINDS
 RIGHT = """\
 environment: shop
 services:
-  web: {kind: app, run: serve, scale: 3, needs: [redis], env: {A: "1"}, stop_grace: 1500ms}
+  web: {kind: app, run: serve, scale: 3, needs: [redis], env: {A: "1", B: {secret: b}}, stop_grace: 1500ms}
   redis: {kind: redis, ha: {replicas: 3}, rto: 2}
   other: {kind: database, ha: true}
 """
@@ -52,7 +52,10 @@ def test_a_right_file_is_right():
         ("scale: 3", 'scale: "3"'),
         ("scale: 3", "scale: -1"),
         ("needs: [redis]", "needs: redis"),
-        ('env: {A: "1"}', "env: {A: 1}"),
+        ('env: {A: "1"', "env: {A: 1"),
+        ("{secret: b}", "{secrt: b}"),
+        ("{secret: b}", "{secret: b, value: c}"),
+        ("{secret: b}", '{secret: "b c"}'),
         ("1500ms", "1500 ms"),
         ("rto: 2", "rto: 0"),
         ("replicas: 3", "replica: 3"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from everup.engines.local import fencing, kernel, privilege
+from everup.engines.local.launch import Reveal
 from everup.engines.local.logs import KEEP, LIMIT_BYTES
 from everup.engines.local.node import Clock, LocalNode, Surroundings
 from everup.engines.local.programs import Programs
@@ -23,6 +24,10 @@ _TEND_EVERY_S = 2.0
 _T = TypeVar("_T")
 
 
+def _nothing(name: str) -> str:
+    raise EngineError(f"nobody keeps secrets here, so there is no {name}")
+
+
 class LocalEngine:
     """Runs the nodes of one environment on this machine; implements `Engine` and `FaultInjector`.
 
@@ -33,11 +38,14 @@ class LocalEngine:
         home: the environment's directory; each node lives in `home/nodes/<id>/`.
         programs: where server programs are found.
         clock: monotonic seconds.
+        reveal: gives the values of secrets to nodes that start with some; called on threads of its own.
     """
 
     faults = frozenset({Fault.CRASH, Fault.HANG, Fault.NODE_LOSS})
 
-    def __init__(self, home: Path, programs: Programs, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, home: Path, programs: Programs, clock: Clock = time.monotonic, reveal: Reveal = _nothing
+    ) -> None:
         self._home = home.absolute()
         self._clock = clock
         self._events: asyncio.Queue[NodeEvent] = asyncio.Queue()
@@ -51,6 +59,7 @@ class LocalEngine:
             programs=programs,
             clock=clock,
             exited=lambda dead: self._events.put_nowait(NodeEvent(dead.node_id, "exited", dead)),
+            reveal=reveal,
         )
 
     async def ensure(self, node: Node, extra_args: tuple[str, ...] = ()) -> None:

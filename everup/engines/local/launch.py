@@ -11,11 +11,14 @@ from everup.engines.local.home import Home
 from everup.engines.local.listeners import in_use, owner
 from everup.engines.local.programs import Programs
 from everup.model.desired import Node, Part, Tcp
-from everup.model.errors import EngineError, NodeFailed
+from everup.model.errors import EngineError, EverupError, NodeFailed
 
 _PASSED_ON = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
+
+Reveal = Callable[[str], str]
+"""The value of the secret of that name; an `EverupError` where there is none to be had."""
 
 Fill = Callable[[str], str]
 """Completes a text of a node: puts paths where it says `{home}` and `{bin:NAME}`."""
@@ -42,14 +45,17 @@ def filler(node: Node, home: Home, programs: Programs) -> Fill:
     return fill
 
 
-def prepare(node: Node, home: Home, programs: Programs, marker: str, extra_args: tuple[str, ...]) -> Launch:
+def prepare(
+    node: Node, home: Home, programs: Programs, marker: str, extra_args: tuple[str, ...], reveal: Reveal
+) -> Launch:
     """Everything needed to start `node`. Blocks for some milliseconds when a program is looked at for the first time.
 
     Raises:
-        NodeFailed: its program is missing or its directory is, or it may not run as root and nobody else can be found.
+        NodeFailed: its program, its directory or a secret is missing, or it may not run as root and nobody else can be
+            found.
     """
     fill = filler(node, home, programs)
-    env = _environment(node, fill, marker)
+    env = {**_environment(node, fill, marker), **_confided(node, reveal)}
     cwd = fill(node.cwd) if node.cwd else str(home.path)
     if not Path(cwd).is_dir():
         raise NodeFailed(f"{node.id}: its directory {cwd} does not exist", "Correct `cwd` in the spec.", node=node.id)
@@ -105,6 +111,14 @@ def _environment(node: Node, fill: Fill, marker: str) -> dict[str, str]:
     own: Mapping[str, str] = {**node.ambient, **node.env}
     filled = {name: fill(text) for name, text in own.items()}
     return {"PATH": _PATH, **base, **filled, kernel.MARKER: marker}
+
+
+def _confided(node: Node, reveal: Reveal) -> dict[str, str]:
+    """The variables whose values are secrets."""
+    try:
+        return {variable: reveal(name) for variable, name in node.secrets.items()}
+    except EverupError as error:
+        raise NodeFailed(f"{node.id}: {error.message}", error.hint, code=error.code, node=node.id) from error
 
 
 def _find(node: Node, programs: Programs, path: str, cwd: str) -> str:

@@ -38,6 +38,7 @@ class Surroundings:
     programs: Programs
     clock: Clock
     exited: Callable[[Confirmed], None]
+    reveal: launch.Reveal
 
 
 class LocalNode:
@@ -233,7 +234,8 @@ class LocalNode:
         """Start it; returns its recorded process. Blocks for some milliseconds."""
         try:
             self.home.furnish(node, launch.filler(node, self.home, self._around.programs))
-            words = launch.prepare(node, self.home, self._around.programs, self._trail.marker, extra_args)
+            around = self._around
+            words = launch.prepare(node, self.home, around.programs, self._trail.marker, extra_args, around.reveal)
             launch.check_ports(node)
             gate = Gate(words)
             try:

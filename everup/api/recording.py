@@ -1,0 +1,179 @@
+"""Records at the door who asked for what and what came of it: nothing is written, or answered, without its entry."""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from everup.api.desk import Desk
+from everup.api.errors import answer
+from everup.model.access import OWNER, Caller
+from everup.model.audit import Deed
+from everup.model.errors import EverupError
+from everup.specfile.naming import name_in
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+HARMLESS = frozenset({"/v1/plan"})
+"""Questions that are asked with POST."""
+
+TELLING = re.compile(r"/v1/environments/[^/]+/(variables|services/[^/]+/connect)")
+"""Reads whose answers hold passwords."""
+
+GIVEN = frozenset(
+    {
+        *("app", "confirmed", "count", "cut", "destroy", "directory", "enabled", "environment", "environments"),
+        *("expires_in_s", "fault", "file", "finish", "for_s", "level", "name", "said", "to", "turn", "via"),
+    }
+)
+"""The arguments that are recorded; all others may be secrets, or hold some."""
+
+LONGEST = 200
+"""Characters of an argument, or of a path that leads nowhere."""
+
+
+class Recorded:
+    """Holds every answer to a write, or to a read of passwords, back until its entry is on the disk.
+
+    The outermost layer of the application, so that what others refuse is recorded too.
+    """
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not (_changes(scope) or TELLING.fullmatch(scope["path"])):
+            await self._app(scope, receive, send)
+            return
+        scope.setdefault("state", {})
+        reply = _Reply(scope, receive, send, self._desk)
+        try:
+            await self._app(scope, receive, reply.send)
+        except Exception:
+            if not reply.begun:
+                await self._desk.trail.append(deed(scope, 500, "internal"))
+            raise
+
+
+class _Reply:
+    """The answer to one request: it begins once its entry is written, and is an error where that cannot be."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, desk: Desk) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._desk = desk
+        self._start: Message | None = None
+        self._refused = False
+        self.begun = False
+
+    async def send(self, message: Message) -> None:
+        """Pass on what the application says."""
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        if self._start is not None:
+            start, self._start, self.begun = self._start, None, True
+            try:
+                await self._desk.trail.append(deed(self._scope, start["status"], _code(message)))
+            except EverupError as error:
+                self._refused = True
+                await answer(_unrecorded(self._scope, error))(self._scope, self._receive, self._send)
+                return
+            await self._send(start)
+        if not self._refused:
+            await self._send(message)
+
+
+def announce(desk: Desk) -> Callable[[Request], Awaitable[None]]:
+    """A dependency of routes: writes down what is about to be done, before it is; it is refused where that fails."""
+
+    async def before(request: Request) -> None:
+        if _changes(request.scope):
+            request.state.given = await _given(request)
+            request.state.asked = await desk.trail.append(deed(request.scope, None, ""))
+
+    return before
+
+
+def deed(scope: Scope, status: int | None, code: str) -> Deed:
+    """What a request is about, and what came of it if it was answered."""
+    state = scope.get("state", {})
+    client = scope.get("client")
+    caller: Caller | None = state.get("caller") or (None if client else OWNER)
+    route = getattr(scope.get("route"), "path", "") or scope["path"][:LONGEST]
+    given = dict(state.get("given", {}))
+    where = {name: str(value)[:LONGEST] for name, value in scope.get("path_params", {}).items()}
+    if "environment" in given:
+        where.setdefault("environment", given.pop("environment"))
+    return Deed(
+        at_utc=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        who=caller.name if caller else "",
+        level=caller.level.value if caller else "",
+        what=f"{scope['method']} {route}",
+        where=where,
+        given=given,
+        origin=f"{client[0]}:{client[1]}" if client else "socket",
+        asked=state.get("asked"),
+        status=status,
+        code=code,
+    )
+
+
+def _changes(scope: Scope) -> bool:
+    return scope["method"] not in READS and scope["path"] not in HARMLESS
+
+
+async def _given(request: Request) -> dict[str, Any]:
+    """The arguments that matter. Of a spec file its place and its hash: its text may hold passwords."""
+    try:
+        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            body: Any = dict(parse_qsl((await request.body()).decode()))
+        else:
+            body = await request.json()
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(body, Mapping):
+        return {}
+    source = body["source"] if isinstance(body.get("source"), Mapping) else body
+    found = {name: _simple(value) for name, value in {**source, **body}.items() if name in GIVEN}
+    if isinstance(text := source.get("text"), str):
+        found["text_sha256"] = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        found |= {"environment": name} if (name := name_in(text)) else {}
+    return found
+
+
+def _simple(value: Any) -> Any:
+    """A value as an entry may hold it: short, and without floats, which not everybody writes alike."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, list):
+        return [_simple(one) for one in value[:LONGEST]]
+    return f"{value:g}" if isinstance(value, float) else str(value)[:LONGEST]
+
+
+def _code(message: Message) -> str:
+    """The slug of an error from the first part of its answer; "" where it is none."""
+    try:
+        body = json.loads(message.get("body", b""))
+    except ValueError:
+        return ""
+    found = body.get("code") if isinstance(body, dict) and "status" in body else ""
+    return found if isinstance(found, str) else ""
+
+
+def _unrecorded(scope: Scope, error: EverupError) -> EverupError:
+    """What to say where an answer could not be recorded: what was asked for may have been done."""
+    if "asked" not in scope["state"]:
+        return error
+    number = scope["state"]["asked"]
+    return EverupError(
+        f"what was asked for may have been done, but the audit log took no more: {error.message}",
+        f"Make room, then look whether it was: everup status. The log has the request as entry {number}.",
+        code="audit.unrecorded",
+    )
