@@ -20,7 +20,7 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
     """
     app = FastAPI(title="Everup", version=__version__, openapi_url="/v1/openapi.json", docs_url=None, redoc_url=None)
     install(app)
-    install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
+    install_gate(app, bearer(tokens) if tokens else lambda headers: None)
     if tokens:
         app.include_router(token_routes(tokens))
     for routes in (control_routes, environment_routes, service_routes, change_routes, feed_routes, drill_routes):
