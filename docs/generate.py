@@ -75,7 +75,7 @@ def events_page() -> str:
 
 def access_page() -> str:
     """Who may ask for which route, with what each does."""
-    nobody: Any = SimpleNamespace(environments=tuple)
+    nobody: Any = SimpleNamespace()
     paths = create_app(nobody, nobody).openapi()["paths"]
     rows = []
     for key, permit in PERMITS.items():

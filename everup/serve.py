@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from everup.api import verdicts, views
 from everup.api.app import create_app
 from everup.api.errors import status_of
-from everup.api.server import Door, serve_api, serve_beside
+from everup.api.server import OpenPort, serve_api, serve_beside
 from everup.api.tcp import bind_tcp
 from everup.core.listening import listening
 from everup.core.words import told
@@ -76,7 +76,7 @@ def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Das
     return dashboard
 
 
-async def serve(home: Home, door: Door | None = None) -> None:
+async def serve(home: Home, opened: OpenPort | None = None) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -92,14 +92,14 @@ async def serve(home: Home, door: Door | None = None) -> None:
         show_dashboard(app, desk, tokens.authenticate)
         beside = [asyncio.create_task(one) for one in (desk.telemetry.watch_loop(), desk.messenger.run(told))]
         gc.freeze()
-        await serve_api(app, home.socket, stop, door=door)
+        await serve_api(app, home.socket, stop, opened=opened)
         for task in beside:
             task.cancel()
     finally:
         await environments.close()
 
 
-def open_door(home: Home, words: Sequence[str]) -> Door | None:
+def open_port(home: Home, words: Sequence[str]) -> OpenPort | None:
     """The TCP port that `words` ask for, `ADDR:PORT [CERT KEY]`, or the one that is kept in the home; None: neither.
 
     Raises:
@@ -107,27 +107,27 @@ def open_door(home: Home, words: Sequence[str]) -> Door | None:
     """
     if words:
         to = listening(*words)
-        return Door(bind_tcp(to), to)
+        return OpenPort(bind_tcp(to), to)
     try:
         kept = json.loads(home.listening.read_text()) if home.listening.exists() else None
         found = listening(*map(str, kept)) if kept else None
-        return Door(bind_tcp(found), found) if found else None
+        return OpenPort(bind_tcp(found), found) if found else None
     except (EverupError, OSError, ValueError, TypeError) as error:
         print(f"the API is on its Unix socket only; {home.listening} cannot be followed: {error}", flush=True)
         return None
 
 
 def main(words: Sequence[str] = ()) -> int:
-    """Run the control plane of the home in the foreground; the exit code. `words` are those of `open_door`."""
+    """Run the control plane of the home in the foreground; the exit code. `words` are those of `open_port`."""
     home = Home.find(os.environ)
     try:
         home.prepare()
         take_lock(home.lock, wait=os.environ.pop(STANDBY, "") != "")
-        door = open_door(home, words)
-        if door:
-            print(f"the API is at {door.to.url}", flush=True)
+        opened = open_port(home, words)
+        if opened:
+            print(f"the API is at {opened.to.url}", flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(home, door))
+            runner.run(serve(home, opened))
     except (EverupError, sqlite3.Error) as found:
         error = unusable(home.store, found) if isinstance(found, sqlite3.Error) else found
         print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr)

@@ -32,7 +32,7 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None) -> FastAPI:
         dependencies=[Depends(announce(desk))],
     )
     install(app)
-    install_gate(app, bearer(tokens) if tokens else lambda headers: None, desk.environments)
+    install_gate(app, bearer(tokens) if tokens else lambda headers: None)
     app.add_middleware(Recorded, desk=desk)  # the last one added is the outermost: it sees what the gate refuses
     if tokens:
         app.include_router(token_routes(tokens))

@@ -11,6 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from everup.core.permission import unknown
+from everup.model.access import Caller
 from everup.model.errors import (
     EngineError,
     EverupError,
@@ -129,12 +131,20 @@ def answer(error: EverupError) -> JSONResponse:
     return JSONResponse(problem(error), status_of(error), headers, media_type="application/problem+json")
 
 
+def _for(caller: Caller | None, error: EverupError) -> EverupError:
+    """What a caller is told: whoever is for some environments reads no names of others in a hint."""
+    if isinstance(error, NotFound) and "environment" in error.subject and caller and caller.environments is not None:
+        return unknown(str(error.subject["environment"]), caller.environments)
+    return error
+
+
 def install(app: FastAPI) -> None:
     """Make every failure of a route a problem-details answer."""
 
     async def expected(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, EverupError)
-        return answer(error)
+        caller: Caller | None = getattr(request.state, "caller", None)
+        return answer(_for(caller, error))
 
     async def malformed(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -11,11 +11,11 @@ from starlette.routing import Match
 
 from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, WrongMethod, answer
 from everup.api.leases import Receive, leased
-from everup.api.permits import BODY_BYTES, Concern, Judgement, Permit, judge, methods_for, permits_for, refusal
+from everup.api.permits import BODY_BYTES, Judgement, Permit, judge, methods_for, permits_for, refusal
 from everup.api.rates import Meter
 from everup.api.repeats import Message, Repeats, Send
 from everup.core.permission import unknown
-from everup.model.access import OWNER, Caller, Level
+from everup.model.access import OWNER, Caller
 from everup.model.errors import EverupError
 
 Scope = MutableMapping[str, Any]
@@ -61,7 +61,6 @@ class Gate:
 
     Args:
         exists: whether the application has a route for a request.
-        environments: the names of all that there are.
     """
 
     def __init__(
@@ -70,12 +69,10 @@ class Gate:
         *,
         authenticate: Authenticate,
         exists: Callable[[Scope], bool],
-        environments: Callable[[], Iterable[str]],
     ) -> None:
         self._app = app
         self._authenticate = authenticate
         self._exists = exists
-        self._environments = environments
         self._known = Meter(RATE, BURST)
         self._strangers = Meter(STRANGERS_RATE, STRANGERS_BURST)
         self._repeats = Repeats()
@@ -110,23 +107,13 @@ class Gate:
             )
         if caller is not None:
             state["caller"] = caller
-            if verdict == Judgement.HIDDEN or (
-                verdict == Judgement.PERMITTED and not self._is_there(permit, environment)
-            ):
-                raise self._unknown(caller, environment or "")
+            if verdict == Judgement.HIDDEN:
+                raise unknown(environment or "", caller.environments or ())
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
                 raise refusal(permit, caller)
         if permit is None and (allow := methods_for(scope["path"])):
             raise WrongMethod(scope["method"], allow)
         return caller, permit
-
-    def _is_there(self, permit: Permit | None, environment: str | None) -> bool:
-        if environment is None or (permit is not None and permit.concern == Concern.TO_BE):
-            return True
-        return environment in self._environments()
-
-    def _unknown(self, caller: Caller, environment: str) -> EverupError:
-        return unknown(environment, [one for one in self._environments() if caller.may(Level.VIEWER, one)])
 
     def _count(self, scope: Scope, caller: Caller | None) -> None:
         if caller == OWNER:
@@ -211,10 +198,10 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def install_gate(app: FastAPI, authenticate: Authenticate, environments: Callable[[], Iterable[str]]) -> None:
+def install_gate(app: FastAPI, authenticate: Authenticate) -> None:
     """Put the gate before every route of the application, those added later too."""
 
     def exists(scope: Scope) -> bool:
         return any(route.matches(scope)[0] == Match.FULL for route in app.router.routes)
 
-    app.add_middleware(Gate, authenticate=authenticate, exists=exists, environments=environments)
+    app.add_middleware(Gate, authenticate=authenticate, exists=exists)

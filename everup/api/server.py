@@ -47,7 +47,7 @@ def bind(path: Path) -> socket.socket:
 
 
 @dataclass(frozen=True)
-class Door:
+class OpenPort:
     """A TCP port that is open already, and where it is; whoever comes in by it has to say who they are."""
 
     listener: socket.socket
@@ -55,7 +55,12 @@ class Door:
 
 
 async def serve_api(
-    app: FastAPI, path: Path, stop: asyncio.Event, *, ready: Callable[[], Any] = lambda: None, door: Door | None = None
+    app: FastAPI,
+    path: Path,
+    stop: asyncio.Event,
+    *,
+    ready: Callable[[], Any] = lambda: None,
+    opened: OpenPort | None = None,
 ) -> None:
     """Serve until `stop` is set; then end open requests within `GRACE_S` seconds and remove the socket.
 
@@ -66,10 +71,10 @@ async def serve_api(
     """
     listener = bind(path)
     servers = [(_server(owned(app), http="h11"), listener)]
-    if door:
-        to = door.to
+    if opened:
+        to = opened.to
         tcp = _server(app, http=Bounded, ssl_certfile=to.tls_cert, ssl_keyfile=to.tls_key, server_header=False)
-        servers.append((tcp, door.listener))
+        servers.append((tcp, opened.listener))
 
     async def end() -> None:
         await stop.wait()

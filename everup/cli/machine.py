@@ -190,7 +190,7 @@ def serve(
 
         systemd.perform(session, system=system, show_it=show, install_it=install)
         return
-    words = _door(listen, tls_cert, tls_key)
+    words = _place(listen, tls_cert, tls_key)
     session.home.prepare()
     if keep:
         _keep(session, words)
@@ -199,7 +199,7 @@ def serve(
     os.execve(sys.executable, [sys.executable, "-P", "-m", "everup.serve", *words], environ)
 
 
-def _door(listen: str | None, tls_cert: str | None, tls_key: str | None) -> list[str]:
+def _place(listen: str | None, tls_cert: str | None, tls_key: str | None) -> list[str]:
     """Where to listen, as the control plane takes it; nothing for its socket only.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from everup.cli.client import Client
+from everup.cli.client import Client, Gone
 from everup.core.listening import carries_secrets_openly, is_here
 from everup.model.errors import EverupError, Refused
 
@@ -21,8 +21,7 @@ class Remote(Client):
             hint = "If it is one of your own, name it: everup context add NAME --server URL --ca cert.pem"
             return EverupError(f"the certificate of {self._where} is not trusted: {error}", hint, code="untrusted")
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            told = EverupError(f"nobody answers at {self._where}: {error}", self.hint, code="unreachable")
-            return told
+            return Gone(f"nobody answers at {self._where}: {error}", self.hint)
         return super()._gone(error)
 
 

@@ -214,7 +214,7 @@ async def test_an_environment_of_others_looks_like_none(place, who):
 async def test_an_environment_of_ones_own_that_is_not_there_names_no_others(place):
     for route in ("GET /v1/environments/{environment}", "POST /v1/environments/{environment}/stop"):
         answer = await place.ask("operator of other", route, "another")
-        assert (answer.status_code, answer.json()["hint"]) == (404, "Known: none.")
+        assert (answer.status_code, answer.json()["hint"]) == (404, "Known: another, other.")
 
 
 async def test_lists_hold_what_the_caller_may_see(place):

@@ -72,7 +72,7 @@ async def test_each_class_of_error_has_its_status(http, text, status, code):
 async def test_an_unknown_environment_is_not_found_with_a_hint(http):
     for path in ("", "/variables", "/events"):
         answer = await http.get(f"/environments/nowhere{path}")
-        assert (answer.status_code, answer.json()["hint"]) == (404, "Known: shop.")
+        assert (answer.status_code, answer.json()["hint"]) == (404, "everup up")
 
 
 async def test_a_request_that_makes_no_sense_says_where(http):

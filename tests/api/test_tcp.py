@@ -92,7 +92,7 @@ def test_an_environment_of_others_is_not_there(remote):
         assert http.get("/control").json()["environments"] == []
         for path in ("/environments/shop", "/environments/other", "/environments/shop/variables"):
             answer = http.get(path)
-            assert (answer.status_code, answer.json()["hint"]) == (404, "Known: none.")
+            assert (answer.status_code, answer.json()["hint"]) == (404, "Known: other.")
 
 
 def test_a_revoked_token_is_none_at_the_next_request(remote):

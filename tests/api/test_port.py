@@ -13,14 +13,14 @@ import trustme
 
 from everup.api import tcp
 from everup.api.app import create_app
-from everup.api.server import Door, serve_api
+from everup.api.server import OpenPort, serve_api
 from everup.api.tcp import bind_tcp
 from everup.core.listening import Listening, listening
 from everup.model.access import Level
 from everup.model.errors import EverupError
 from everup.runtime.home import Home
 from everup.runtime.store import Store
-from everup.serve import open_door
+from everup.serve import open_port
 
 PATIENCE_S = 60
 
@@ -54,8 +54,8 @@ async def served(desk, folder, to: Listening) -> AsyncIterator[str]:
     _, secret = await tokens.create("op", Level.OPERATOR, None, None)
     stop, up = asyncio.Event(), asyncio.Event()
     app = create_app(desk, tokens)
-    door = Door(bind_tcp(to), to)
-    serving = asyncio.create_task(serve_api(app, folder / "sock", stop, ready=up.set, door=door))
+    opened = OpenPort(bind_tcp(to), to)
+    serving = asyncio.create_task(serve_api(app, folder / "sock", stop, ready=up.set, opened=opened))
     try:
         await asyncio.wait_for(up.wait(), PATIENCE_S)
         yield secret
@@ -172,16 +172,16 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anybody_is_served(auth
 def test_what_is_kept_in_the_home_is_opened_and_what_cannot_be_leaves_the_services_alone(tmp_path, capsys):
     home = Home(tmp_path / "home")
     home.prepare()
-    assert open_door(home, ()) is None
+    assert open_port(home, ()) is None
     port = free_port()
     home.listening.write_text(json.dumps([f"127.0.0.1:{port}"]))
-    door = open_door(home, ())
-    assert door is not None and door.to.url == f"http://127.0.0.1:{port}"
-    assert open_door(home, ()) is None  # the port is taken now
+    opened = open_port(home, ())
+    assert opened is not None and opened.to.url == f"http://127.0.0.1:{port}"
+    assert open_port(home, ()) is None  # the port is taken now
     assert "Unix socket only" in capsys.readouterr().out
-    door.listener.close()
+    opened.listener.close()
     for text in ("{", "[]", "{}", "3", "[3]", '["0.0.0.0:80"]', '["a", "b", "c", "d"]'):
         home.listening.write_text(text)
-        assert open_door(home, ()) is None
+        assert open_port(home, ()) is None
     with pytest.raises(EverupError):
-        open_door(home, ("0.0.0.0:80",))
+        open_port(home, ("0.0.0.0:80",))
