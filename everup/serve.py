@@ -85,7 +85,7 @@ def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Non
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
     tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
-    door = Door(desk, tongue, authenticate, serve_beside)
+    door = Door(desk, tongue, authenticate, app, serve_beside)
     app.include_router(invitations(door))
     app.add_middleware(Entrance, door=door)
 

@@ -38,8 +38,8 @@ class Wanted(Frozen):
 class Door:
     """An ASGI application that becomes the dashboard at its first request: whoever never looks does not pay for it."""
 
-    def __init__(self, desk: Desk, tongue: Tongue, authenticate: Authenticate, serve: Serve) -> None:
-        self._parts = (desk, tongue)
+    def __init__(self, desk: Desk, tongue: Tongue, authenticate: Authenticate, api: ASGIApp, serve: Serve) -> None:
+        self._desk, self._tongue, self._api = desk, tongue, api
         self.sessions = Sessions(authenticate, time.monotonic)
         self._serve = serve
         self._app: ASGIApp | None = None
@@ -62,11 +62,6 @@ class Door:
         address, _ = self._listener
         return {"url": f"{address}{BASE}/sign-in?once={self.sessions.invite()}", "valid_s": INVITED_S}
 
-    def close(self) -> None:
-        """End the listener."""
-        if self._listener:
-            self._listener[1].cancel()
-
     def _open(self, port: int | None) -> tuple[str, asyncio.Task[None]]:
         listener = _bind(port)
         task = asyncio.create_task(self._attend(_front(self), listener), name="dashboard")
@@ -77,7 +72,7 @@ class Door:
             await self._serve(app, listener)
 
     def _make(self, module: Any) -> ASGIApp:
-        made: ASGIApp = module.dashboard(*self._parts, self.sessions)
+        made: ASGIApp = module.dashboard(self._desk, self._tongue, self.sessions, self._api)
         return made
 
     async def _load(self) -> ASGIApp:
