@@ -76,7 +76,7 @@ class Forms:
             return await self._confirm(
                 request, scene, (act, service), {"message": error.message, "hint": error.hint}, said
             )
-        path = f"/environments/{environment}/services/{service['label']}/{act.name}"
+        path = f"/v1/environments/{environment}/services/{service['label']}/{act.name}"
         status, answer = await self._errands.post(request, session.caller, path, body)
         if status >= 400:
             return await self._confirm(request, scene, (act, service), answer, said)
