@@ -28,7 +28,7 @@ from everup.runtime.environments import Environments
 from everup.runtime.home import Home
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
-from everup.web.door import Door, Entrance, invitations
+from everup.web.lobby import Entrance, Lobby, invitations
 from everup.web.ports import Authenticate, Tongue
 from everup.web.ports import Desk as Shown
 
@@ -85,9 +85,9 @@ def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Non
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
     tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
-    door = Door(desk, tongue, authenticate, app, serve_beside)
-    app.include_router(invitations(door))
-    app.add_middleware(Entrance, door=door)
+    lobby = Lobby(desk, tongue, authenticate, app, serve_beside)
+    app.include_router(invitations(lobby))
+    app.add_middleware(Entrance, lobby=lobby)
 
 
 async def serve(home: Home) -> None:

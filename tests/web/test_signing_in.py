@@ -85,7 +85,7 @@ async def test_signing_out_ends_the_session_for_good(browse):
 
 async def test_the_owner_is_invited_once(app, browse, monkeypatch):
     opened = []
-    monkeypatch.setattr("everup.web.door.Door._open", lambda door, port: (opened.append(port), _done())[1])
+    monkeypatch.setattr("everup.web.lobby.Lobby._open", lambda lobby, port: (opened.append(port), _done())[1])
     browser = browse()
     url = (await browser.post("/v1/dashboard", json={"port": 9000})).json()["url"]
     path = url.removeprefix("http://127.0.0.1:9000")

@@ -35,7 +35,7 @@ class Wanted(Frozen):
     port: int | None = Field(default=None, ge=1, le=65_535)
 
 
-class Door:
+class Lobby:
     """An ASGI application that becomes the dashboard at its first request: whoever never looks does not pay for it."""
 
     def __init__(self, desk: Desk, tongue: Tongue, authenticate: Authenticate, api: ASGIApp, serve: Serve) -> None:
@@ -87,9 +87,9 @@ class Door:
 class Entrance:
     """ASGI middleware: `/` and everything under `BASE` is the dashboard's, which asks for sessions; the rest is not."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, lobby: Lobby) -> None:
         self._app = app
-        self._pages = _front(door)
+        self._pages = _front(lobby)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -98,27 +98,27 @@ class Entrance:
         await (self._pages if ours else self._app)(scope, receive, send)
 
 
-def _front(door: Door) -> Router:
+def _front(lobby: Lobby) -> Router:
     """The way to the dashboard: `/` leads there."""
 
     async def home(request: Request) -> Response:
         return RedirectResponse(f"{BASE}/", 303)
 
-    return Router([Route("/", home, methods=["GET"]), Mount(BASE, door)])
+    return Router([Route("/", home, methods=["GET"]), Mount(BASE, lobby)])
 
 
-def invitations(door: Door) -> APIRouter:
+def invitations(lobby: Lobby) -> APIRouter:
     """The route by which the owner of the control plane gets into the dashboard without a token."""
     router = APIRouter(prefix="/v1", tags=["dashboard"])
 
     @router.post("/dashboard")
     async def invite(request: Request, wanted: Wanted) -> Json:
         """Open the dashboard on loopback; an address that signs in once, soon: for who came by the Unix socket."""
-        if getattr(request.state, "caller", OWNER) != OWNER:
+        if getattr(request.state, "caller", OWNER) is not OWNER:
             raise NotPermitted(
                 "only the owner of the control plane is invited", f"Sign in with your token, at {BASE} of this server."
             )
-        return await door.invite(wanted.port)
+        return await lobby.invite(wanted.port)
 
     return router
 

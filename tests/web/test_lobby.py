@@ -9,18 +9,18 @@ import pytest
 
 from everup.api.server import serve_beside
 from everup.model.errors import Refused
-from everup.web.door import HOST, PORT, Door, _bind
+from everup.web.lobby import HOST, PORT, Lobby, _bind
 from everup.web.sessions import Sessions
 
 
 @pytest.fixture
-def door(app, monkeypatch) -> Door:
-    """The door of the application, found where its middleware has it."""
-    return next(one.kwargs["door"] for one in app.user_middleware if "door" in one.kwargs)
+def lobby(app, monkeypatch) -> Lobby:
+    """The lobby of the application, found where its middleware has it."""
+    return next(one.kwargs["lobby"] for one in app.user_middleware if "lobby" in one.kwargs)
 
 
-async def test_what_listens_has_pages_and_nothing_of_the_api(door, app):
-    url = (await door.invite(None))["url"]
+async def test_what_listens_has_pages_and_nothing_of_the_api(lobby, app):
+    url = (await lobby.invite(None))["url"]
     base = url.partition("/ui/")[0]
     try:
         async with httpx.AsyncClient(base_url=base, follow_redirects=True, headers={"accept": "text/html"}) as browser:
@@ -29,10 +29,10 @@ async def test_what_listens_has_pages_and_nothing_of_the_api(door, app):
             assert (await browser.post("/v1/dashboard", json={})).status_code == 404
             assert "Signed in" in (await browser.get(url)).text
             assert "owner · operator" in (await browser.get("/ui/e/shop")).text
-            again = (await door.invite(None))["url"]
+            again = (await lobby.invite(None))["url"]
             assert again.startswith(base) and again != url
     finally:
-        task = door._listener[1]
+        task = lobby._listener[1]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -42,19 +42,19 @@ def test_a_taken_port_is_refused_where_it_was_asked_for_and_replaced_where_not(m
         port = taken.getsockname()[1]
         with pytest.raises(Refused, match=str(port)):
             _bind(port)
-        monkeypatch.setattr("everup.web.door.PORT", port)
+        monkeypatch.setattr("everup.web.lobby.PORT", port)
         with closing(_bind(None)) as found:
             assert found.getsockname()[0] == HOST and found.getsockname()[1] not in (0, port)
     assert PORT == 8484
 
 
-async def test_the_dashboard_is_loaded_once_and_only_when_asked_for(door, app):
-    assert door._app is None and isinstance(door.sessions, Sessions) and door._serve is serve_beside
+async def test_the_dashboard_is_loaded_once_and_only_when_asked_for(lobby, app):
+    assert lobby._app is None and isinstance(lobby.sessions, Sessions) and lobby._serve is serve_beside
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8484") as browser:
         await asyncio.gather(*(browser.get("/ui/sign-in") for _ in range(5)))
-        loaded = door._app
+        loaded = lobby._app
         await browser.get("/ui/sign-in")
-    assert loaded is not None and door._app is loaded
+    assert loaded is not None and lobby._app is loaded
 
 
 async def test_what_is_done_is_asked_of_the_api_in_the_visitors_name(browse, app, desk):
