@@ -24,8 +24,12 @@ services:
 """
 
 
+LOOK_S = 20.0
+"""A page that is in sight is asked for again this often even when nothing happens, as its script does."""
+
+
 class Listeners:
-    """So many browsers' worth of subscribers, each with a connection of its own."""
+    """So many browsers' worth of subscribers, each with a connection of its own, and with its idle looks."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None), follow_redirects=True)
@@ -39,6 +43,7 @@ class Listeners:
         await self._client.get(self._url)
         news = self._url.partition("/sign-in")[0] + "/e/bench-dashboard/news"
         self._tasks = [asyncio.create_task(self._listen(news)) for _ in range(LISTENERS)]
+        self._tasks += [asyncio.create_task(self._look(news, number)) for number in range(LISTENERS)]
         async with asyncio.timeout(60):
             while self.opened < LISTENERS:  # noqa: ASYNC110 - fifty tasks count it up
                 await asyncio.sleep(0.05)
@@ -54,6 +59,12 @@ class Listeners:
                 if line.startswith("data: "):
                     said_at = datetime.fromisoformat(json.loads(line[6:])["at"])
                     self.late_ms.append((now - said_at).total_seconds() * 1000)
+
+    async def _look(self, news: str, number: int) -> None:
+        await asyncio.sleep(LOOK_S * number / LISTENERS)  # people open pages at any time
+        while True:
+            (await self._client.get(f"{news.removesuffix('/news')}?live=1")).raise_for_status()
+            await asyncio.sleep(LOOK_S)
 
     async def close(self) -> None:
         """Hang up."""

@@ -34,7 +34,7 @@ from everup.runtime.home import Home
 from everup.runtime.lock import STANDBY, take_lock
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
-from everup.web.door import Dashboard, Entrance, invitations
+from everup.web.lobby import Entrance, Lobby, invitations
 from everup.web.ports import Authenticate, Tongue
 from everup.web.ports import Desk as Shown
 
@@ -66,14 +66,14 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
-def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Dashboard:
+def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Lobby:
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
     tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
-    dashboard = Dashboard(desk, tongue, authenticate, serve_beside)
-    app.include_router(invitations(dashboard))
-    app.add_middleware(Entrance, dashboard=dashboard)
-    return dashboard
+    lobby = Lobby(desk, tongue, authenticate, app, serve_beside)
+    app.include_router(invitations(lobby))
+    app.add_middleware(Entrance, lobby=lobby)
+    return lobby
 
 
 async def serve(home: Home, opened: OpenPort | None = None) -> None:

@@ -1,11 +1,11 @@
 """What can be done from the dashboard: one table of who may do it, to which service, what it means, and how."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from everup.model.access import Caller, Level
 from everup.model.errors import Refused
-from everup.web.ports import Acting, Json
+from everup.web.ports import Json
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Act:
         fits: whether it makes sense for a service, as `everup status --json` has it.
         meaning: what will happen, in words.
         field: what the form asks for; None for nothing but a confirmation.
-        do: does it with what the form said; what was done, in words.
+        body: what the API is asked, by what the form said; its route is called `name`.
+        done: what was done, in words, by what the API was asked and answered.
     """
 
     name: str
@@ -40,7 +41,8 @@ class Act:
     fits: Callable[[Json], bool]
     meaning: Callable[[Json], str]
     field: Callable[[Json], Field | None]
-    do: Callable[[Acting, str, Json, str], Awaitable[str]]
+    body: Callable[[Json, str], Json]
+    done: Callable[[Json, Json], str]
 
 
 def possible(service: Json, caller: Caller, environment: str) -> list[Act]:
@@ -80,33 +82,6 @@ def _restarting(service: Json) -> str:
     return f"Every node of {service['label']} is restarted, one at a time; the primary hands over first."
 
 
-async def _scale(desk: Acting, environment: str, service: Json, said: str) -> str:
-    count = _count(said)
-    await desk.scale(environment, service["label"], count)
-    return f"{service['label']} is to run {count} instances."
-
-
-async def _limit(desk: Acting, environment: str, service: Json, said: str) -> str:
-    count = _count(said)
-    await desk.limit(environment, service["label"], count)
-    return f"{service['label']} may run up to {count} instances now."
-
-
-async def _restart(desk: Acting, environment: str, service: Json, said: str) -> str:
-    await desk.restart(environment, service["label"])
-    return f"{service['label']} is being restarted."
-
-
-async def _switchover(desk: Acting, environment: str, service: Json, said: str) -> str:
-    because = await desk.switchover(environment, service["label"], said or None)
-    return f"{service['label']} was handed over: {because}."
-
-
-async def _ha(desk: Acting, environment: str, service: Json, said: str) -> str:
-    change, _ = await desk.ha(environment, service["label"], not service["ha"])
-    return f"{service['label']}: {change.because}."
-
-
 _ALL: Sequence[Act] = (
     Act(
         "scale",
@@ -115,7 +90,8 @@ _ALL: Sequence[Act] = (
         lambda service: service["limit"] is not None,
         lambda service: f"{service['label']} runs {service['scale']} of the {service['limit']} instances it may run.",
         lambda service: Field("said", "Instances", str(service["scale"]), 0, service["limit"]),
-        _scale,
+        lambda service, said: {"count": _count(said)},
+        lambda service, told: f"{service['label']} is to run {told['count']} instances.",
     ),
     Act(
         "restart",
@@ -124,7 +100,8 @@ _ALL: Sequence[Act] = (
         lambda service: not service["platform"],
         _restarting,
         lambda service: None,
-        _restart,
+        lambda service, said: {},
+        lambda service, told: f"{service['label']} is being restarted.",
     ),
     Act(
         "switchover",
@@ -133,7 +110,8 @@ _ALL: Sequence[Act] = (
         lambda service: bool(service["primary"] and _replicas(service)),
         lambda service: f"{service['primary']} hands its role to another node. Writers wait for a moment.",
         _successors,
-        _switchover,
+        lambda service, said: {"to": said or None},
+        lambda service, told: f"{service['label']} was handed over: {told['because']}.",
     ),
     Act(
         "limit",
@@ -142,7 +120,8 @@ _ALL: Sequence[Act] = (
         lambda service: service["limit"] is not None,
         lambda service: f"{service['label']} may run up to {service['limit']} instances.",
         lambda service: Field("said", "Limit", str(service["limit"]), 1, 10_000),
-        _limit,
+        lambda service, said: {"count": _count(said)},
+        lambda service, told: f"{service['label']} may run up to {told['count']} instances now.",
     ),
     Act(
         "ha",
@@ -155,7 +134,8 @@ _ALL: Sequence[Act] = (
             else f"{service['label']} gets further nodes, and survives the loss of any one of them."
         ),
         lambda service: None,
-        _ha,
+        lambda service, said: {"enabled": not service["ha"]},
+        lambda service, told: f"{service['label']}: {told['because']}.",
     ),
 )
 

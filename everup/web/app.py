@@ -7,8 +7,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from everup.model.errors import EverupError
+from everup.web.errands import Errands
 from everup.web.forms import Forms
 from everup.web.gate import Gate
 from everup.web.live import Feed
@@ -18,10 +20,14 @@ from everup.web.sessions import Sessions
 from everup.web.sight import Sight
 
 
-def dashboard(desk: Desk, tongue: Tongue, sessions: Sessions) -> Starlette:
-    """Every page over one control plane. Who is not signed in gets the way in, the style, and nothing else."""
+def dashboard(desk: Desk, tongue: Tongue, sessions: Sessions, api: ASGIApp) -> Starlette:
+    """Every page over one control plane. Who is not signed in gets the way in, the style, and nothing else.
+
+    Args:
+        api: is asked to do what the forms say; it believes what `state.caller` of a request names.
+    """
     sight, feed = Sight(desk, tongue), Feed(desk, tongue)
-    pages, forms = Pages(desk, sight, feed, sessions), Forms(desk, tongue, sight, sessions)
+    pages, forms = Pages(desk, sight, feed, sessions), Forms(sight, sessions, Errands(api))
     read, both = ["GET"], ["GET", "POST"]
     routes = [
         Route("/", pages.overview, methods=read),

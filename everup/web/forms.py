@@ -5,11 +5,12 @@ import hmac
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from everup.model.errors import EverupError, NotFound, NotPermitted
+from everup.model.errors import EverupError, NotFound
 from everup.web.acts import ACTS, Act
+from everup.web.errands import Errands
 from everup.web.gate import cookie_name, form, give, session_of, signed_form, word_for_forms
 from everup.web.pages import service_of, visible
-from everup.web.ports import BASE, Acting, Json, Tongue
+from everup.web.ports import BASE, Json
 from everup.web.sessions import Sessions
 from everup.web.sight import Scene, Sight
 
@@ -17,11 +18,10 @@ from everup.web.sight import Scene, Sight
 class Forms:
     """One method for each form, asked for or sent."""
 
-    def __init__(self, desk: Acting, tongue: Tongue, sight: Sight, sessions: Sessions) -> None:
-        self._desk = desk
-        self._tongue = tongue
+    def __init__(self, sight: Sight, sessions: Sessions, errands: Errands) -> None:
         self._sight = sight
         self._sessions = sessions
+        self._errands = errands
 
     async def sign_in(self, request: Request) -> Response:
         """The way in: by an invitation in the address, or by a token in a form."""
@@ -69,17 +69,22 @@ class Forms:
         if request.method == "GET":
             return await self._confirm(request, scene, (act, service))
         fields = await signed_form(request)
+        session, said = session_of(request), fields.get("said", "")
         try:
-            done = await act.do(self._desk, environment, service, fields.get("said", ""))
-        except NotPermitted:
-            raise
+            body = act.body(service, said)
         except EverupError as error:
-            return await self._confirm(request, scene, (act, service), error, fields.get("said", ""))
-        session_of(request).notice = ("healthy", done)
+            return await self._confirm(
+                request, scene, (act, service), {"message": error.message, "hint": error.hint}, said
+            )
+        path = f"/v1/environments/{environment}/services/{service['label']}/{act.name}"
+        status, answer = await self._errands.post(request, session.caller, path, body)
+        if status >= 400:
+            return await self._confirm(request, scene, (act, service), answer, said)
+        session.notice = ("healthy", act.done(service, body | answer))
         return RedirectResponse(f"{BASE}/e/{environment}/s/{service['label']}", 303)
 
     async def _confirm(
-        self, request: Request, scene: Scene, asked: tuple[Act, Json], error: EverupError | None = None, said: str = ""
+        self, request: Request, scene: Scene, asked: tuple[Act, Json], error: Json | None = None, said: str = ""
     ) -> Response:
         """The page that asks once more; `said` is what the form said that led to `error`."""
         session, (act, service) = session_of(request), asked
@@ -97,7 +102,7 @@ class Forms:
             said=said if error or field is None else field.value,
             **values,
         )
-        return HTMLResponse(text, self._tongue.status_of(error) if error else 200)
+        return HTMLResponse(text, error.get("status", 409) if error else 200)
 
     async def _way_in(self, request: Request, trouble: str, status: int) -> Response:
         word = word_for_forms()

@@ -50,7 +50,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                headers.setdefault("Cache-Control", "no-store")
+                headers["Cache-Control"] = "no-cache" if path.startswith(f"{BASE}/static/") else "no-store"
             await send(message)
 
         if session is None and not any(path == one or (one.endswith("/") and path.startswith(one)) for one in OPEN):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 
 from everup.model.errors import EverupError
-from everup.web.ports import Json, Looking, Tongue
+from everup.web.ports import Desk, Json, Tongue
 
 HEARTBEAT_S = 15.0
 """Seconds of silence after which a comment is sent: it finds out whether the browser is still there."""
@@ -44,7 +44,7 @@ class _Channel:
 class Feed:
     """The events of all environments, fanned out. Nothing runs for an environment that nobody listens to."""
 
-    def __init__(self, desk: Looking, tongue: Tongue) -> None:
+    def __init__(self, desk: Desk, tongue: Tongue) -> None:
         self._desk = desk
         self._tongue = tongue
         self._channels: dict[str, _Channel] = {}
@@ -77,7 +77,7 @@ class Feed:
 
 
 async def log_lines(
-    desk: Looking, environment: str, name: str, welcome: Callable[[], bool], lines: int
+    desk: Desk, environment: str, name: str, welcome: Callable[[], bool], lines: int
 ) -> AsyncIterator[bytes]:
     """What a node prints, from its newest `lines` lines on, as it prints it."""
     async with aclosing(_generator(desk.logs(environment, name, lines=lines, follow=True))) as found:

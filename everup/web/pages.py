@@ -127,12 +127,13 @@ class Pages:
     async def log_news(self, request: Request) -> Response:
         """Log lines as they come."""
         environment, name = visible(request, Level.DEVELOPER), request.path_params["name"]
-        lines = log_lines(self._desk, environment, name, lambda: self._welcome(request), SHOWN_LINES)
+        lines = log_lines(self._desk, environment, name, lambda: self._welcome(request, Level.DEVELOPER), SHOWN_LINES)
         return StreamingResponse(lines, media_type=STREAM)
 
-    def _welcome(self, request: Request) -> bool:
-        """Whether the session that a stream began with is still open."""
-        return self._sessions.find(request.cookies.get(cookie_name(request), "")) is not None
+    def _welcome(self, request: Request, level: Level = Level.VIEWER) -> bool:
+        """Whether the session that a stream began with is still open, and may still see it."""
+        session = self._sessions.find(request.cookies.get(cookie_name(request), ""))
+        return session is not None and session.caller.may(level, request.path_params["environment"])
 
     async def _page(self, request: Request, template: str, scene: Scene | None, **values: Any) -> Response:
         session = session_of(request)

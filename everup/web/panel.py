@@ -100,7 +100,7 @@ def lay_out(service: Json) -> Panel:
     gap_y: float | None = None
     stateful = any(one["part"] == "data" for one in nodes)
     if stateful:
-        leader = list(_row(leaders, y, wide=True))
+        leader = list(_row(leaders, y, 1, 190.0))
         gap_y = None if leaders else y
         words = f"the endpoint of {service['label']} leads to {service['primary'] or 'nobody now'}"
         arrows += [_down(point, (WIDTH / 2, y), "leads" if leaders else "cut", words) for point in top]
@@ -108,14 +108,14 @@ def lay_out(service: Json) -> Panel:
         top, y = [(WIDTH / 2, y + BOX)], y + BOX + (DROP if others else 0)
     rows = [others[start : start + PER_ROW] for start in range(0, len(others), PER_ROW)]
     for number, row in enumerate(rows):
-        placed = list(_row(row, y, wide=False))
+        placed = list(_row(row, y, len(rows[0])))
         boxes += placed
         if number == 0:
             arrows += [
                 _down(point, (box.x + box.width / 2, y), *_relation(box, service)) for point in top for box in placed
             ]
         y += BOX + (GUTTER if number + 1 < len(rows) else 0)
-    voters_y = y + 24 if voters else None
+    voters_y = y + (24 if boxes else 12) if voters else None
     if voters_y is not None:
         chips = list(_chips(voters, voters_y + 10, service["label"]))
         boxes, y = [*boxes, *chips], chips[-1].y + CHIP
@@ -137,12 +137,10 @@ def lay_out(service: Json) -> Panel:
     )
 
 
-def _row(nodes: Sequence[Json], y: float, *, wide: bool) -> Iterator[NodeBox]:
-    """Boxes side by side, in the middle of the panel."""
-    if not nodes:
-        return
-    width = min((INNER - (max(len(nodes), 1) - 1) * GUTTER) / len(nodes), 190.0 if wide else 165.0)
-    x = (WIDTH - len(nodes) * width - (len(nodes) - 1) * GUTTER) / 2
+def _row(nodes: Sequence[Json], y: float, abreast: int, widest: float = 165.0) -> Iterator[NodeBox]:
+    """Boxes side by side, from where a row of `abreast` boxes in the middle of the panel begins."""
+    width = min((INNER - (abreast - 1) * GUTTER) / abreast, widest)
+    x = (WIDTH - abreast * width - (abreast - 1) * GUTTER) / 2
     for node in nodes:
         remark = _cut(_node_remark(node), width - 42, SMALL_LETTER)
         name = _shortened(node["id"], width - 32)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from everup.model.access import Caller
 from everup.model.errors import EverupError
 from everup.model.events import Event
-from everup.model.picture import Change, Foresight, Picture
+from everup.model.picture import Picture
 
 Json = dict[str, Any]
 
@@ -18,8 +18,8 @@ Authenticate = Callable[[str], Caller | None]
 """Who a token stands for; None when it stands for nobody any more."""
 
 
-class Looking(Protocol):
-    """What the pages ask. An unknown environment or name raises `NotFound`."""
+class Desk(Protocol):
+    """The control plane as the pages see it. An unknown environment or name raises `NotFound`."""
 
     def environments(self) -> list[str]:
         """The names of all environments."""
@@ -40,34 +40,6 @@ class Looking(Protocol):
     def drills(self, environment: str) -> list[Json]:
         """Every drill that is kept, oldest first."""
         ...
-
-
-class Acting(Protocol):
-    """What the forms do. `Refused` with the reason where it cannot be done."""
-
-    async def scale(self, environment: str, label: str, count: int) -> Change:
-        """Run `count` instances."""
-        ...
-
-    async def limit(self, environment: str, label: str, count: int) -> Change:
-        """Allow up to `count` instances."""
-        ...
-
-    async def restart(self, environment: str, label: str) -> int | None:
-        """Ask for a rolling restart; the number of the revision that this makes of an app."""
-        ...
-
-    async def switchover(self, environment: str, label: str, to: str | None) -> str:
-        """Hand the primary's role to `to`, or the best node; how that went, in words."""
-        ...
-
-    async def ha(self, environment: str, label: str, enabled: bool) -> tuple[Change, Foresight | None]:
-        """Make one server a group, or a group one server."""
-        ...
-
-
-class Desk(Looking, Acting, Protocol):
-    """The control plane as the dashboard sees it."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def draw(services: Sequence[Json], *, narrow: bool = False) -> Drawing:
 
 
 def depths(services: Sequence[Json]) -> Mapping[str, int]:
-    """How far to the right each service stands: one further than whoever needs it."""
+    """How far to the right each service stands: one further than whoever needs it; what others imply stands last."""
     labels = [one["label"] for one in services]
     found = dict.fromkeys(labels, 0)
     for _ in labels:  # as many rounds as the longest chain can have links
@@ -58,7 +58,8 @@ def depths(services: Sequence[Json]) -> Mapping[str, int]:
             for needed in one["needs"]:
                 if needed in found:
                     found[needed] = max(found[needed], min(found[one["label"]] + 1, len(labels)))
-    return found
+    last = max(found.values(), default=0)
+    return found | {one["label"]: last for one in services if one["platform"]}
 
 
 def _related(services: Sequence[Json]) -> bool:

@@ -1,5 +1,6 @@
 """Every route, asked by everybody: who gets through is what the documentation's table says, and nobody else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -90,7 +91,7 @@ class World:
         self.headers |= {name: {"Authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
         self.headers["basic"] = {"Authorization": f"Basic {secrets['operator']}"}
         self.app = create_app(self.desk, self.tokens)
-        self.dashboard = show_dashboard(self.app, self.desk, self.tokens.authenticate)
+        show_dashboard(self.app, self.desk, self.tokens.authenticate)
         return self
 
     async def _made(self, name: str, level: Level = Level.OPERATOR, environments: Any = None) -> str:
@@ -122,11 +123,11 @@ class World:
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[World]:
+async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    over = asyncio.get_running_loop().create_future()  # the dashboard's own port stays closed
+    monkeypatch.setattr("everup.web.lobby.Lobby._open", lambda lobby, port: ("http://127.0.0.1:9", over))
     store = Store(tmp_path / "everup.sqlite")
-    opened = await World(store).open()
-    yield opened
-    opened.dashboard.close()
+    yield await World(store).open()
     store.close()
 
 

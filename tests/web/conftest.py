@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
+from typing import cast
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from everup.api.app import create_app
-from everup.api.gate import owned
-from everup.model.access import Caller, Level
+from everup.model.access import OWNER, Caller, Level
 from everup.serve import show_dashboard
 from tests.api.small_desk import SmallDesk, redis, web, world
 
@@ -50,13 +51,25 @@ async def browse(app: FastAPI) -> AsyncIterator[Callable[[], httpx.AsyncClient]]
     made: list[httpx.AsyncClient] = []
 
     def browser() -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(owned(app), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         made.append(httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8484", headers=PAGE))
         return made[-1]
 
     yield browser
     for one in made:
         await one.aclose()
+
+
+@pytest.fixture
+async def owner(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Who comes by the Unix socket, to the same application."""
+
+    async def by_socket(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": {"caller": OWNER}}, receive, send)
+
+    transport = httpx.ASGITransport(cast("ASGIApp", by_socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://everup") as client:
+        yield client
 
 
 async def sign_in(browser: httpx.AsyncClient, token: str, **fields: str) -> httpx.Response:

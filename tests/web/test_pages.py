@@ -99,12 +99,12 @@ async def test_the_style_is_for_everybody_and_says_what_it_is(browse, path):
     assert (await browse().get("/ui/static/../app.py")).status_code in (303, 404)
 
 
-async def test_the_front_page_leads_to_the_dashboard_and_the_api_is_as_before(browse):
+async def test_the_front_page_leads_to_the_dashboard_and_the_api_is_as_before(browse, owner):
     browser = browse()
     answer = await browser.get("/")
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
-    assert (await browser.get("/v1/nothing")).headers["content-type"] == "application/problem+json"
-    assert (await browser.get("/v1/control")).json()["environments"] == ["shop"]
+    assert (await owner.get("/v1/nothing")).headers["content-type"] == "application/problem+json"
+    assert (await owner.get("/v1/control")).json()["environments"] == ["shop"]
 
 
 async def test_one_environment_is_shown_at_once_and_several_are_listed(browser, desk):

@@ -83,11 +83,11 @@ async def test_signing_out_ends_the_session_for_good(browse):
     assert (await browser.get("/ui/e/shop")).status_code == 303
 
 
-async def test_the_owner_is_invited_once(app, browse, monkeypatch):
+async def test_the_owner_is_invited_once(owner, browse, monkeypatch):
     opened = []
-    monkeypatch.setattr("everup.web.door.Dashboard._open", lambda door, port: (opened.append(port), _done())[1])
+    monkeypatch.setattr("everup.web.lobby.Lobby._open", lambda lobby, port: (opened.append(port), _done())[1])
     browser = browse()
-    url = (await browser.post("/v1/dashboard", json={"port": 9000})).json()["url"]
+    url = (await owner.post("/v1/dashboard", json={"port": 9000})).json()["url"]
     path = url.removeprefix("http://127.0.0.1:9000")
     assert opened == [9000]
     first = await browser.get(path)

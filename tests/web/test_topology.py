@@ -30,7 +30,7 @@ def service(label, needs=(), *, data=0, voters=0, instances=0, endpoint=True):
         "label": label, "kind": "redis" if data else "app", "ha": data > 1, "health": "healthy", "because": "",
         "primary": f"{label}-1" if data else None,
         "endpoint": f"redis://:***@127.91.0.2:6379/{label}" if endpoint else None,
-        "scale": instances, "limit": 10 if instances else None, "needs": list(needs), "nodes": nodes,
+        "scale": instances, "limit": 10 if instances else None, "needs": list(needs), "nodes": nodes, "platform": False,
     }  # fmt: skip
 
 
@@ -83,6 +83,15 @@ def test_who_needs_others_stands_left_of_them():
     places = {panel.label: panel.x for panel in draw(found).panels}
     assert places["web"] < places["api"] < places["db"]
     assert len({panel.x for panel in draw(found, narrow=True).panels}) == 1
+
+
+def test_what_others_imply_stands_last():
+    found = [
+        {**service("etcd", voters=3, endpoint=False), "platform": True},
+        service("web", ["db"]),
+        service("db", data=1),
+    ]
+    assert depths(found) == {"web": 0, "db": 1, "etcd": 1}
 
 
 def test_needs_that_go_round_in_a_circle_still_end():

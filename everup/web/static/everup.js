@@ -3,7 +3,7 @@
 "use strict";
 
 const PACE_MS = 250;
-const IDLE_MS = 10000;
+const IDLE_MS = 20000;
 const MOST_LINES = 2000;
 
 /** Show UTC moments in local time. */

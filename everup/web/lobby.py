@@ -34,11 +34,11 @@ class Wanted(Frozen):
     port: int | None = Field(default=None, ge=1, le=65_535)
 
 
-class Dashboard:
+class Lobby:
     """An ASGI application that becomes the dashboard at its first request: whoever never looks does not pay for it."""
 
-    def __init__(self, desk: Desk, tongue: Tongue, authenticate: Authenticate, serve: Serve) -> None:
-        self._parts = (desk, tongue)
+    def __init__(self, desk: Desk, tongue: Tongue, authenticate: Authenticate, api: ASGIApp, serve: Serve) -> None:
+        self._desk, self._tongue, self._api = desk, tongue, api
         self.sessions = Sessions(authenticate, time.monotonic)
         self._serve = serve
         self._app: ASGIApp | None = None
@@ -61,11 +61,6 @@ class Dashboard:
         address, _ = self._listener
         return {"url": f"{address}{BASE}/sign-in?once={self.sessions.invite()}", "valid_s": INVITED_S}
 
-    def close(self) -> None:
-        """End the listener."""
-        if self._listener:
-            self._listener[1].cancel()
-
     def _open(self, port: int | None) -> tuple[str, asyncio.Task[None]]:
         listener = _bind(port)
         task = asyncio.create_task(self._attend(_front(self), listener), name="dashboard")
@@ -76,7 +71,7 @@ class Dashboard:
             await self._serve(app, listener)
 
     def _make(self, module: Any) -> ASGIApp:
-        made: ASGIApp = module.dashboard(*self._parts, self.sessions)
+        made: ASGIApp = module.dashboard(self._desk, self._tongue, self.sessions, self._api)
         return made
 
     async def _load(self) -> ASGIApp:
@@ -91,9 +86,9 @@ class Dashboard:
 class Entrance:
     """ASGI middleware: `/` and everything under `BASE` is the dashboard's, which asks for sessions; the rest is not."""
 
-    def __init__(self, app: ASGIApp, dashboard: Dashboard) -> None:
+    def __init__(self, app: ASGIApp, lobby: Lobby) -> None:
         self._app = app
-        self._pages = _front(dashboard)
+        self._pages = _front(lobby)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -102,23 +97,23 @@ class Entrance:
         await (self._pages if ours else self._app)(scope, receive, send)
 
 
-def _front(dashboard: Dashboard) -> Router:
+def _front(lobby: Lobby) -> Router:
     """The way to the dashboard: `/` leads there."""
 
     async def home(request: Request) -> Response:
         return RedirectResponse(f"{BASE}/", 303)
 
-    return Router([Route("/", home, methods=["GET"]), Mount(BASE, dashboard)])
+    return Router([Route("/", home, methods=["GET"]), Mount(BASE, lobby)])
 
 
-def invitations(dashboard: Dashboard) -> APIRouter:
+def invitations(lobby: Lobby) -> APIRouter:
     """The route by which the owner of the control plane gets into the dashboard without a token."""
     router = APIRouter(prefix="/v1", tags=["dashboard"])
 
     @router.post("/dashboard")
     async def invite(wanted: Wanted) -> Json:
         """Open the dashboard on loopback; an address that signs in once, soon: for who came by the Unix socket."""
-        return await dashboard.invite(wanted.port)
+        return await lobby.invite(wanted.port)
 
     return router
 
