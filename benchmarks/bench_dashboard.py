@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
+import random
 import time
 from datetime import UTC, datetime
 
@@ -27,14 +29,18 @@ services:
 LOOK_S = 20.0
 """A page that is in sight is asked for again this often even when nothing happens, as its script does."""
 
+PACE_S = 0.25
+"""While things happen, it is asked for again this often, as its script does."""
+
 
 class Listeners:
-    """So many browsers' worth of subscribers, each with a connection of its own, and with its idle looks."""
+    """So many browsers' worth of subscribers, each with a connection of its own, and with its looks at the page."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None), follow_redirects=True)
         self._url = url
         self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
         self.opened = 0
         self.late_ms: list[float] = []
 
@@ -59,12 +65,17 @@ class Listeners:
                 if line.startswith("data: "):
                     said_at = datetime.fromisoformat(json.loads(line[6:])["at"])
                     self.late_ms.append((now - said_at).total_seconds() * 1000)
+                    self._news.set()
 
     async def _look(self, news: str, number: int) -> None:
         await asyncio.sleep(LOOK_S * number / LISTENERS)  # people open pages at any time
         while True:
             (await self._client.get(f"{news.removesuffix('/news')}?live=1")).raise_for_status()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(PACE_S)
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK_S)
+                await asyncio.sleep(random.random() * min(0.02 * (LISTENERS - 1), 1.2))  # a moment of its own
 
     async def close(self) -> None:
         """Hang up."""
@@ -81,6 +92,7 @@ async def listen(everup: Everup, runs: int, rows: dict[str, Row]) -> None:
     for _ in range(runs):
         rows["alone"].add(await asyncio.to_thread(cpu_percent, [pid], 6.0))
     rows["rss alone"].add(rss_mb(pid))
+    await asyncio.to_thread(fail_over, everup, runs, rows["failover alone"])
     listeners = Listeners(everup.json("dashboard")["url"])
     await listeners.open()
     await asyncio.sleep(5.0)  # the browsers' first looks are over
@@ -94,7 +106,20 @@ async def listen(everup: Everup, runs: int, rows: dict[str, Row]) -> None:
         await asyncio.to_thread(everup.wait_healthy)
     for late_ms in listeners.late_ms:
         rows["late"].add(late_ms)
+    await asyncio.to_thread(fail_over, everup, runs, rows["failover watched"])
     await listeners.close()
+
+
+def fail_over(everup: Everup, runs: int, row: Row) -> None:
+    """How long failovers take, from the confirmed death to the end of the operation."""
+    for run in range(runs):
+        progress(f"dashboard · {row.what}, run {run + 1} of {runs}")
+        time.sleep(3.0)  # the looks at what was before are over
+        everup.kill(everup.primary("redis02"))
+        everup.wait_healthy()
+        lines = everup("events", "-n", "200", "--json").stdout.splitlines()
+        ended = [one["fields"] for one in map(json.loads, lines) if one["name"] == "operation.ended"]
+        row.add(next(one["took_ms"] for one in reversed(ended) if one["operation"] == "failover" and one["done"]))
 
 
 def watch(everup: Everup, runs: int, row: Row) -> None:
@@ -123,6 +148,8 @@ def main(argv: list[str]) -> None:
         "listened": Row(f"control plane CPU, {LISTENERS} listen, of one core", "%"),
         "late": Row(f"an event until each of {LISTENERS} listeners has it", "ms"),
         "seen": Row("kill -9 of a primary until a browser shows it", "ms"),
+        "failover alone": Row("failover of Redis, nobody looks", "ms"),
+        "failover watched": Row(f"failover of Redis, {LISTENERS} look", "ms"),
         "rss alone": Row("control plane RSS, dashboard never opened", "MB"),
         "rss listened": Row(f"control plane RSS, {LISTENERS} listen", "MB"),
     }

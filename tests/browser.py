@@ -74,4 +74,4 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the browser found wrong with the pages since the last time: refused scripts, missing files."""
-        return [str(one["message"]) for one in self.driver.get_log("browser") if one["level"] in ("SEVERE", "WARNING")]
+        return [str(one["message"]) for one in self.driver.get_log("browser") if one["level"] == "SEVERE"]

@@ -12,7 +12,11 @@ HEARTBEAT_S = 15.0
 """Seconds of silence after which a comment is sent: it finds out whether the browser is still there."""
 
 BEHIND = 256
-"""Messages that a browser may be behind; it then gets one that says that it missed some."""
+"""Pieces that a browser may be behind; it then gets one that says that it missed some."""
+
+GATHER_S, GATHER_MOST_S = 0.001, 0.05
+"""News wait so long for each that listens, at most: what a burst brings is sent to a crowd in one piece, and the loop
+that decides a failover is left alone in its first moments."""
 
 MISSED = b"event: missed\ndata: {}\n\n"
 BEAT = b": still here\n\n"
@@ -30,9 +34,19 @@ class _Channel:
     def __init__(self) -> None:
         self.listeners: set[asyncio.Queue[bytes]] = set()
         self.pump: asyncio.Task[None] | None = None
+        self._gathered: list[bytes] = []
 
-    def tell(self, words: bytes) -> None:
-        """Give everybody the same bytes; who is too far behind loses what waits, and is told."""
+    def gather(self, words: bytes) -> None:
+        """Give everybody the same bytes soon, with what else comes by then."""
+        if not self._gathered:
+            wait_s = min(GATHER_S * len(self.listeners), GATHER_MOST_S)
+            asyncio.get_running_loop().call_later(wait_s, self._tell)
+        self._gathered.append(words)
+
+    def _tell(self) -> None:
+        """Who is too far behind loses what waits for it, and is told."""
+        words = b"".join(self._gathered)
+        self._gathered.clear()
         for listener in self.listeners:
             if listener.full():
                 while not listener.empty():
@@ -42,7 +56,11 @@ class _Channel:
 
 
 class Feed:
-    """The events of all environments, fanned out. Nothing runs for an environment that nobody listens to."""
+    """The events of all environments, fanned out. Nothing runs for an environment that nobody listens to.
+
+    Each message says how many listen: browsers then look at different moments, the later the more they are, so that a
+    crowd of them leaves a failover the time it needs.
+    """
 
     def __init__(self, desk: Desk, tongue: Tongue) -> None:
         self._desk = desk
@@ -73,7 +91,8 @@ class Feed:
     async def _serve(self, environment: str, channel: _Channel) -> None:
         with suppress(EverupError):
             async for event in self._desk.events(environment, after=-1, follow=True):
-                channel.tell(message("happened", self._tongue.event(event), event.seq))
+                body = self._tongue.event(event) | {"listeners": len(channel.listeners)}
+                channel.gather(message("happened", body, event.seq))
 
 
 async def log_lines(

@@ -108,12 +108,10 @@ def test_a_keyboard_is_enough(browser: Browser):
     assert {"Services", "Incidents", "Drills", "Sign out"} <= set(seen)
     press(Keys.ENTER)
     browser.wait(lambda: browser.driver.current_url.endswith("/s/web"))
-    while focused() != "Scale":
-        press(Keys.TAB)
+    browser.wait(lambda: press(Keys.TAB) or focused() == "Scale", every_s=0)
     press(Keys.ENTER)
     browser.wait(lambda: browser.driver.current_url.endswith("/scale"))
-    while browser.ask("return document.activeElement.name") != "said":
-        press(Keys.TAB)
+    browser.wait(lambda: press(Keys.TAB) or browser.ask("return document.activeElement.name") == "said", every_s=0)
     press(Keys.CONTROL, "a")
     press("3", Keys.ENTER)
     browser.wait(lambda: "web is to run 3 instances." in browser.text())
@@ -123,8 +121,7 @@ def test_a_keyboard_is_enough(browser: Browser):
 def test_a_primary_that_dies_is_seen_at_once(browser: Browser, everup: Everup):
     was = everup.primary("redis01")["id"]
     browser.wait(lambda: browser.driver.find_element(By.ID, "live").text == "live")
-    begin_s = time.monotonic()
-    everup.inject(was, "node-loss", for_s=4)
+    begin_s = everup.inject(was, "node-loss", for_s=8)
     browser.wait(lambda: state(browser, "redis01") != "healthy", every_s=0.01)
     seen_s = time.monotonic() - begin_s
     browser.wait(lambda: "redis01-1" in browser.text())
@@ -138,10 +135,10 @@ def test_a_primary_that_dies_is_seen_at_once(browser: Browser, everup: Everup):
 
 
 def test_a_drill_is_drawn_against_its_target(browser: Browser, everup: Everup):
-    everup("drill", "redis01", "--fault", "switchover", "--runs", "1")
+    everup("drill", "redis01", "--fault", "switchover", "--runs", "1", codes=(0, 1, 3))  # whatever it finds is drawn
     browser.driver.find_element(By.LINK_TEXT, "Drills").click()
     browser.wait(lambda: "target 5.0 s" in browser.text())
-    assert browser.ask("return document.querySelectorAll('.plot .s-pass, .plot .s-fail').length") >= 1
+    assert browser.ask("return document.querySelectorAll('.plot use').length") >= 1
     browser.photograph(PICTURES / "drill.png")
     assert browser.complaints() == []
 

@@ -9,7 +9,7 @@ from everup.api.errors import status_of
 from everup.api.verdicts import verdict
 from everup.model.errors import NodeFailed
 from everup.model.events import Event
-from everup.web.live import BEAT, BEHIND, MISSED, Feed, log_lines
+from everup.web.live import BEAT, MISSED, Feed, log_lines
 from everup.web.ports import Tongue
 from everup.web.sight import Sight
 from tests.api.small_desk import SmallDesk, redis, web, world
@@ -71,6 +71,7 @@ async def test_fifty_listeners_are_told_by_one_follower_and_one_encoding():
         assert (await anext(one)).startswith(b":")
     desk.say(1)
     told = await asyncio.gather(*(anext(one) for one in listeners))
+    assert b'"listeners": 50' in told[0]
     assert {seq(one) for one in told} == {1} and desk.encoded == 1 and desk.followers == 1
     assert told[0].startswith(b"id: 1\nevent: happened\ndata: ") and told[0].endswith(b"\n\n")
     for one in listeners:
@@ -78,17 +79,29 @@ async def test_fifty_listeners_are_told_by_one_follower_and_one_encoding():
     await until(lambda: desk.followers == 0)
 
 
-async def test_who_is_too_far_behind_is_told_that_something_was_missed():
+async def test_who_is_too_far_behind_is_told_that_something_was_missed(monkeypatch):
+    monkeypatch.setattr("everup.web.live.BEHIND", 3)
     desk = Talking()
     feed = Feed(desk, tongue_of(desk))
-    slow = feed.listen("shop", welcome)
-    await anext(slow)
-    for number in range(1, BEHIND + 3):
+    quick, slow = feed.listen("shop", welcome), feed.listen("shop", welcome)
+    await anext(quick), await anext(slow)
+    for number in range(1, 6):
         desk.say(number)
-    await until(lambda: desk.encoded == BEHIND + 2)
-    assert await anext(slow) == MISSED
-    assert seq(await anext(slow)) == BEHIND + 2
+        assert seq(await anext(quick)) == number
+    assert [await anext(slow), seq(await anext(slow))] == [MISSED, 5]
+    await quick.aclose()
     await slow.aclose()
+
+
+async def test_a_burst_comes_in_one_piece():
+    desk = Talking()
+    listener = Feed(desk, tongue_of(desk)).listen("shop", welcome)
+    await anext(listener)
+    for number in range(1, 4):
+        desk.say(number)
+    piece = await anext(listener)
+    assert [one.partition(b"\n")[0] for one in piece.split(b"\n\n") if one] == [b"id: 1", b"id: 2", b"id: 3"]
+    await listener.aclose()
 
 
 async def test_who_is_signed_out_hears_no_more(monkeypatch):

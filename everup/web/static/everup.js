@@ -4,6 +4,8 @@
 
 const PACE_MS = 250;
 const IDLE_MS = 20000;
+const CROWD_MS = 20;
+const CROWD_MOST_MS = 1200;
 const MOST_LINES = 2000;
 
 /** Show UTC moments in local time. */
@@ -56,6 +58,12 @@ async function load() {
 let due = null;
 let busy = false;
 let loadedAt = 0;
+let listeners = 1;
+
+/** A moment of this browser's own: none for the only one, so that a crowd does not ask all at once. */
+function turn() {
+  return Math.random() * Math.min(CROWD_MS * (listeners - 1), CROWD_MOST_MS);
+}
 
 /** Load soon: at once after a quiet time, else once the pace allows, so that a burst of events costs little. */
 function refresh() {
@@ -67,13 +75,13 @@ function refresh() {
     try { await load(); } catch { /* the stream says when the control plane is away */ }
     busy = false;
     loadedAt = performance.now();
-  }, Math.max(0, PACE_MS - (performance.now() - loadedAt)));
+  }, Math.max(0, PACE_MS - (performance.now() - loadedAt)) + turn());
 }
 
 function follow(address) {
   const news = new EventSource(address);
   news.addEventListener("open", () => { say("live", false); refresh(); });
-  news.addEventListener("happened", refresh);
+  news.addEventListener("happened", (event) => { listeners = JSON.parse(event.data).listeners; refresh(); });
   news.addEventListener("missed", refresh);
   news.addEventListener("error", () => {
     say("connection lost", true);
