@@ -115,6 +115,7 @@ async def test_who_says_nothing_is_cut(desk, tmp_path, monkeypatch):
         writer.write(b"GET /v1/caller HTTP/1.1\r\nHost: x\r\n")
         for reader in (silent, slow):
             await asyncio.wait_for(_end(reader), PATIENCE_S)
+        monkeypatch.setattr(tcp, "HEAD_S", PATIENCE_S)
         async with httpx.AsyncClient(timeout=PATIENCE_S) as http:  # who says what it wants is not
             answer = await http.get(f"{to.url}/v1/caller", headers={"Authorization": f"Bearer {secret}"})
             assert answer.status_code == 200
