@@ -13,10 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from everup.api.desk import Desk
 from everup.api.errors import answer
+from everup.api.rates import Meter
 from everup.model.access import OWNER, Caller
 from everup.model.audit import Deed
 from everup.model.errors import EverupError
 from everup.specfile.naming import name_in
+
+Record = Callable[[Deed], Awaitable[None]]
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 HARMLESS = frozenset({"/v1/plan"})
@@ -37,6 +40,14 @@ LONGEST = 200
 """Characters of an argument, or of a path that leads nowhere."""
 
 
+TURNED_AWAY = frozenset({401, 429})
+"""Answers to those who do not say who they are, or who ask too often."""
+
+NOTED_RATE, NOTED_BURST = 0.1, 100
+"""How many of them are recorded for each caller, a second and at once; for strangers, all of them together. They cost
+nothing to provoke, and must not fill the store."""
+
+
 class Recorded:
     """Holds every answer to a write, or to a read of passwords, back until its entry is on the disk.
 
@@ -46,6 +57,7 @@ class Recorded:
     def __init__(self, app: ASGIApp, desk: Desk) -> None:
         self._app = app
         self._desk = desk
+        self._turned_away = Meter(NOTED_RATE, NOTED_BURST)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,21 +65,25 @@ class Recorded:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
-        reply = _Reply(scope, receive, send, self._desk)
+        reply = _Reply(scope, receive, send, self._record)
         try:
             await self._app(scope, receive, reply.send)
         except Exception:
             if not reply.begun:
-                await self._desk.trail.append(deed(scope, 500, "internal"))
+                await self._record(deed(scope, 500, "internal"))
             raise
+
+    async def _record(self, one: Deed) -> None:
+        if one.status not in TURNED_AWAY or not self._turned_away.wait_s(one.who):
+            await self._desk.trail.append(one)
 
 
 class _Reply:
     """The answer to one request: it begins once its entry is written, and is an error where that cannot be."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, desk: Desk) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self._desk = desk
+        self._record = record
         self._start: Message | None = None
         self._refused = False
         self.begun = False
@@ -80,7 +96,7 @@ class _Reply:
         if self._start is not None:
             start, self._start, self.begun = self._start, None, True
             try:
-                await self._desk.trail.append(deed(self._scope, start["status"], _code(message)))
+                await self._record(deed(self._scope, start["status"], _code(message)))
             except EverupError as error:
                 self._refused = True
                 await answer(_unrecorded(self._scope, error))(self._scope, self._receive, self._send)

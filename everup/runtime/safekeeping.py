@@ -33,6 +33,9 @@ STORE = "everup.sqlite"
 ELSEWHERE = frozenset({"environments", "former", ".restoring"})
 """Folders of the home that are not backed up: what belongs to nodes, and what was there before a restore."""
 
+KEY = "secret.key"
+"""Left out as well: a backup that held it would hold every secret in the clear."""
+
 PASSING = ("everup.sqlite", "everup.log", "everup.lock", "everup.use", "everup.sock", "drills.lock", "crash.log", ".")
 """How the names of those files begin that say nothing to another process; the store itself is copied apart."""
 
@@ -131,7 +134,7 @@ def _beside(home: Path) -> Iterator[str]:
     """Files of the home beside the store, such as keys and settings; no links, no sockets."""
     for place in sorted(home.rglob("*") if home.is_dir() else ()):
         name = place.relative_to(home)
-        if name.parts[0] in ELSEWHERE or any(name.parts[0].startswith(word) for word in PASSING):
+        if name.parts[0] in ELSEWHERE or any(name.parts[0].startswith(word) for word in (*PASSING, KEY)):
             continue
         if stat.S_ISREG(place.lstat().st_mode):
             yield name.as_posix()

@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from everup.api.app import create_app
-from everup.api.recording import READS, Recorded, announce
+from everup.api.gate import owned
+from everup.api.recording import NOTED_BURST, READS, Recorded, announce
 from everup.core.chain import verify
 from everup.model.access import Caller, Level
 from tests.api.small_desk import SmallDesk
@@ -232,3 +233,16 @@ async def test_what_a_form_says_is_recorded_but_for_what_makes_it_a_form_of_ours
     assert [(one["given"], one["where"], one["status"]) for one in desk.trail.entries] == [
         ({"said": "3"}, {"environment": "shop", "label": "web"}, status) for status in (None, 303)
     ]
+
+
+async def test_strangers_cannot_fill_the_log_and_nobody_known_goes_unrecorded(desk):
+    app = create_app(desk)
+    for number in range(NOTED_BURST + 50):
+        transport = httpx.ASGITransport(app, client=(f"192.0.2.{number}", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url="http://everup/v1") as stranger:
+            assert (await stranger.post(f"{SHOP}/stop", json={})).status_code == 401
+    assert NOTED_BURST <= len(desk.trail.entries) < NOTED_BURST + 50
+    desk.trail.entries.clear()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(owned(app)), base_url="http://everup/v1") as known:
+        await known.post(f"{SHOP}/services/web/scale", json={"count": 3})
+    assert [one["who"] for one in desk.trail.entries] == ["owner", "owner"]

@@ -30,7 +30,7 @@ ENDED = {"shop": {"redis01-1": NodeState(running=False, service="redis01", gener
 
 @pytest.fixture
 async def home(tmp_path: Path) -> Home:
-    """A home with a store, a key beside it, and what is no part of a backup."""
+    """A home with a store, a certificate beside it, and what is no part of a backup."""
     home = Home(tmp_path / "home")
     home.prepare()
     (home.path / "environments" / "shop" / "nodes").mkdir(parents=True)
@@ -59,7 +59,7 @@ def text(home: Home) -> dict[str, str]:
 
 def test_a_backup_holds_the_store_and_what_is_beside_it_and_nothing_of_nodes(home: Home, tmp_path: Path):
     contents = back_up(home, tmp_path / "backup")
-    assert [one.name for one in contents.files] == ["everup.sqlite", "secret.key", "tls/server.pem"]
+    assert [one.name for one in contents.files] == ["everup.sqlite", "tls/server.pem"]
     assert (contents.environments, contents.store_format) == (("shop",), 1)
     assert verify(tmp_path / "backup") == contents
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
@@ -121,7 +121,7 @@ def test_any_damage_to_a_backup_is_found(home: Home, tmp_path: Path):
     whole = file.read_bytes()
     spoilt = [whole[: len(whole) // 2], b"", b"something else", whole[:-9]]
     spoilt += [whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :] for at in range(20, len(whole) - 8, 97)]
-    spoilt.append(gzip.compress(gzip.decompress(whole).replace(b"the key", b"the kex")))
+    spoilt.append(gzip.compress(gzip.decompress(whole).replace(b"a certificate", b"a certifikate")))
     for content in spoilt:
         file.write_bytes(content)
         with pytest.raises(EverupError) as caught:
@@ -145,7 +145,7 @@ async def test_a_restore_brings_everything_back_and_keeps_what_was_there(home: H
     before = text(home)
     with closing(Store(home.store)) as store:
         await store.forget_environment("shop")
-    (home.path / "secret.key").write_text("another key")
+    (home.path / "tls" / "server.pem").write_text("another certificate")
     done = restore(home, tmp_path / "backup", ENDED, adopt=False)
     with closing(Store(home.store)) as store:
         assert list(store.environments()) == ["shop"]
@@ -154,13 +154,13 @@ async def test_a_restore_brings_everything_back_and_keeps_what_was_there(home: H
         assert (first.seq, restored.name, restored.fields["forgotten"]) == (1, "control.restored", [])
     assert done.former
     former = Path(done.former)
-    assert (former / "secret.key").read_text() == "another key"
+    assert (former / "tls" / "server.pem").read_text() == "another certificate"
     with closing(Store(former / "everup.sqlite")) as store:
         assert store.environments() == {}
     assert {name: words for name, words in text(home).items() if not name.startswith("former")} == before
-    assert (home.path / "secret.key").stat().st_mode & 0o777 == 0o600
+    assert (home.path / "secret.key").read_text() == "the key"
     back_up(home, tmp_path / "again")  # what is kept of before is no part of the next backup
-    assert [one.name for one in verify(tmp_path / "again").files] == ["everup.sqlite", "secret.key", "tls/server.pem"]
+    assert [one.name for one in verify(tmp_path / "again").files] == ["everup.sqlite", "tls/server.pem"]
 
 
 def test_a_damaged_store_is_replaced(home: Home, tmp_path: Path):
