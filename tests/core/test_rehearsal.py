@@ -98,7 +98,7 @@ def test_no_drill_begins_while_a_copy_of_the_newest_data_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [(DrillFault.PARTITION, "need root"), (DrillFault.DISK_FULL, "share one disk")]
+    ("fault", "reason"), [(DrillFault.PARTITION, "not even root"), (DrillFault.DISK_FULL, "share one disk")]
 )
 def test_what_the_engine_cannot_cause_is_refused_with_the_reason(fault: DrillFault, reason: str):
     with pytest.raises(Refused, match=reason) as refused:
