@@ -131,6 +131,10 @@ def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
     away = [node for node in members if not view.status(node.id).state.running]
     founding = [node for node in members if node not in kept and node not in away]
     able = [node for node in away if not _unsure(view, node) and view.status(node.id).state.retry_at_s <= view.now_s]
+    anew = not kept and not founding and len(able) >= majority(members)
+    untold = anew and _founded_since(view, members)
+    if untold:
+        yield Operate(blueprint.label, "found", "the group is new, and needs a token of its own")
     for node in away:
         state = view.status(node.id).state
         wait_s = state.retry_at_s - view.now_s
@@ -145,8 +149,10 @@ def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield StartNode(node, "it does not run, and has its data")
         elif lead:
             yield _newcomer(blueprint, view, lead, node)
-        elif not kept and not founding and len(able) >= majority(members):
-            yield StartNode(node, "the group is new", new_group(view))
+        elif untold:
+            yield Hold(blueprint.label, "the group is about to be founded", node.id)
+        elif anew:
+            yield StartNode(node, "the group is new", new_group(view.attempts["found"].at_s))
         elif not kept and not founding:
             yield Hold(blueprint.label, "a group is founded by a majority, at once", node.id)
         elif len(kept) + len(founding) >= majority(members) and not _forlorn(view, [*kept, *founding]):
@@ -161,11 +167,28 @@ def _unsure(view: View, node: Node) -> bool:
     return view.status(node.id).health == Health.UNKNOWN and bool(view.status(node.id).state.digest)
 
 
-def new_group(view: View) -> tuple[str, ...]:
+def new_group(at_s: float) -> tuple[str, ...]:
     """Arguments of its founders. Each founding has a token of its own, and so the group an id of its own: by that alone
     clients see that the log they know, its terms and the log-ins written in it are gone.
+
+    The moment that makes the token is decided on before the first one starts, by `found`: founders that start in two
+    turns of the loop, because one of them was still being cleared away, must have the same one, or never find together.
     """
-    return ("--initial-cluster-state", "new", "--initial-cluster-token", f"founded-{view.now_s:.6f}")
+    return ("--initial-cluster-state", "new", "--initial-cluster-token", f"founded-{at_s:.6f}")
+
+
+def _founded_since(view: View, members: tuple[Node, ...]) -> bool:
+    """The newest token, if there is one, made a group already: a member was well with it, or was told a password."""
+    token, locked = view.attempts.get("found"), view.attempts.get("lock")
+    if token is None or (locked is not None and locked.at_s > token.at_s):
+        return True
+    return any(view.status(node.id).good_s > token.at_s for node in members)
+
+
+def found(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
+    """Nothing but a moment, kept as that of this attempt: the token of the group that is founded next."""
+    yield from ()
+    return Outcome(True, "the founders may start")
 
 
 def majority(members: tuple[Node, ...]) -> int:
@@ -328,7 +351,7 @@ class Etcd:
             ha=True,
             nodes=tuple(member_node(grant, index) for index in range(1, MEMBERS + 1)),
             bindings={"ENDPOINTS": ",".join(map(str, clients)), "PASSWORD": grant.secrets.get("password", "")},
-            operations={"lock": lock, "replace": replace},
+            operations={"found": found, "lock": lock, "replace": replace},
             rules=(found_group, lock_group),
             weaknesses=ghosts,
         )

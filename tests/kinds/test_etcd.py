@@ -9,7 +9,7 @@ import pytest
 
 from everup.core.health import service_health
 from everup.core.rules import proposals
-from everup.kinds.etcd import lock, read_member, replace
+from everup.kinds.etcd import found, lock, read_member, replace
 from everup.model.actions import Hold, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node, Together
 from everup.model.observed import Attempt, Confirmed, Health, NodeState, NodeStatus, View
@@ -83,24 +83,47 @@ def test_a_member_is_ready_while_it_knows_a_leader():
     assert not read_member(((503, ""),) * 3).ready
 
 
+def gone(**attempts: float) -> View:
+    """Nobody runs, nobody has data; operations were attempted at these moments, seconds from now."""
+    told = {name: Attempt(NOW_S + at_s, True, "") for name, at_s in attempts.items()}
+    return seen(down=tuple(PEERS), emptied=tuple(PEERS), attempts=told)
+
+
+def asked(view: View) -> list[str]:
+    """The operations that are proposed."""
+    return [one.operation for one in proposals(ETCD, view) if isinstance(one, Operate)]
+
+
 def test_a_new_group_is_founded_by_all_at_once():
-    everybody = tuple(PEERS)
-    view = seen(down=everybody, emptied=everybody)
-    founders = {first(view, name).extra_args for name in everybody}
+    founders = {first(gone(found=-0.1), name).extra_args for name in PEERS}
     assert len(founders) == 1
     assert founders.pop()[:3] == ("--initial-cluster-state", "new", "--initial-cluster-token")
 
 
-def test_no_two_foundings_make_the_same_group():
+def test_its_token_is_decided_on_before_the_first_founder_starts():
+    """Founders that start in two turns of the loop would otherwise found two groups, and wait for each other."""
+    assert asked(gone()) == ["found"]
+    assert [type(first(gone(), name)) for name in PEERS] == [Hold] * 3
+    now, later = gone(found=-0.1), changed(gone(found=-0.1), now_s=NOW_S + 20)
+    assert first(now, "web-1").extra_args == first(later, "web-3").extra_args
+    steps = found(ETCD, gone(), None)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value.done
+
+
+@pytest.mark.parametrize("attempts", [{"found": -9.0}, {"found": -9.0, "lock": -8.0}, {"found": -0.15, "lock": -0.1}])
+def test_no_two_foundings_make_the_same_group(attempts: dict[str, float]):
     """Clients would take its log, which begins anew, for one that was set back, and refuse it for ever."""
-    view = seen(down=tuple(PEERS), emptied=tuple(PEERS))
-    again = first(changed(view, now_s=NOW_S + 20), "web-1")
-    assert again.extra_args != first(view, "web-1").extra_args
+    assert asked(gone(**attempts)) == ["found"]
+    assert [type(first(gone(**attempts), name)) for name in PEERS] == [Hold] * 3
+    assert asked(gone(found=-0.1)) == []
+    assert first(gone(found=-0.1), "web-1").extra_args != first(gone(found=-0.05), "web-1").extra_args
 
 
 def test_less_than_a_majority_founds_no_group():
     """The others could no longer found the same one."""
-    view = seen(down=tuple(PEERS), emptied=tuple(PEERS))
+    view = gone(found=-0.1)
     waits = changed(view.nodes["web-2"], state=changed(view.nodes["web-2"].state, retry_at_s=NOW_S + 3))
     two = changed(view, nodes={**view.nodes, "web-2": waits})
     assert [type(first(two, name)) for name in PEERS] == [StartNode, Hold, StartNode]
