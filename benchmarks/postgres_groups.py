@@ -59,22 +59,12 @@ class SqlGroup(ABC):
     def pids(self) -> list[int]:
         """Every process of the group."""
 
-    def lose_voters(self, count: int, for_s: float) -> float:
-        """Take members of etcd away for some time, others at each call; returns the moment before.
-
-        Raises:
-            NotImplementedError: this group is not measured by that (`BY_STOCK` in bench_postgres leaves it out).
-        """
-        raise NotImplementedError
-
     def inject(self, fault: str) -> float:
         """Break the group; returns the moment (monotonic seconds)."""
         if fault == "node-loss":
             return self.lose_primary()
         if fault == "switchover":
             return self.hand_over()
-        if fault.startswith("etcd"):
-            return self.lose_voters(1 if fault == "etcd-member" else 2, HELD_S[fault])
         patroni, postmaster = self.lead()
         if fault == "postgres-killed":
             return send(signal.SIGKILL, postmaster)
@@ -147,9 +137,11 @@ class EverupPostgres(SqlGroup):
         control = self.everup.control_plane()
         return [pid for pid in self.everup.processes() if pid != control]
 
-    def lose_voters(self, count: int, for_s: float) -> float:
-        lost = [f"{ETCD}-{next(self._voters)}" for _ in range(count)]
-        return max(self.everup.inject(node_id, "node-loss", for_s) for node_id in lost)
+    def inject(self, fault: str) -> float:
+        if not fault.startswith("etcd"):
+            return super().inject(fault)
+        lost = [f"{ETCD}-{next(self._voters)}" for _ in range(1 if fault == "etcd-member" else 2)]  # others each time
+        return max(self.everup.inject(node_id, "node-loss", HELD_S[fault]) for node_id in lost)
 
     def _streaming(self) -> bool:
         body = status(self.everup) or {"services": []}

@@ -47,6 +47,7 @@ def store(
       everup store restore everup-2026-11-23.tar.gz --adopt
     """
     session = session_of(context)
+    session.here("store", "the store is a file there")
     {Errand.BACKUP: _backup, Errand.VERIFY: _verify, Errand.RESTORE: _restore}[what](session, file, adopt)
 
 

@@ -23,13 +23,9 @@ class Unacknowledged(Exception):
 
 
 class Client(Protocol):
-    """One way to write. `failures` are the exceptions of a write that was not acknowledged.
-
-    `reads_back`: what is written can be read, so that `count` and `survivors` say something.
-    """
+    """One way to write. `failures` are the exceptions of a write that was not acknowledged."""
 
     failures: tuple[type[Exception], ...]
-    reads_back: bool
 
     def prepare(self) -> None:
         """Make the place that is written to."""
@@ -39,8 +35,8 @@ class Client(Protocol):
         """Write a number that was never written before; returns once it is acknowledged."""
         ...
 
-    def count(self) -> int:
-        """How many numbers are there now."""
+    def count(self) -> int | None:
+        """How many numbers are there now; None when what is written cannot be read back."""
         ...
 
     def survivors(self) -> frozenset[int] | None:
@@ -58,8 +54,6 @@ class Client(Protocol):
 
 class RedisClient:
     """Adds the numbers to a set, through the Sentinels or by URL."""
-
-    reads_back = True
 
     def __init__(self, settings: Mapping[str, str], place: str, *, sentinel: bool) -> None:
         import redis
@@ -95,7 +89,7 @@ class RedisClient:
         """Add a number to the set."""
         self._client.sadd(self._key, n)
 
-    def count(self) -> int:
+    def count(self) -> int | None:
         """The size of the set, without the 0 that it was made with."""
         size: Any = self._client.scard(self._key)
         return int(size) - 1
@@ -116,8 +110,6 @@ class RedisClient:
 
 class PostgresClient:
     """Inserts one row per transaction into a table of its own; a connection that broke is opened anew, at once."""
-
-    reads_back = True
 
     def __init__(self, settings: Mapping[str, str], place: str) -> None:
         try:
@@ -140,7 +132,7 @@ class PostgresClient:
         """Insert and commit a number."""
         self._execute(f"insert into {self._table} values ({n:d})")
 
-    def count(self) -> int:
+    def count(self) -> int | None:
         """The rows of the table."""
         return int(self._execute(f"select count(*) from {self._table}").fetchone()[0])
 
@@ -176,8 +168,6 @@ class HttpClient:
     In the path and the body, `{n}` is the number and `{run}` the name of the place.
     """
 
-    reads_back = False
-
     def __init__(self, settings: Mapping[str, str], place: str) -> None:
         import httpx
 
@@ -202,9 +192,9 @@ class HttpClient:
         if answer.status_code >= self._below:
             raise Unacknowledged(f"HTTP {answer.status_code}")
 
-    def count(self) -> int:
+    def count(self) -> int | None:
         """What became of a request is the app's own affair."""
-        return 0
+        return None
 
     def survivors(self) -> frozenset[int] | None:
         """What became of a request is the app's own affair."""

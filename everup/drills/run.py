@@ -137,10 +137,11 @@ def _once(control: Control, scene: Scene, wanted: Wanted, place: str, around: tu
     folder, tell = around
     client = client_of(scene, place)
     patient(client.prepare, client.failures, WARM_UP_S)
+    readable = patient(client.count, client.failures, WARM_UP_S) is not None
     ways = [(scene.client, scene.settings)] * wanted.pace.writers
     load = Load(
         Writers(ways, place, folder / "service", every_s=1 / wanted.pace.rate),
-        Writers(ways[:1] if client.reads_back else [], place, folder / "reader", every_s=READ_EVERY_S, reads=True),
+        Writers(ways[:1] if readable else [], place, folder / "reader", every_s=READ_EVERY_S, reads=True),
         Writers(ways_to(scene.app), place, folder / "app", every_s=APP_EVERY_S, after_error_s=APP_EVERY_S),
     )
     try:

@@ -59,7 +59,7 @@ class Writer:
         self._client.write(self._n)
 
     def _read(self) -> None:
-        self._n = self._client.count()
+        self._n = self._client.count() or 0
 
 
 def main() -> None:

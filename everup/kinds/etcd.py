@@ -132,7 +132,7 @@ def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
     founding = [node for node in members if node not in kept and node not in away]
     able = [node for node in away if not _unsure(view, node) and view.status(node.id).state.retry_at_s <= view.now_s]
     anew = not kept and not founding and len(able) >= majority(members)
-    untold = anew and _founded_since(view, members)
+    untold = anew and _token_is_spent(view, members)
     if untold:
         yield Operate(blueprint.label, "found", "the group is new, and needs a token of its own")
     for node in away:
@@ -177,8 +177,8 @@ def new_group(at_s: float) -> tuple[str, ...]:
     return ("--initial-cluster-state", "new", "--initial-cluster-token", f"founded-{at_s:.6f}")
 
 
-def _founded_since(view: View, members: tuple[Node, ...]) -> bool:
-    """The newest token, if there is one, made a group already: a member was well with it, or was told a password."""
+def _token_is_spent(view: View, members: tuple[Node, ...]) -> bool:
+    """There is no token yet, or the newest made a group already: a member was well with it, or was told a password."""
     token, locked = view.attempts.get("found"), view.attempts.get("lock")
     if token is None or (locked is not None and locked.at_s > token.at_s):
         return True

@@ -83,7 +83,7 @@ def test_an_up_from_elsewhere_is_judged_by_what_it_changes(remote):
 
 
 def test_what_needs_the_machine_says_so(remote):
-    for words in (("drill", "redis01", "--fault", "crash"), ("doctor",)):
+    for words in (("drill", "redis01", "--fault", "crash"), ("doctor",), ("store", "backup", "all.tar.gz")):
         told = remote("op", *words, codes=(2,)).stderr
         assert f"{words[0]} needs the machine itself" in told and "--server local" in told
 

@@ -22,7 +22,7 @@ while (turns := len(glob.glob('turn-*'))) < enough:
     else:
         time.sleep(0.001)
 os.write(1, b'end\\n')
-time.sleep(600)
+time.sleep(600)  # until it is ended
 """
 """Writes without pause, at most 4 MB between two rotations, and ends after the sixth."""
 

@@ -30,7 +30,7 @@ if os.fork() == 0:
     ctypes.memset(start, 0, end - start)
     with open("hidden", "w") as file:
         file.write(str(os.getpid()))
-time.sleep(600)
+time.sleep(600)  # until it is ended
 """
 
 

@@ -113,7 +113,7 @@ def test_a_hung_instance_that_is_killed_costs_no_request_that_may_be_repeated(wo
     with HttpLoad(f"http://{node.ports['http']}", clients=8, pause_s=0.002) as load:
         time.sleep(0.3)
         world.kill("web-2", signal.SIGSTOP)
-        time.sleep(1.0)
+        time.sleep(1.0)  # requests pile up on it, for far less than the timeout of 30 s
         world.kill("web-2")
         time.sleep(0.3)
         assert failures(load) == []

@@ -269,7 +269,7 @@ def test_a_second_primary_gets_nobody_while_the_first_is_up(world: Processes, pa
     point(world, node, pair[0])
     with client(pair[1]) as second, client(pair[0]) as first:
         second.execute_command("REPLICAOF", "NO", "ONE")
-        time.sleep(2.5)
+        time.sleep(2.5)  # several checks: it has seen that both call themselves primary
         for number in range(50):
             with client(node.ports["tcp"]) as fresh:
                 fresh.set("k", number)

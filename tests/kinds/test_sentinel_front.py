@@ -363,7 +363,7 @@ def test_it_is_small_and_idle_when_nobody_talks(world: Processes, front: Tcp):
 
     wait_until(lambda: awakenings() == (time.sleep(0.2), awakenings())[1])  # it has dealt with whoever looked for it
     before = awakenings()
-    time.sleep(1.0)
+    time.sleep(1.0)  # long enough for any timer that it should not have
     assert awakenings() == before
     assert memory_kb(world) < 15_000
 
