@@ -181,7 +181,9 @@ _PARSE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 def _misused(error: Exception, session: Session) -> int:
     describe = getattr(error, "format_message", None)
-    message = str(describe() if describe else error).strip()
+    message = (
+        str(describe() if describe else error).strip().replace(": Value error, ", ": ")
+    )  # typer says so of choices
     if not message:  # the help was shown instead
         return USAGE
     context = getattr(error, "ctx", None)

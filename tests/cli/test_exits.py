@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from everup.cli import main
 from everup.cli.client import error_of
 from everup.cli.exits import Usage, code_of, report, unexpected
 from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPermitted, Refused, SpecError
@@ -54,3 +55,15 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(tmp_path):
 
 def test_an_answer_that_is_no_problem_report_is_still_an_error():
     assert error_of(500, {}).message == "the control plane answered 500"
+
+
+def test_a_wrong_word_is_told_with_those_that_there_are(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["everup", "ha", "enabl", "redis01"])
+    with pytest.raises(SystemExit) as end:
+        main.run()
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "error: invalid value for 'enable|disable': 'enabl' is not one of 'enable', 'disable' [usage]"
+    )
+    assert "everup ha --help shows what is possible." in told
