@@ -58,7 +58,8 @@ def compose(home: Home) -> Environments:
     def elsewhere(environment: str) -> Iterable[Tcp]:
         return (to for name in store.environments() if name != environment for to in _addresses(store, name))
 
-    return Environments(store, kinds, LocalAddresses(home.path, elsewhere), parse_source, engine_for, home.environment)
+    books = {"local": LocalAddresses(home.path, elsewhere)}
+    return Environments(store, kinds, books, parse_source, engine_for, home.environment)
 
 
 def _addresses(store: Store, environment: str) -> Iterable[Tcp]:

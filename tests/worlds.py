@@ -37,10 +37,12 @@ def grant(service: Any, label: str = "redis01", *, revision: int = 0, network: s
     return Grant(label, listeners, {claim.key: "hunter2" for claim in claims if not claim.ports}, revision=revision)
 
 
-def redis(ha: bool | dict[str, int] = True, *, was: Any = None, revision: int = 0, **keys: Any) -> Blueprint:
+def redis(
+    ha: bool | dict[str, int] = True, *, was: Any = None, revision: int = 0, network: str = "127.77.0", **keys: Any
+) -> Blueprint:
     """A Redis service `redis01`. `was` is the `ha` that an earlier declaration had: what it was granted is kept."""
     service = KIND.service.model_validate({"kind": "redis", "ha": ha, **keys})
-    granted = grant(service, revision=revision)
+    granted = grant(service, revision=revision, network=network)
     if was:
         earlier = grant(KIND.service.model_validate({"kind": "redis", "ha": was, **keys}))
         granted = replace(granted, listeners={**earlier.listeners, **granted.listeners})

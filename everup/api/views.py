@@ -216,7 +216,7 @@ def _facts(node_id: str, status: NodeStatus, host: str) -> Json:
         "id": node_id,
         "health": status.health.value,
         "because": status.state.failure or status.because,
-        "host": host,
+        "host": status.state.host or host,
         "pid": status.state.pid if status.state.running else None,
         "restarts": status.state.restarts,
         "since": status.state.since_utc if status.state.running else None,

@@ -53,7 +53,8 @@ def check(blueprints: Sequence[Blueprint], observed: Observed, *, stopped: bool 
         blind = Finding(Level.NO, Topic.CONTROL, because, next=next_step)
         return Check(tuple(ServiceCheck(one.label, False, False, ()) for one in blueprints), (blind,), ())
     actions = plan(blueprints, observed)
-    hosts = tuple(sorted({status.state.host for status in observed.nodes.values() if status.state.running}))
+    used = {status.state.host for status in observed.nodes.values() if status.state.running}
+    hosts = tuple(sorted(used - {""} or used))  # "" is also where what runs on every host is
     services = tuple(_service(one, view_of(one, observed), actions, hosts) for one in blueprints)
     return Check(services, (*_around(blueprints, observed, hosts),), hosts)
 
@@ -219,7 +220,7 @@ def _around(blueprints: Sequence[Blueprint], observed: Observed, hosts: Sequence
         because = "everything runs on one machine: it protects from the end of processes, not from its own"
         yield Finding(Level.NOTE, Topic.PLACEMENT, because)
     ends = [node.id for blueprint in blueprints for node in blueprint.of(Part.ENDPOINT)]
-    if ends:
+    if ends and len(hosts) == 1:
         because = f"{', '.join(ends)}: one process each; clients are cut when it ends, until it starts again"
         yield Finding(Level.NOTE, Topic.ENDPOINT, because)
 

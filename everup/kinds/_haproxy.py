@@ -144,6 +144,13 @@ def primary_node(
     return replace(end, files={**end.files, _gate.FILE: _gate.SOURCE})
 
 
+def public(end: Node) -> Node:
+    """The endpoint, also reached at every other address of its host, by the same port."""
+    listen = end.ports["http"]
+    text = end.files["haproxy.cfg"].replace(f"  bind {listen}\n", f"  bind :{listen.port}\n")
+    return replace(end, files={**end.files, "haproxy.cfg": text})
+
+
 def elected(end: Node, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str) -> Node:
     """Give a primary's endpoint a net: while its server is down, it leads to the one that says by HTTP that it leads.
 
@@ -268,12 +275,25 @@ def _decisive(line: str) -> str:
 
 
 def read_servers(replies: tuple[Any, ...]) -> Reading:
-    """Turn the answer to `STATE` into `facts["servers"]`: name -> `Server`. Lines that make no sense are skipped."""
-    texts = [reply for reply in replies if isinstance(reply, str)]
-    servers = dict(_servers(texts[0] if texts else "", _sessions(texts[1] if len(texts) > 1 else "")))
+    """Turn the answer to `STATE` into `facts["servers"]`: name -> `Server`. Lines that make no sense are skipped.
+
+    Several copies of an endpoint answer one after the other, and are read as one.
+    """
+    texts = [reply if isinstance(reply, str) else "" for reply in replies]
+    servers: dict[str, Server] = {}
+    for states, counts in zip_longest(texts[::2], texts[1::2], fillvalue=""):
+        for name, server in _servers(states, _sessions(counts)):
+            servers[name] = _together(servers[name], server) if name in servers else server
     if not servers:
         return Reading(ready=False, because="HAProxy did not name its servers")
     return Reading(ready=True, facts={"servers": servers})
+
+
+def _together(one: Server, other: Server) -> Server:
+    """What two copies say of a server: it serves only where it does for the clients of both."""
+    address = one.address if one.address == other.address else f"{one.address} and {other.address}"
+    admin = one.admin if one.admin != "ready" else other.admin
+    return Server(address, one.up and other.up, admin, one.sessions + other.sessions)
 
 
 def _servers(text: str, sessions: Mapping[tuple[str, str], int]) -> Iterator[tuple[str, Server]]:

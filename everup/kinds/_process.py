@@ -25,6 +25,11 @@ class ProcessService(Service):
         min_length=1,
         description="The command line of one instance, run without a shell; $NAME stands for a variable, $$ for a $.",
     )
+    image: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The container image it runs from, with engine: swarm; default: Everup's own, which has Python.",
+    )
     scale: Annotated[int, Field(ge=0)] = Field(default=1, description="How many instances run.")
     limit: Annotated[int, Field(ge=1, le=200)] = Field(default=10, description="How many instances may run at most.")
     env: dict[str, str | FromSecret] = Field(
@@ -126,6 +131,11 @@ def instance(service: ProcessService, grant: Grant, node_id: NodeId, probe: Prob
     secrets = service.secrets
     env = {name: text for name, text in {**grant.variables, **service.plain, **own}.items() if name not in secrets}
     program, *args = (expand(word, env, secrets) for word in shlex.split(service.run))
+    # In a container the image says where its programs are, and where they run unless the spec does.
+    path = {} if grant.spread else {"PATH": grant.path}
+    inside = (
+        None if grant.spread and service.cwd is None else str(PurePosixPath(grant.directory) / (service.cwd or "."))
+    )
     return Node(
         id=node_id,
         service=grant.label,
@@ -136,9 +146,10 @@ def instance(service: ProcessService, grant: Grant, node_id: NodeId, probe: Prob
         ports={"http": listen} if listen else {},
         env=env,
         # Without PYTHONUNBUFFERED the last words of a Python program that crashes stay unsaid.
-        ambient={"PATH": grant.path, "PYTHONUNBUFFERED": "1"},
+        ambient={**path, "PYTHONUNBUFFERED": "1"},
         secrets=secrets,
-        cwd=str(PurePosixPath(grant.directory) / (service.cwd or ".")),
+        cwd=inside,
+        image=(service.image or "") if grant.spread else "",
         stop=Stop("SIGTERM", service.stop_grace),
     )
 

@@ -88,8 +88,8 @@ class App:
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """The endpoint's address, one for every instance that the limit allows, and one for their stand-in."""
         instances = [instance_id(label, number) for number in range(1, service.limit + 1)]
-        keys = (f"{label}-endpoint", *instances, stand_in_id(label))
-        return tuple(Claim(key, {"http": HTTP_PORT}) for key in keys)
+        end = Claim(f"{label}-endpoint", {"http": HTTP_PORT}, everywhere=True, public=True)
+        return (end, *(Claim(key, {"http": HTTP_PORT}) for key in (*instances, stand_in_id(label))))
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """`scale` instances and the endpoint, which knows every address ever granted: the limit may go down under load.
@@ -107,6 +107,7 @@ class App:
         # Without a question HAProxy must still know which slots run.
         health = "tcp" if service.health == "none" else service.health
         end = _haproxy.http_node(grant.label, listen, slots, health, service.timeout, aside=(extra,))
+        end = _haproxy.public(end) if grant.spread else end
         return Blueprint(
             label=grant.label,
             kind=self.name,

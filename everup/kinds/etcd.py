@@ -340,7 +340,7 @@ class Etcd:
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
         """Two ports on an address for each member, and the password."""
         ports = {"client": CLIENT_PORT, "peer": PEER_PORT}
-        return (*(Claim(f"member-{index}", ports) for index in range(1, MEMBERS + 1)), Claim("password"))
+        return (*(Claim(f"member-{index}", ports, votes=True) for index in range(1, MEMBERS + 1)), Claim("password"))
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """The members."""

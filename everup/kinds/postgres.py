@@ -202,11 +202,12 @@ class Postgres:
         A single server is granted the addresses of a group too: adding HA then leaves the endpoint as it is.
         """
         ports = {"postgres": POSTGRES_PORT, "patroni": PATRONI_PORT}
-        group = (Claim("readers", {"postgres": POSTGRES_PORT}), Claim("patroni")) if service.standbys else ()
+        reading = Claim("readers", {"postgres": POSTGRES_PORT}, everywhere=True)
+        group = (reading, Claim("patroni")) if service.standbys else ()
         most = max(service.standbys, Ha().standbys) + 1
         servers = [Claim(f"data-{index}", ports) for index in range(1, most + 1)]
         secrets = [Claim(name) for name in ("password", "superuser", "replication", "rewind")]
-        return (Claim("endpoint", {"postgres": POSTGRES_PORT}), *servers, *secrets, *group)
+        return (Claim("endpoint", {"postgres": POSTGRES_PORT}, everywhere=True), *servers, *secrets, *group)
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """One server, or several under Patroni with an endpoint for reading; and the endpoint."""

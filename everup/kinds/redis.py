@@ -1,6 +1,7 @@
 """Redis: one node, or a primary with replicas and Sentinels; always behind an endpoint that follows the primary."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -244,15 +245,15 @@ class Redis:
         """
         listeners = [Claim(f"data-{index}", {"redis": REDIS_PORT}) for index in range(1, MOST_REPLICAS + 2)]
         listeners += [
-            Claim(f"sentinel-{index}", {"sentinel": SENTINEL_PORT, "voter": VOTER_PORT})
+            Claim(f"sentinel-{index}", {"sentinel": SENTINEL_PORT, "voter": VOTER_PORT}, votes=True)
             for index in range(1, service.sentinels + 1)
         ]
         secrets = [Claim("password")] if service.auth else []
-        return (Claim("endpoint", {"redis": REDIS_PORT}), *listeners, *secrets)
+        return (Claim("endpoint", {"redis": REDIS_PORT}, everywhere=True), *listeners, *secrets)
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """Data nodes, Sentinels with a front each when there are several, and the endpoint."""
-        grant = grant if service.auth else _without_password(grant)
+        grant = grant if service.auth else replace(grant, secrets={})
         members, spare_members = _split(grant, "data-", service.replicas + 1)
         voters, spare_voters = _split(grant, "sentinel-", service.sentinels)
         nodes = [data_node(grant, service, index) for index in members]
@@ -305,10 +306,6 @@ def _split(grant: Grant, prefix: str, count: int) -> tuple[Iterable[int], Iterab
     """Indexes that are declared, and those that were once granted and no longer are."""
     granted = [int(key.removeprefix(prefix)) for key in grant.listeners if key.startswith(prefix)]
     return range(1, count + 1), sorted(index for index in granted if index > count)
-
-
-def _without_password(grant: Grant) -> Grant:
-    return Grant(grant.label, grant.listeners, {}, grant.variables, grant.directory, grant.path, grant.revision)
 
 
 KIND = Redis()

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from everup.model.desired import Blueprint, Node, NodeId, Tcp
+from everup.model.desired import Blueprint, Node, NodeId, Socket, Tcp
 from everup.model.observed import Confirmed, NodeEvent, NodeState
 from everup.model.spec import Service
 
@@ -15,11 +15,16 @@ class Claim:
     """What a service asks to be granted once and for ever: an address with named ports, or a secret.
 
     `ports` maps a name to the port it would like (the real one where every node has an address of its own);
-    empty `ports` claim a secret.
+    empty `ports` claim a secret. An address that is wanted `everywhere` is one that every host has, so that clients
+    reach what listens there on their own host; on other hosts it is also reached, where it is `public`, by its port
+    at any host's address. What `votes` is never put on one host with another of its group.
     """
 
     key: str
     ports: Mapping[str, int] = field(default_factory=dict)
+    everywhere: bool = False
+    public: bool = False
+    votes: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Grant:
         directory: absolute; the default working directory of apps.
         path: the PATH in which the programs of apps are found.
         revision: grows with every requested rolling restart; in the digest of every node that is to be restarted.
+        spread: the nodes run on several hosts, in containers.
     """
 
     label: str
@@ -42,6 +48,7 @@ class Grant:
     directory: str = "/"
     path: str = ""
     revision: int = 0
+    spread: bool = False
 
 
 class Kind(Protocol):
@@ -103,6 +110,19 @@ class Engine(Protocol):
 
     def logs(self, node_id: NodeId, *, lines: int, follow: bool) -> AsyncIterator[str]:
         """The newest `lines` of its output, oldest first, without line ends; then, with `follow`, what comes."""
+        ...
+
+
+@runtime_checkable
+class Consoled(Protocol):
+    """An engine whose nodes' Unix sockets are out of reach for the control plane: it passes commands on."""
+
+    async def console(self, to: Socket, commands: tuple[str, ...]) -> tuple[str, ...]:
+        """What each copy of the node answers to each command, copy by copy.
+
+        Raises:
+            OSError: none of them answers.
+        """
         ...
 
 

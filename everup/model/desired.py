@@ -115,6 +115,7 @@ class Node:
         uses: further programs it needs; `{bin:NAME}` in its texts stands for the directory that holds one of them, and
             `{home}` for the node's home. Texts are arguments, files, seeds and environment.
         unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
+        image: the container image it runs from, where it runs in a container; "" for Everup's own.
     """
 
     id: NodeId
@@ -133,6 +134,7 @@ class Node:
     keeps: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     unprivileged: bool = False
+    image: str = ""
     stop: Stop = Stop()
     reload_signal: str | None = None
 
@@ -151,6 +153,8 @@ class Node:
         what: list[Any] = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
         if self.secrets:  # which ones, not their values
             what.append(dict(self.secrets))
+        if self.image:
+            what.append(self.image)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -168,8 +172,8 @@ class Ask:
 
     The reply to it is a tuple with one entry per command: for RESP, what the server said as `str`, `int`, `None`,
     nested lists, or a `ReplyError`; for SQL, a list of rows, each a list of `str` or None, or a `ReplyError`, which
-    stands alone where the server refused the connection itself; for HAProxy one `str` per command. Or `Silence`, when
-    nothing useful came back.
+    stands alone where the server refused the connection itself; for HAProxy one `str` per command, and copy after copy
+    where it runs on several hosts. Or `Silence`, when nothing useful came back.
 
     An HTTP command is `(path,)`, a GET whose reply is (status, all that follows the status line), or
     `(method, path, body)` with a JSON body and at will a fourth word, the value of `Authorization`; its reply is

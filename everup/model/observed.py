@@ -54,7 +54,7 @@ class NodeState:
         failure: why the last start failed, in words, or "".
         home: its directory, where the engine has one on this machine.
         free_bytes, disk_bytes: what its disk has left for it, and holds in all, where the engine can tell.
-        host: the machine it runs on; "" on an engine that has only one.
+        host: the machine it runs on; "" on an engine that has only one, and of what runs on every host.
     """
 
     running: bool

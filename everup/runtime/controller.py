@@ -12,7 +12,7 @@ from everup.core.ledger import compared, marked, to_be_compared
 from everup.core.plan import plan, view_of, wind_down
 from everup.core.tally import Meter
 from everup.model.actions import Action, Hold
-from everup.model.contracts import Engine
+from everup.model.contracts import Consoled, Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.errors import EverupError, Unavailable
 from everup.model.observed import Attempt, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
@@ -23,6 +23,7 @@ from everup.runtime.narrator import Narrator
 from everup.runtime.prober import Prober, differs
 from everup.runtime.records import Records
 from everup.runtime.store import Store
+from everup.runtime.talk import consoles_in
 from everup.runtime.wishes import Wishes
 
 CALM_S = 1.0
@@ -50,8 +51,9 @@ class Controller:
         self._wake = asyncio.Event()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
-        self._prober = Prober(self.home, self._hear)
-        self._executor = Executor(engine, journal, self, self.home)
+        self.console = engine.console if isinstance(engine, Consoled) else consoles_in(self.home)
+        self._prober = Prober(self.console, self._hear)
+        self._executor = Executor(engine, journal, self, self.console)
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""

@@ -94,7 +94,7 @@ class Declaring(Rehearsal):
                 and not preview([blueprint()], replace(controller.observed(), nodes=view.nodes))
             )
 
-        answered = await beats_until(done, blueprint().pauses.beat, controller.home, MEASURED_S)
+        answered = await beats_until(done, blueprint().pauses.beat, controller.console, MEASURED_S)
         if (found := pause_of(answered)) and not running.task.done():
             pause_s, usual_s = found
             fields: dict[str, Any] = {

@@ -66,14 +66,14 @@ class Environments:
         self,
         store: Store,
         kinds: Mapping[str, Kind],
-        book: AddressBook,
+        books: Mapping[str, AddressBook],
         parse: Parse,
         engine_for: EngineFor,
         folder_of: FolderOf,
     ) -> None:
         self.store = store
         self.kinds = kinds
-        self.layout = Layout(kinds, book)
+        self.layout = Layout(kinds, books)
         self.parse = parse
         self._engine_for = engine_for
         self._folder_of = folder_of

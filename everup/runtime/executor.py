@@ -28,7 +28,7 @@ from everup.model.desired import (
 from everup.model.errors import EngineError, EverupError
 from everup.model.observed import Attempt, View
 from everup.runtime.journal import Journal
-from everup.runtime.talk import Homes, ask
+from everup.runtime.talk import Console, ask
 
 COOL_S = 0.1
 COOL_LIMIT_S = 10.0
@@ -73,11 +73,11 @@ class World(Protocol):
 class Executor:
     """Turns actions into calls of the engine and conversations with nodes."""
 
-    def __init__(self, engine: Engine, journal: Journal, world: World, homes: Homes) -> None:
+    def __init__(self, engine: Engine, journal: Journal, world: World, console: Console) -> None:
         self._engine = engine
         self._journal = journal
         self._world = world
-        self._homes = homes
+        self._console = console
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cooling: dict[str, tuple[float, float]] = {}  # name -> (not before, how long the last wait was)
         self._told: dict[str, str] = {}
@@ -235,7 +235,7 @@ class Executor:
         return True
 
     async def _ask_all(self, asks: tuple[Ask, ...]) -> tuple[Any, ...]:
-        return tuple(await asyncio.gather(*(ask(one, self._homes) for one in asks)))
+        return tuple(await asyncio.gather(*(ask(one, self._console) for one in asks)))
 
 
 def _keys(action: Action) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from everup.model.desired import Tcp
 
 
 class AddressBook(Protocol):
-    """Whoever knows which addresses are free; an engine brings its own."""
+    """Whoever knows which addresses are free; an engine brings its own. `spread`: they are those of several hosts."""
+
+    spread: bool
 
     def issue(
         self, environment: str, claims: Mapping[str, Sequence[Claim]], issued: Mapping[str, Mapping[str, Tcp]]

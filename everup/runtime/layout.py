@@ -16,11 +16,16 @@ from everup.runtime.store import Saved
 
 
 class Layout:
-    """Draws blueprints with the kinds there are. Stores nothing: the same input gives the same blueprints."""
+    """Draws blueprints with the kinds there are. Stores nothing: the same input gives the same blueprints.
 
-    def __init__(self, kinds: Mapping[str, Kind], book: AddressBook) -> None:
+    Args:
+        kinds: by name.
+        books: where addresses come from, by engine.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind], books: Mapping[str, AddressBook]) -> None:
         self._kinds = kinds
-        self._book = book
+        self._books = books
 
     def draw(
         self, environment: Environment, saved: Saved, granted: Mapping[str, Any]
@@ -33,34 +38,21 @@ class Layout:
         implied = _implied(environment.services)
         services = {**environment.services, **implied}
         claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
-        complete = issue(environment.environment, claims, granted, self._book)
+        book = self._books[environment.engine]
+        complete = issue(environment.environment, claims, granted, book)
         made: dict[str, Blueprint] = {}
         former = _former(services, granted)
         everything = {**services, **former}
         for label in (*implied, *former, *order_by_needs(environment.services)):
             needed = (*everything[label].stands_on, *everything[label].needs)
             given = given_to(needed, self._offered(everything, made))
-            made[label] = self._draw_one(label, everything[label], given, complete, saved)
+            grant = _granted(label, given, complete, saved, book.spread)
+            made[label] = self._kinds[everything[label].kind].blueprint(everything[label], grant)
         blueprints = tuple(
             replace(_with_programs(made[label], environment.programs), platform=label in implied) for label in services
         )
         _refuse_twins(blueprints)
         return blueprints, complete
-
-    def _draw_one(
-        self, label: str, service: Service, given: Mapping[str, str], granted: Mapping[str, Any], saved: Saved
-    ) -> Blueprint:
-        own = {key.removeprefix(f"{label}/"): value for key, value in granted.items() if key.startswith(f"{label}/")}
-        grant = Grant(
-            label=label,
-            listeners={key: value for key, value in own.items() if not isinstance(value, str)},
-            secrets={key: value for key, value in own.items() if isinstance(value, str)},
-            variables=given,
-            directory=saved.source.directory,
-            path=saved.source.path,
-            revision=saved.revisions.get(label, 0),
-        )
-        return self._kinds[service.kind].blueprint(service, grant)
 
     def variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
         """Declared label -> variables: what it is given by those it needs, what it offers, its own environment."""
@@ -79,6 +71,21 @@ class Layout:
         for label, blueprint in made.items():
             offered |= variables([blueprint], prefixes if first[blueprint.kind] == label else {})
         return offered
+
+
+def _granted(label: str, given: Mapping[str, str], granted: Mapping[str, Any], saved: Saved, spread: bool) -> Grant:
+    """What the service `label` was granted, and what it is `given` by those it needs."""
+    own = {key.removeprefix(f"{label}/"): value for key, value in granted.items() if key.startswith(f"{label}/")}
+    return Grant(
+        label=label,
+        listeners={key: value for key, value in own.items() if not isinstance(value, str)},
+        secrets={key: value for key, value in own.items() if isinstance(value, str)},
+        variables=given,
+        directory=saved.source.directory,
+        path=saved.source.path,
+        revision=saved.revisions.get(label, 0),
+        spread=spread,
+    )
 
 
 def _implied(services: Mapping[str, Service]) -> dict[str, Service]:
@@ -155,6 +162,12 @@ def refuse_unsettling(before: Environment, after: Environment) -> None:
     Raises:
         Refused: says what, and how to do it all the same.
     """
+    if before.engine != after.engine:
+        raise Refused(
+            f"{before.environment} runs on the engine {before.engine} and cannot move to {after.engine} in place",
+            "Give it another name there, or delete all of it here first: everup down --destroy",
+            code="refused.settled",
+        )
     for label, service in after.services.items():
         old = before.services.get(label)
         for key in sorted(service.settled) if old else ():

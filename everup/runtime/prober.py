@@ -8,7 +8,7 @@ from contextlib import suppress
 from everup.core.targets import SECOND_LOOK_S
 from everup.model.desired import Ask, Node, NodeId, Probe, Protocol, Silence
 from everup.model.observed import Health, Reading
-from everup.runtime.talk import Homes, Link, Reply, ask_again
+from everup.runtime.talk import Console, Link, Reply, ask_again
 
 Hear = Callable[[NodeId, Reading | None, float, float], Health]
 """Told (node, reading or None, monotonic second of asking, seconds that it may be silent); says how it is judged."""
@@ -28,8 +28,8 @@ FRESH_EVERY = 10
 class Prober:
     """One small task per node. Follows the set of nodes it is given."""
 
-    def __init__(self, homes: Homes, hear: Hear) -> None:
-        self._homes = homes
+    def __init__(self, console: Console, hear: Hear) -> None:
+        self._console = console
         self._hear = hear
         self._tasks: dict[NodeId, tuple[Probe, int | None, asyncio.Task[None]]] = {}
         self._nudges: dict[NodeId, asyncio.Event] = {}
@@ -93,7 +93,7 @@ class Prober:
         if probe.protocol == Protocol.NONE or probe.to is None:
             return None, ()
         question = Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password, probe.user)
-        return await ask_again(question, self._homes, link)
+        return await ask_again(question, self._console, link)
 
 
 def _patience_s(probe: Probe, refused_ago_s: float) -> float:

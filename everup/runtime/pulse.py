@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Sequence
 
 from everup.model.desired import Ask, ReplyError, Silence
-from everup.runtime.talk import Homes, Link, ask_again
+from everup.runtime.talk import Console, Link, ask_again
 
 BEAT_EVERY_S = 0.02
 AFTER_S = 1.0
 """How long the measurement goes on when the change is done."""
 
 
-async def beats_until(done: Callable[[], bool], beat: Ask, homes: Homes, within_s: float) -> list[float]:
+async def beats_until(done: Callable[[], bool], beat: Ask, console: Console, within_s: float) -> list[float]:
     """Send `beat` until `done`, and a moment longer, `within_s` at most; when each was answered (monotonic seconds)."""
     answered: list[float] = []
     end_s = time.monotonic() + within_s
     link: Link | None = None
     while time.monotonic() < end_s:
-        link, reply = await ask_again(beat, homes, link)
+        link, reply = await ask_again(beat, console, link)
         if not isinstance(reply, Silence) and not any(isinstance(one, ReplyError) for one in reply):
             answered.append(time.monotonic())
         if done():

@@ -78,7 +78,7 @@ class Renewals(Sizes):
 
     async def _tell(self, running: Running, label: str, question: Ask) -> tuple[Any, ...]:
         """Have the service do it; `Refused` in its own words where it does not."""
-        reply = await ask(question, running.controller.home)
+        reply = await ask(question, running.controller.console)
         trouble = (
             reply.because
             if isinstance(reply, Silence)

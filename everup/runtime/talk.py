@@ -5,18 +5,21 @@ Raw protocols, because a probe must be cheap (apps.md section 4: 42 us kept aliv
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import hiredis
 
-from everup.model.desired import Address, Ask, Command, Protocol, ReplyError, Silence, Socket, Tcp
+from everup.model.desired import Ask, Command, Protocol, ReplyError, Silence, Socket, Tcp
 from everup.runtime.sql import SqlLink
 
 Homes = Callable[[str], str | None]
 """Where a node's home directory is, by node id."""
+
+Console = Callable[[Socket, tuple[str, ...]], Awaitable[tuple[str, ...]]]
+"""Puts commands to a Unix socket of a node, one after the other; what came back. An `OSError` when nobody answers."""
 
 Reply = tuple[Any, ...] | Silence
 
@@ -104,14 +107,14 @@ class RespLink(asyncio.Protocol):
 Link = RespLink | SqlLink
 
 
-async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
+async def ask(question: Ask, console: Console, link: Link | None = None) -> Reply:
     """Put `question` to its address; `link` is a kept connection to use, if it is still alive.
 
     Returns the replies, or `Silence` when it was refused, cut off, or took longer than `question.timeout_s`.
     """
     try:
         async with asyncio.timeout(question.timeout_s):
-            return await _put(question, homes, link)
+            return await _put(question, console, link)
     except ReplyError as error:
         return (error,)
     except TimeoutError:
@@ -120,7 +123,7 @@ async def ask(question: Ask, homes: Homes, link: Link | None = None) -> Reply:
         return Silence(str(error) or type(error).__name__, isinstance(error, ConnectionRefusedError))
 
 
-async def ask_again(question: Ask, homes: Homes, link: Link | None) -> tuple[Link | None, Reply]:
+async def ask_again(question: Ask, console: Console, link: Link | None) -> tuple[Link | None, Reply]:
     """The same on the connection kept from last time, opened anew where it broke; returns it with the reply."""
     if question.protocol in KEPT and (link is None or not link.alive):
         try:
@@ -130,14 +133,16 @@ async def ask_again(question: Ask, homes: Homes, link: Link | None) -> tuple[Lin
             return None, (error,)
         except (OSError, TimeoutError, ValueError, EOFError) as error:
             return None, Silence(str(error) or "no answer", isinstance(error, ConnectionRefusedError))
-    return link, await ask(question, homes, link)
+    return link, await ask(question, console, link)
 
 
-async def _put(question: Ask, homes: Homes, link: Link | None) -> tuple[Any, ...]:
+async def _put(question: Ask, console: Console, link: Link | None) -> tuple[Any, ...]:
     if question.protocol in KEPT:
         return await _put_kept(question, link)
     if question.protocol == Protocol.HAPROXY:
-        return tuple([await _put_haproxy(question.to, " ".join(command), homes) for command in question.commands])
+        if not isinstance(question.to, Socket):
+            raise ValueError("HAProxy's runtime socket is a Unix socket")
+        return await console(question.to, tuple(" ".join(command) for command in question.commands))
     if not isinstance(question.to, Tcp):
         raise ValueError(f"{question.protocol} needs a TCP address")
     if question.protocol == Protocol.HTTP:
@@ -186,13 +191,21 @@ async def open_link(question: Ask) -> Link:
     return link
 
 
-async def _put_haproxy(to: Address, command: str, homes: Homes) -> str:
-    if not isinstance(to, Socket):
-        raise ValueError("HAProxy's runtime socket is a Unix socket")
-    home = homes(to.node)
-    if home is None:
-        raise ConnectionError(f"{to.node} has no home")
-    reader, writer = await _open_unix(Path(home), to.name)
+def consoles_in(homes: Homes) -> Console:
+    """How commands are put to nodes whose homes are on this machine."""
+
+    async def console(to: Socket, commands: tuple[str, ...]) -> tuple[str, ...]:
+        home = homes(to.node)
+        if home is None:
+            raise ConnectionError(f"{to.node} has no home")
+        return tuple([await _command(Path(home), to.name, command) for command in commands])
+
+    return console
+
+
+async def _command(home: Path, socket: str, command: str) -> str:
+    """What comes back for one command, on a connection of its own."""
+    reader, writer = await _open_unix(home, socket)
     try:
         writer.write(command.encode() + b"\n")
         await writer.drain()

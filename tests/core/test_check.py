@@ -312,6 +312,14 @@ def test_hosts_are_survived_where_each_has_its_share():
     assert check(*on_hosts(group(), spread())).services[0].survives_host
 
 
+def test_an_endpoint_on_every_host_is_no_host_of_its_own_and_no_single_process():
+    everywhere = {**spread(), "redis01-endpoint": ""}
+    found = check(*on_hosts(group(), everywhere))
+    assert (found.hosts, found.services[0].survives_host) == (("h1", "h2", "h3"), True)
+    assert not [f for f in found.findings if f.topic == ENDPOINT]
+    assert [f for f in check(*group()).findings if f.topic == ENDPOINT]
+
+
 def test_an_app_at_its_limit_is_told_who_may_raise_it():
     (service,) = check(*instances(app(3, 3))).services
     (note,) = [f for f in service.findings if f.topic == Topic.LIMIT]

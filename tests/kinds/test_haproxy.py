@@ -35,6 +35,22 @@ def test_the_administrative_bits_become_words():
     assert words == {0: "ready", 1: "maint", 4: "ready", 5: "maint", 8: "drain", 9: "maint", 12: "drain", 32: "maint"}
 
 
+def copies(*states: str) -> dict[str, _haproxy.Server]:
+    replies = [text for state in states for text in (HEADER + state, SESSIONS)]
+    found: dict[str, _haproxy.Server] = _haproxy.read_servers(tuple(replies)).facts["servers"]
+    return found
+
+
+def test_copies_on_several_hosts_are_read_as_one_and_the_odd_one_decides():
+    agreed = copies(line("web-1", 2, 0), line("web-1", 2, 0), line("web-1", 2, 0))["web-1"]
+    assert (agreed.serves, agreed.address, agreed.sessions) == (True, "127.0.0.9:8080", 9)
+    for odd in (line("web-1", 0, 0), line("web-1", 2, 1)):
+        for states in ((odd, line("web-1", 2, 0)), (line("web-1", 2, 0), odd)):
+            assert not copies(*states)["web-1"].serves
+    apart = copies(line("web-1", 2, 0), line("web-1", 2, 0).replace("127.0.0.9", "127.0.0.8"))["web-1"]
+    assert apart.address == "127.0.0.9:8080 and 127.0.0.8:8080"
+
+
 def test_an_answer_without_servers_is_not_ready():
     assert not _haproxy.read_servers(("", "")).ready
     assert not _haproxy.read_servers(()).ready

@@ -15,7 +15,7 @@ from everup.kinds.redis import KIND
 from everup.model.actions import Operate
 from everup.model.desired import Ask, Blueprint, Node, NodeId, Part, Silence
 from everup.model.observed import Confirmed, NodeState
-from everup.runtime.talk import ask
+from everup.runtime.talk import ask, consoles_in
 from tests.kinds.real import HAPROXY, VALKEY, Processes, processes, wait_until
 from tests.kinds.small_group import Process, Server, SmallGroup, address_of
 from tests.kinds.test_redis_properties import ControlPlane
@@ -88,7 +88,7 @@ class RealGroup(SmallGroup):
         time.sleep(seconds)
 
     def answer(self, question: Ask) -> tuple[Any, ...] | Silence:
-        return asyncio.run(ask(question, lambda node_id: str(self.home(node_id))))
+        return asyncio.run(ask(question, consoles_in(lambda node_id: str(self.home(node_id)))))
 
     def tell(self, node_id: NodeId, *words: str) -> Any:
         return self.answer(Ask(self.processes[node_id].node.ports["redis"], (words,)))[0]

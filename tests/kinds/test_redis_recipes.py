@@ -402,6 +402,11 @@ def test_enlist_tells_a_new_sentinel_all_it_needs():
     assert plane.statuses["redis01-sentinel-2"].ready
 
 
+def test_sentinels_on_hosts_of_their_own_wait_less_long():
+    told = play(new_group(redis(network="10.77.0")), "enlist", "redis01-sentinel-2")
+    assert ("SENTINEL", "SET", "redis01", "down-after-milliseconds", "2000") in [words for _, words in told.asked]
+
+
 def test_enlist_does_not_introduce_the_group_twice():
     plane = founded(GROUP)
     commands = [words[1] for _, words in play(plane, "enlist", "redis01-sentinel-2").asked]

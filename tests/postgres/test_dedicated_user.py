@@ -12,7 +12,7 @@ from everup.engines.local.engine import LocalEngine
 from everup.engines.local.programs import Programs
 from everup.model.contracts import Grant
 from everup.model.desired import Ask, Node, Protocol, Tcp
-from everup.runtime.talk import ask
+from everup.runtime.talk import ask, consoles_in
 from tests.kinds.real import fresh_address
 from tests.kinds.shapes import KINDS, service
 
@@ -57,7 +57,7 @@ async def select(address: Tcp) -> list[list[str]]:
     question = Ask(address, (("SELECT pg_backend_pid()",),), Protocol.SQL, 1.0, "secret", "postgres")
     end_s = time.monotonic() + 120
     while True:
-        answer = await ask(question, lambda _: None)
+        answer = await ask(question, consoles_in(lambda _: None))
         if isinstance(answer, tuple) and isinstance(answer[0], list):
             return answer[0]
         assert time.monotonic() < end_s, answer

@@ -67,7 +67,7 @@ class Place:
         self.environments = Environments(
             store,
             kinds,
-            book,
+            {"local": book},
             lambda one: parse(one.text, one.file, kinds),
             lambda name, declared: self.engine,
             lambda name: self.path / name,

@@ -13,7 +13,7 @@ from everup.engines.local.privilege import footing
 from everup.engines.local.programs import Programs
 from everup.model.desired import Ask, Protocol, ReplyError, Silence, Tcp
 from everup.runtime.sql import SqlLink
-from everup.runtime.talk import ask
+from everup.runtime.talk import ask, consoles_in
 from tests.kinds.real import accepts, fresh_address, wait_until
 
 PASSWORD = "sesame-öffne-dich"
@@ -73,7 +73,7 @@ async def test_an_error_is_a_value_and_the_connection_goes_on(server: tuple[Tcp,
 async def test_a_wrong_password_is_refused_in_words(server: tuple[Tcp, int]) -> None:
     (await opened(server[0])).close()
     question = Ask(server[0], (("SELECT 1",),), Protocol.SQL, 2.0, "guess", "postgres")
-    (error,) = await ask(question, lambda _: None)  # type: ignore[misc]
+    (error,) = await ask(question, consoles_in(lambda _: None))  # type: ignore[misc]
     assert str(error).startswith("28P01")
 
 
@@ -95,11 +95,11 @@ async def test_a_stopped_server_is_silent_and_a_running_one_answers_again(server
     question = Ask(server[0], (("SELECT 1",),), Protocol.SQL, 0.3, PASSWORD, "postgres")
     os.kill(server[1], signal.SIGSTOP)
     try:
-        assert isinstance(await ask(question, lambda _: None), Silence)
+        assert isinstance(await ask(question, consoles_in(lambda _: None)), Silence)
     finally:
         os.kill(server[1], signal.SIGCONT)
     question = Ask(server[0], (("SELECT 1",),), Protocol.SQL, 5.0, PASSWORD, "postgres")
-    assert await ask(question, lambda _: None) == ([["1"]],)
+    assert await ask(question, consoles_in(lambda _: None)) == ([["1"]],)
 
 
 @pytest.mark.parametrize("says", [b"", b"+PONG\r\n", b"R\x7f\xff\xff\xff", b"R\0\0\0\x08\0\0\0\x05salt", b"Z\0\0"])
@@ -112,12 +112,12 @@ async def test_what_is_no_server_is_silence(says: bytes) -> None:
     address = fresh_address()
     async with await asyncio.start_server(answer, address.host, address.port):
         question = Ask(address, (("SELECT 1",),), Protocol.SQL, 1.0, PASSWORD, "postgres")
-        assert isinstance(await ask(question, lambda _: None), Silence)
+        assert isinstance(await ask(question, consoles_in(lambda _: None)), Silence)
 
 
 async def test_nobody_there_is_silence() -> None:
     question = Ask(fresh_address(), (("SELECT 1",),), Protocol.SQL, 1.0, PASSWORD, "postgres")
-    assert isinstance(await ask(question, lambda _: None), Silence)
+    assert isinstance(await ask(question, consoles_in(lambda _: None)), Silence)
 
 
 def test_the_password_is_in_no_words_of_the_server(server: tuple[Tcp, int]) -> None:

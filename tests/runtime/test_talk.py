@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from everup.model.desired import Ask, Protocol, ReplyError, Silence, Socket, Tcp
-from everup.runtime.talk import RespLink, ask, open_link
+from everup.runtime.talk import RespLink, ask, consoles_in, open_link
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PING = ("PING",)
@@ -45,7 +45,7 @@ def says(*pieces: bytes, pause_s: float = 0.0) -> Conversation:
 
 
 async def put(to: Tcp, *commands: tuple[str, ...], **more):
-    return await ask(Ask(to, commands or (PING,), **more), lambda node: None)
+    return await ask(Ask(to, commands or (PING,), **more), consoles_in(lambda node: None))
 
 
 async def test_replies_come_in_the_order_of_the_commands():
@@ -256,7 +256,7 @@ async def proxy(home: Path, answer: Callable[[str], bytes], pause_s: float = 0.0
 
 async def command(home: Path | None, *commands: str):
     question = Ask(Socket("end", "haproxy.sock"), tuple((one,) for one in commands), Protocol.HAPROXY)
-    return await ask(question, lambda node: str(home) if home and node == "end" else None)
+    return await ask(question, consoles_in(lambda node: str(home) if home and node == "end" else None))
 
 
 async def test_runtime_commands_go_one_by_one(tmp_path: Path):

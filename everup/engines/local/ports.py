@@ -72,6 +72,8 @@ class LocalAddresses:
         usable: every loopback address can be used (see `loopback_range_usable`).
     """
 
+    spread = False
+
     def __init__(
         self,
         home: Path,
