@@ -16,8 +16,8 @@ from everup.model.desired import Node, NodeId, Tcp
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
 """Labels by which services, containers, volumes and secrets of a node are found."""
 
-_SERVICE, _DIGEST, _FILES = "everup.service", "everup.digest", "everup.files-digest"
-_TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
+SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest"
+TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
 
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
@@ -66,10 +66,10 @@ class Start:
         """What service and container say of themselves."""
         return {
             **whose(self.environment, self.node.id),
-            _SERVICE: self.node.service,
-            _DIGEST: self.node.digest,
-            _FILES: self.node.files_digest,
-            _TICKET: str(self.ticket),
+            SERVICE: self.node.service,
+            DIGEST: self.node.digest,
+            FILES: self.node.files_digest,
+            TICKET: str(self.ticket),
             _ADDRESSES: ",".join(map(str, self.node.ports.values())),
         }
 
@@ -235,10 +235,10 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
     return Deployed(
         id=str(found["ID"]),
         node_id=labels[NODE],
-        service=labels.get(_SERVICE, ""),
-        digest=labels.get(_DIGEST, ""),
-        files_digest=labels.get(_FILES, ""),
-        ticket=_number(labels.get(_TICKET, "")),
+        service=labels.get(SERVICE, ""),
+        digest=labels.get(DIGEST, ""),
+        files_digest=labels.get(FILES, ""),
+        ticket=_number(labels.get(TICKET, "")),
         host_id=pinned[0] if pinned else "",
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
