@@ -1,4 +1,4 @@
-"""A pretended host: namespaces of its own with a dockerd in them, on a network that can be cut, with a disk that outlives it."""
+"""A pretended host: namespaces of its own with a dockerd in them, a cable that can be cut, a disk that outlives it."""
 
 import contextlib
 import ctypes
@@ -235,11 +235,11 @@ class Host:
 
     def _visitors(self) -> list[int]:
         """Processes that run in the host's network without being its own: those of `run` and `command`."""
-        inside = os.stat(f"/proc/{self.pid}/ns/mnt").st_ino
+        inside = Path(f"/proc/{self.pid}/ns/mnt").stat().st_ino
         found = []
         for folder in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if folder.name.isdigit() and os.stat(folder / "ns" / "mnt").st_ino == inside:
+                if folder.name.isdigit() and (folder / "ns" / "mnt").stat().st_ino == inside:
                     found.append(int(folder.name))
         return [pid for pid in found if pid != self.pid]
 
@@ -250,15 +250,15 @@ class Host:
         return pid
 
     def containers(self, name: str = "") -> list[dict[str, Any]]:
-        """The running containers whose name contains `name`, as the engine lists them; of a service, its label says whose."""
+        """The running containers whose name contains `name`, as the engine lists them."""
         query = {"filters": f'{{"name": ["{name}"]}}'} if name else {}
         listed: list[dict[str, Any]] = self.docker.get("/containers/json", params=query).raise_for_status().json()
         return listed
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """The command that runs `words` on this host, for `subprocess`: with its network, names, /run and a home of its own.
+        """The command that runs `words` on this host, for `subprocess`: with its network, names, /run and a home.
 
-        Killing the process that it becomes kills it; losing the host does so too. Files are those of the machine, /run and Docker's aside.
+        Killing the process that it becomes kills it; losing the host does so too. Its other files are the machine's.
         """
         place = ["env", f"--chdir={Path.cwd()}", f"HOME={self.disk / 'root'}", *words]
         return entering(self.pid, ["net", "mount", "uts", "ipc"], place)
@@ -280,7 +280,7 @@ class Host:
         )
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
-        """While it lasts, sockets that this thread opens are on this host's network. An event loop opens its own at the start."""
+        """While it lasts, sockets that this thread opens are on this host's network."""
         return network_of(self.pid)
 
     @staticmethod

@@ -1,7 +1,8 @@
 """Several pretended hosts on one machine, all of them managers of one Docker Swarm, and the faults that hosts have.
 
-`with Rig(hosts=3) as rig:` gives hosts with namespaces, disks and dockerds of their own. Whatever happens to the process that made it, nothing stays behind: the
-hosts and the ground they stand on end when that process does, and the ground removes what is left.
+`with Rig(hosts=3) as rig:` gives hosts with namespaces, disks and dockerds of their own. Whatever happens to the
+process that made it, nothing stays behind: the hosts and the ground they stand on end when that process does, and the
+ground removes what is left.
 """
 
 import json
@@ -14,10 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.swarm import cgroups, ground
+from tests.swarm import ground
 from tests.swarm.host import PATIENCE_S, Done, Host, ip, network_of, until, within
 
 ROOT = Path(__file__).parent.parent.parent
@@ -100,8 +102,8 @@ class Rig:
             )
         pid = self._ground.pid
         (self.folder / "ground.pid").write_text(f"{pid} {_born(pid)}")
-        own = os.stat("/proc/self/ns/net").st_ino
-        until(lambda: os.stat(f"/proc/{pid}/ns/net").st_ino != own, "the ground has a network of its own")
+        own = Path("/proc/self/ns/net").stat().st_ino
+        until(lambda: Path(f"/proc/{pid}/ns/net").stat().st_ino != own, "the ground has a network of its own")
         for words in (
             "link set lo up",
             "link add br0 type bridge",
@@ -175,6 +177,18 @@ class Rig:
         one.listen_to(other.address)
         other.listen_to(one.address)
 
+    def load(self, image: Path, name: str) -> str:
+        """Bring an image from a file of `docker save` to every host; returns the ID of `name`, which is never pulled.
+
+        Raises:
+            OSError: a host does not take it, or the hosts disagree about its ID.
+        """
+        with ThreadPoolExecutor() as several:
+            ids = set(several.map(lambda host: _loaded(host, image, name), self.hosts))
+        if len(ids) != 1:
+            raise OSError(f"{name} is not the same image everywhere: {sorted(ids)}")
+        return ids.pop()
+
     def power_cut(self) -> None:
         """Lose every host, one right after the other, before any can react."""
         for host in self.hosts:
@@ -242,6 +256,15 @@ def _born(pid: int) -> str:
 
 def _place(host: Host) -> dict[str, str]:
     return {"ListenAddr": f"{host.address}:2377", "AdvertiseAddr": host.address, "DataPathAddr": host.address}
+
+
+def _loaded(host: Host, image: Path, name: str) -> str:
+    with image.open("rb") as file:
+        answer = host.docker.post("/images/load", params={"quiet": "1"}, content=file)
+    found = host.docker.get(f"/images/{name}/json")
+    if found.is_error:
+        raise OSError(f"{host.name} did not load {image}: {answer.text}")
+    return str(found.json()["Id"])
 
 
 def _asked(host: Host, path: str, body: dict[str, Any]) -> None:
