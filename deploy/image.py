@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +27,8 @@ BASE = f"python:{PYTHON}-slim-bookworm"
 
 def libraries_key() -> str:
     """What the wheels of `LIBRARIES` follow from, as a short hash."""
-    return digest([ROOT / "pyproject.toml"], PYTHON)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return digest([], PYTHON, *project["dependencies"], *project["optional-dependencies"]["servers"])
 
 
 def own_key() -> str:

@@ -212,11 +212,12 @@ class Host:
             return
         with contextlib.suppress(OSError):
             self.cut()
-        visitors = self._visitors()
-        for pid in (self.pid, *visitors):
+        for pid in (self.pid, *self._visitors(self._process.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(PATIENCE_S)  # the kernel reports the first process dead once all others are
+        with contextlib.suppress(OSError):  # the kernel takes its time to remove a network that nobody is in
+            ip(self._ground, "link", "delete", self._port)
         self._gone()
 
     def switch_off(self) -> None:
@@ -233,15 +234,15 @@ class Host:
             transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://docker", timeout=PATIENCE_S
         )
 
-    def _visitors(self) -> list[int]:
-        """Processes that run in the host's network without being its own: those of `run` and `command`."""
-        inside = Path(f"/proc/{self.pid}/ns/mnt").stat().st_ino
+    def _visitors(self, process: int) -> list[int]:
+        """Who runs on the host without being a child of its first process: what `run` and `command` have started."""
+        inside, own = (Path(f"/proc/{self.pid}/ns/{space}").stat().st_ino for space in ("mnt", "pid"))
         found = []
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if folder.name.isdigit() and (folder / "ns" / "mnt").stat().st_ino == inside:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if (folder / "ns/mnt").stat().st_ino == inside and (folder / "ns/pid").stat().st_ino != own:
                     found.append(int(folder.name))
-        return [pid for pid in found if pid != self.pid]
+        return [pid for pid in found if pid != process]
 
     def kill_container(self, container_id: str) -> int:
         """Kill the first process of a container, behind the engine's back; returns its number on the host."""

@@ -101,7 +101,7 @@ class Rig:
                 start_new_session=True,
             )
         pid = self._ground.pid
-        (self.folder / "ground.pid").write_text(f"{pid} {_born(pid)}")
+        (self.folder / "ground.pid").write_text(f"{pid} {_birth(pid)}")
         own = Path("/proc/self/ns/net").stat().st_ino
         until(lambda: Path(f"/proc/{pid}/ns/net").stat().st_ino != own, "the ground has a network of its own")
         for words in (
@@ -136,7 +136,7 @@ class Rig:
         token = first.docker.get("/swarm").raise_for_status().json()["JoinTokens"]["Manager"]
         for host in others:
             _asked(host, "/swarm/join", {**_place(host), "RemoteAddrs": [f"{first.address}:2377"], "JoinToken": token})
-        until(lambda: self.ready() == {host.name for host in self.hosts}, "every node is ready")
+        self.mend()
 
     def nodes(self, asked: Host | None = None) -> dict[str, dict[str, Any]]:
         """The Swarm's nodes by name, as `asked` (or else the first host that answers) sees them."""
@@ -203,6 +203,17 @@ class Rig:
         for host in self.hosts:
             host.wait_for_engine()
 
+    def mend(self) -> None:
+        """Put every cable back, switch on what is off, and wait until the Swarm holds every node for ready."""
+        for host in self.hosts:
+            for other in self.hosts:
+                host.listen_to(other.address)
+            if host.running:
+                host.heal()
+        self.power_on()
+        if self._swarm:
+            until(lambda: self.ready() == {host.name for host in self.hosts}, "every node is ready")
+
     def run(self, words: Sequence[str]) -> Done:
         """Run a command on a machine beside the hosts, which sees all of them. Raises OSError when it fails."""
         assert self._ground
@@ -244,14 +255,15 @@ def _alive(record: Path) -> bool:
     """Whether the process in a record of "number birth" still runs."""
     try:
         pid, born = record.read_text().split()
-        return _born(int(pid)) == born
+        return _birth(int(pid)) == born
     except (OSError, ValueError):
         return False
 
 
-def _born(pid: int) -> str:
-    """When a process was born, by the kernel's clock: numbers come again, births do not."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+def _birth(pid: int) -> str:
+    """When a process was born, by the kernel's clock, for numbers come again; "never" if it is dead and not buried."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return "never" if state == "Z" else fields[18]
 
 
 def _place(host: Host) -> dict[str, str]:
