@@ -51,15 +51,32 @@ def compose(home: Home) -> Environments:
     def parse_source(source: Source) -> Environment:
         return parse(source.text, source.file, kinds)
 
-    def engine_for(name: str, environment: Environment) -> LocalEngine:
+    return Environments(store, kinds, Engines(home, store), parse_source, home.environment)
+
+
+class Engines:
+    """The engines there are, of the control plane in `home`."""
+
+    def __init__(self, home: Home, store: Store) -> None:
+        self._home = home
+        self._store = store
+        self.books = {"local": LocalAddresses(home.path, self._elsewhere)}
+
+    async def ready(self, engine: str) -> None:
+        """This machine always is."""
+
+    def engine(self, name: str, environment: Environment) -> LocalEngine:
+        """What runs the environment `name`."""
         programs = Programs(environment.programs, os.environ)
-        return LocalEngine(home.environment(name), programs, reveal=partial(store.vault.reveal, name))
+        return LocalEngine(self._home.environment(name), programs, reveal=partial(self._store.vault.reveal, name))
 
-    def elsewhere(environment: str) -> Iterable[Tcp]:
-        return (to for name in store.environments() if name != environment for to in _addresses(store, name))
+    async def close(self) -> None:
+        """Nothing is held."""
 
-    books = {"local": LocalAddresses(home.path, elsewhere)}
-    return Environments(store, kinds, books, parse_source, engine_for, home.environment)
+    def _elsewhere(self, environment: str) -> Iterable[Tcp]:
+        """Every address that was granted to other environments."""
+        names = (name for name in self._store.environments() if name != environment)
+        return (to for name in names for to in _addresses(self._store, name))
 
 
 def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
