@@ -1,0 +1,56 @@
+"""The address book of a Swarm: addresses of its hosts for what runs on one of them, loopback for what runs on all."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+from everup.engines.swarm.placement import HostView, place, released
+from everup.model.contracts import Claim
+from everup.model.desired import Tcp
+
+
+class SwarmAddresses:
+    """Issues addresses to the environments of one Swarm, once and for ever (see `placement.place`).
+
+    Args:
+        hosts: all hosts of the Swarm as they are now; asked only when something new is claimed.
+        used: called with an environment's name, gives the addresses at which a node of it was ever started.
+        elsewhere: called with an environment's name, gives every address issued to the other environments.
+    """
+
+    def __init__(
+        self,
+        hosts: Callable[[], Sequence[HostView]],
+        used: Callable[[str], Collection[Tcp]],
+        elsewhere: Callable[[str], Iterable[Tcp]] = lambda environment: (),
+    ) -> None:
+        self._hosts = hosts
+        self._used = used
+        self._elsewhere = elsewhere
+
+    def issue(
+        self,
+        environment: str,
+        claims: Mapping[str, Sequence[Claim]],
+        issued: Mapping[str, Mapping[str, Tcp]],
+    ) -> dict[str, Mapping[str, Tcp]]:
+        """Grant what is claimed and not granted yet; what a node ever used stays as it is.
+
+        Args:
+            environment: its name.
+            claims: those of each service; those without ports (secrets) are passed over.
+            issued: `<label>/<claim key>` -> port name -> address, granted earlier.
+
+        Raises:
+            Refused: a quorum would have two members on one host.
+            EngineError: the Swarm does not answer, no host is available, or no port is free.
+        """
+        ungranted = (
+            name not in issued.get(f"{label}/{claim.key}", {})
+            for label, ones in claims.items()
+            for claim in ones
+            for name in claim.ports
+        )
+        if not any(ungranted):
+            return dict(issued)
+        hosts = self._hosts()
+        kept = released(issued, self._used(environment), hosts)
+        return place(environment, claims, kept, hosts, self._elsewhere(environment))

@@ -1,0 +1,261 @@
+"""From a node to the Swarm service that runs it, and from a service back to what it says of its node. Pure.
+
+A node is a service of one replica, pinned to a host; what is everywhere is a global service, a copy on every host.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from everup.engines.swarm.placement import is_loopback
+from everup.model.desired import Node, NodeId, Tcp
+
+ENVIRONMENT, NODE = "everup.environment", "everup.node"
+"""Labels by which services, containers, volumes and secrets of a node are found."""
+
+_SERVICE, _DIGEST, _FILES = "everup.service", "everup.digest", "everup.files-digest"
+_TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
+
+ORDER_NAME = "everup-node"
+"""The file in `/run/secrets` in which the start program finds its order."""
+
+HOMES = "/var/lib/everup/nodes"
+"""The directory of the nodes' homes in their containers."""
+
+START = ("python3", "-m", "everup.engines.swarm.start", f"/run/secrets/{ORDER_NAME}")
+
+LONGEST_NAME = 63
+_HASH_LETTERS = 10
+_CLEAR_NAME = re.compile(r"[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*")
+_LONGEST_LINES = {"max-size": "10m", "max-file": "3"}
+_SECOND_NS = 1_000_000_000
+_GRACE_BEYOND_S = 5.0
+"""Docker kills this much later than the agent would have: the agent asks as often as a node wants to be asked."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a node.
+
+    Attributes:
+        ticket: a number larger than that of any earlier start; the node's volume remembers the largest.
+        image: what it runs from.
+        secret_id: of the secret that holds its order; "" for a node that runs from an image of the user's.
+        host_id: the Swarm's id of the host that it is pinned to; "" for what is everywhere.
+        secrets: variable -> value, revealed.
+    """
+
+    environment: str
+    node: Node
+    ticket: int
+    image: str
+    secret_id: str = ""
+    host_id: str = ""
+    secrets: Mapping[str, str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the service and of the volume."""
+        return name_of(self.environment, self.node.id)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What service and container say of themselves."""
+        return {
+            **whose(self.environment, self.node.id),
+            _SERVICE: self.node.service,
+            _DIGEST: self.node.digest,
+            _FILES: self.node.files_digest,
+            _TICKET: str(self.ticket),
+            _ADDRESSES: ",".join(map(str, self.node.ports.values())),
+        }
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What a service of the Swarm says of its node.
+
+    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses.
+    """
+
+    id: str
+    node_id: NodeId
+    service: str
+    digest: str
+    files_digest: str
+    ticket: int
+    host_id: str
+    wanted: bool
+    addresses: tuple[Tcp, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def everywhere(self) -> bool:
+        """There is a copy of it on every host."""
+        return not self.host_id
+
+
+def name_of(environment: str, node_id: NodeId) -> str:
+    """A name for all that belongs to a node: readable, unique, at most 63 letters, as Swarm wants them."""
+    plain = f"{environment}_{node_id}"
+    if "_" not in environment and len(plain) <= LONGEST_NAME and _CLEAR_NAME.fullmatch(plain):
+        return plain
+    number = hashlib.sha256(json.dumps([environment, node_id]).encode()).hexdigest()[:_HASH_LETTERS]
+    readable = re.sub(r"[^A-Za-z0-9_-]", "-", plain)[: LONGEST_NAME - _HASH_LETTERS - 1].strip("-_")
+    return f"{readable}-{number}"
+
+
+def order_name(environment: str, node_id: NodeId, ticket: int) -> str:
+    """The name of the secret for one start; at most 63 letters."""
+    number = f"{ticket:x}"
+    return f"{name_of(environment, node_id)[: LONGEST_NAME - len(number) - 1].rstrip('-_')}.{number}"
+
+
+def whose(environment: str, node_id: NodeId) -> dict[str, str]:
+    """The labels that say which node something belongs to."""
+    return {ENVIRONMENT: environment, NODE: node_id}
+
+
+def filters(environment: str, node_id: NodeId | None = None) -> dict[str, list[str]]:
+    """How Docker is asked for what belongs to an environment, or to one node of it."""
+    labels = {ENVIRONMENT: environment} if node_id is None else whose(environment, node_id)
+    return {"label": [f"{name}={value}" for name, value in labels.items()]}
+
+
+def is_everywhere(node: Node) -> bool:
+    """It listens on loopback addresses alone, so each host needs a copy of its own."""
+    return bool(node.ports) and all(map(is_loopback, node.ports.values()))
+
+
+def order(node: Node, extra_args: tuple[str, ...], ticket: int, secrets: Mapping[str, str]) -> dict[str, Any]:
+    """What the start program in the container is told; JSON, kept as a secret because passwords are in it.
+
+    Args:
+        node: what to run.
+        extra_args: come behind its arguments.
+        ticket: of this start.
+        secrets: variable -> value, revealed.
+    """
+    return {
+        "node": {
+            "id": node.id,
+            "service": node.service,
+            "part": node.part.value,
+            "program": node.program,
+            "args": list(node.args),
+            "files": dict(node.files),
+            "seeds": dict(node.seeds),
+            "ports": {name: [to.host, to.port] for name, to in node.ports.items()},
+            "env": dict(node.env),
+            "ambient": dict(node.ambient),
+            "cwd": node.cwd,
+            "keeps": list(node.keeps),
+            "uses": list(node.uses),
+            "unprivileged": node.unprivileged,
+            "stop": asdict(node.stop),
+            "reload_signal": node.reload_signal,
+        },
+        "digest": node.digest,
+        "files_digest": node.files_digest,
+        "extra_args": list(extra_args),
+        "ticket": ticket,
+        "secrets": dict(secrets),
+        "copy": is_everywhere(node),
+    }
+
+
+def spec(start: Start, extra_args: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The Swarm service for one start of a node, as Docker's API wants it.
+
+    `extra_args` matter to a node that runs from an image of the user's: others find them in their order.
+    """
+    copies = is_everywhere(start.node)
+    return {
+        "Name": start.name,
+        "Labels": start.labels,
+        "TaskTemplate": {
+            "ContainerSpec": _container(start, extra_args),
+            "RestartPolicy": {"Condition": "any", "Delay": _SECOND_NS} if copies else {"Condition": "none"},
+            "Placement": {} if copies else {"Constraints": [f"node.id=={start.host_id}"]},
+            "Networks": [{"Target": "host"}],
+            "LogDriver": {"Name": "json-file", "Options": _LONGEST_LINES},
+        },
+        "Mode": {"Global": {}} if copies else {"Replicated": {"Replicas": 1}},
+        "UpdateConfig": {"Parallelism": 1, "FailureAction": "continue", "Monitor": _SECOND_NS, "Order": "stop-first"},
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+
+
+def _container(start: Start, extra_args: tuple[str, ...]) -> dict[str, Any]:
+    node = start.node
+    common = {
+        "Image": start.image,
+        "Labels": start.labels,
+        "Init": True,
+        "StopSignal": node.stop.signal,
+        "StopGracePeriod": int((node.stop.grace_s + _GRACE_BEYOND_S) * _SECOND_NS),
+        "Healthcheck": {"Test": ["NONE"]},  # one that kills a member which is merely alone costs more than it finds
+    }
+    if node.image:
+        env = {**node.env, **(start.secrets or {})}
+        own = {
+            "Command": [node.program],
+            "Args": [*node.args, *extra_args],
+            "Env": [f"{k}={v}" for k, v in env.items()],
+        }
+        return {**common, **own, **({"Dir": node.cwd} if node.cwd else {})}
+    volume = {
+        "Type": "volume",
+        "Source": start.name,
+        "Target": f"{HOMES}/{node.id}",
+        "VolumeOptions": {"Labels": whose(start.environment, node.id), "NoCopy": True},
+    }
+    secret = {
+        "SecretID": start.secret_id,
+        "SecretName": order_name(start.environment, node.id, start.ticket),
+        "File": {"Name": ORDER_NAME, "UID": "0", "GID": "0", "Mode": 0o400},
+    }
+    return {**common, "Command": list(START), "User": "0:0", "Mounts": [volume], "Secrets": [secret]}
+
+
+def read(found: Mapping[str, Any]) -> Deployed | None:
+    """What a service, as Docker describes it, says of its node; None where it is no node's."""
+    wanted: Mapping[str, Any] = found["Spec"]
+    labels: Mapping[str, str] = wanted.get("Labels") or {}
+    if NODE not in labels:
+        return None
+    template: Mapping[str, Any] = wanted["TaskTemplate"]
+    mode: Mapping[str, Any] = wanted["Mode"]
+    constraints = (template.get("Placement") or {}).get("Constraints") or []
+    pinned = [text.partition("==")[2] for text in constraints if text.startswith("node.id==")]
+    secrets = template["ContainerSpec"].get("Secrets") or []
+    return Deployed(
+        id=str(found["ID"]),
+        node_id=labels[NODE],
+        service=labels.get(_SERVICE, ""),
+        digest=labels.get(_DIGEST, ""),
+        files_digest=labels.get(_FILES, ""),
+        ticket=_number(labels.get(_TICKET, "")),
+        host_id=pinned[0] if pinned else "",
+        wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
+        addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
+        secrets=tuple(str(one["SecretID"]) for one in secrets),
+    )
+
+
+def at_rest(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The spec of a pinned service, changed so that Swarm runs nothing of it; all else is kept for the next start."""
+    return {**wanted, "Mode": {"Replicated": {"Replicas": 0}}}
+
+
+def _addresses(text: str) -> Iterable[Tcp]:
+    for word in text.split(",") if text else ():
+        host, _, port = word.rpartition(":")
+        yield Tcp(host, _number(port))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,121 @@
+"""A node becomes a Swarm service and is read back from one."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.worlds import a_node
+from everup.engines.swarm import services
+from everup.engines.swarm.services import Start, at_rest, name_of, order, order_name, read, spec
+from everup.model.desired import Stop, Tcp
+
+LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)
+PINNED = {"http": Tcp("10.77.0.1", 8080)}
+EVERYWHERE = {"http": Tcp("127.91.3.2", 8080)}
+
+
+def a_start(**changes: Any) -> Start:
+    node = a_node(**{"ports": PINNED, **changes})
+    return Start("shop", node, ticket=7, image="sha256:abc", secret_id="s1", host_id="h1")
+
+
+def as_listed(wanted: dict[str, Any]) -> dict[str, Any]:
+    """What Docker answers: the spec through JSON, with an id beside it."""
+    return {"ID": "svc1", "Spec": json.loads(json.dumps(wanted))}
+
+
+@given(environment=LABELS, node_id=LABELS, ticket=st.integers(1, 2**48))
+def test_names_are_ones_that_swarm_accepts(environment: str, node_id: str, ticket: int) -> None:
+    name = name_of(environment, node_id)
+    assert len(name) <= 63
+    assert services._CLEAR_NAME.fullmatch(name)
+    secret = order_name(environment, node_id, ticket)
+    assert len(secret) <= 64
+    assert secret[0].isalnum()
+    assert secret[-1].isalnum()
+
+
+@given(one=st.tuples(LABELS, LABELS), other=st.tuples(LABELS, LABELS))
+def test_no_two_nodes_share_a_name(one: tuple[str, str], other: tuple[str, str]) -> None:
+    assert (name_of(*one) == name_of(*other)) == (one == other)
+
+
+def test_what_could_be_read_in_two_ways_gets_a_number() -> None:
+    assert name_of("shop", "redis01-2") == "shop_redis01-2"
+    assert name_of("a_b", "c") != name_of("a", "b_c")
+
+
+def test_the_secrets_of_two_starts_have_two_names() -> None:
+    assert order_name("shop", "n" * 63, 1) != order_name("shop", "n" * 63, 2)
+
+
+def test_a_node_is_read_back_from_its_service() -> None:
+    start = a_start()
+    found = read(as_listed(spec(start)))
+    assert found is not None
+    assert (found.node_id, found.service, found.ticket, found.host_id) == ("web-1", "web", 7, "h1")
+    assert (found.digest, found.files_digest) == (start.node.digest, start.node.files_digest)
+    assert (found.addresses, found.secrets) == ((Tcp("10.77.0.1", 8080),), ("s1",))
+    assert (found.wanted, found.everywhere) == (True, False)
+
+
+def test_a_service_at_rest_runs_nothing_and_is_still_known() -> None:
+    found = read(as_listed(at_rest(spec(a_start()))))
+    assert found is not None
+    assert (found.wanted, found.node_id, found.host_id) == (False, "web-1", "h1")
+
+
+def test_services_of_others_are_passed_over() -> None:
+    assert read({"ID": "x", "Spec": {"Name": "theirs", "Labels": {"a": "b"}, "TaskTemplate": {}, "Mode": {}}}) is None
+    assert read({"ID": "x", "Spec": {"Name": "theirs", "TaskTemplate": {}, "Mode": {}}}) is None
+
+
+def test_swarm_never_starts_a_pinned_node_by_itself() -> None:
+    template = spec(a_start())["TaskTemplate"]
+    assert template["RestartPolicy"] == {"Condition": "none"}
+    assert template["Placement"] == {"Constraints": ["node.id==h1"]}
+
+
+def test_what_is_everywhere_has_a_copy_on_every_host_that_swarm_restarts() -> None:
+    wanted = spec(a_start(ports=EVERYWHERE))
+    assert wanted["Mode"] == {"Global": {}}
+    assert wanted["TaskTemplate"]["RestartPolicy"]["Condition"] == "any"
+    assert wanted["TaskTemplate"]["Placement"] == {}
+    found = read(as_listed(wanted))
+    assert found is not None
+    assert (found.everywhere, found.wanted) == (True, True)
+
+
+def test_an_order_tells_all_of_a_node_in_json() -> None:
+    node = a_node(ports=PINNED, stop=Stop("SIGINT", 3.0, 0.5), files={"a": "b"}, unprivileged=True, keeps=("x",))
+    told = json.loads(json.dumps(order(node, ("--more",), 9, {"TOKEN": "t"})))
+    assert set(told) == {"node", "digest", "files_digest", "extra_args", "ticket", "secrets", "copy"}
+    assert told["node"]["ports"] == {"http": ["10.77.0.1", 8080]}
+    assert told["node"]["stop"] == {"signal": "SIGINT", "grace_s": 3.0, "repeat_s": 0.5}
+    assert (told["extra_args"], told["ticket"], told["secrets"]) == (["--more"], 9, {"TOKEN": "t"})
+    assert told["copy"] is False
+    assert order(a_node(ports=EVERYWHERE), (), 1, {})["copy"] is True
+
+
+@pytest.mark.parametrize("word", ["secret-password", "s3cret"])
+def test_no_password_is_in_the_spec_of_what_runs_from_everups_image(word: str) -> None:
+    start = a_start(files={"users.acl": word}, env={"PASSWORD": word}, args=("-c", word))
+    assert word not in json.dumps(spec(start, (word,)))
+
+
+def test_an_image_of_the_users_runs_its_own_words() -> None:
+    start = a_start(image="shop:1", program="serve", args=("--port", "8080"), env={"A": "b"})
+    container = spec(start, ("more",))["TaskTemplate"]["ContainerSpec"]
+    assert (container["Command"], container["Args"]) == (["serve"], ["--port", "8080", "more"])
+    assert container["Env"] == ["A=b"]
+    assert "Secrets" not in container
+    assert "Mounts" not in container
+
+
+def test_docker_waits_longer_than_the_agent() -> None:
+    container = spec(a_start(stop=Stop("SIGINT", 30.0)))["TaskTemplate"]["ContainerSpec"]
+    assert container["StopSignal"] == "SIGINT"
+    assert container["StopGracePeriod"] > 30 * 10**9

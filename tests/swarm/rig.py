@@ -1,0 +1,250 @@
+"""Several pretended hosts on one machine, all of them managers of one Docker Swarm, and the faults that hosts have.
+
+`with Rig(hosts=3) as rig:` gives hosts with namespaces, disks and dockerds of their own. Whatever happens to the process that made it, nothing stays behind: the
+hosts and the ground they stand on end when that process does, and the ground removes what is left.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.swarm import cgroups, ground
+from tests.swarm.host import PATIENCE_S, Done, Host, ip, network_of, until, within
+
+ROOT = Path(__file__).parent.parent.parent
+NETWORK = "10.77.0"
+POOL = "10.78.0.0/16"
+PROGRAMS = ("dockerd", "iptables", "ip", "nsenter", "unshare")
+HEARTBEAT_NS = 2_000_000_000
+"""How often a node reports to the Swarm's leader; Docker's default is 5 s."""
+
+YOUNG_S = 600.0
+"""A rig's folder without a record of its ground may be about to get one."""
+
+
+def missing() -> str | None:
+    """Why no rig can be made here, in one line; None where it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "pretended hosts need Linux and root"
+    absent = [name for name in PROGRAMS if not shutil.which(name)]
+    if absent:
+        return f"pretended hosts need {', '.join(absent)}: apt-get install docker.io iproute2 iptables"
+    able = int(re.findall(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text())[0], 16) >> 21 & 1
+    return None if able else "pretended hosts need CAP_SYS_ADMIN"
+
+
+class Rig:
+    """Hosts that form one Swarm.
+
+    Args:
+        hosts: how many, at most 250.
+        zones: the label `zone` of each host, in their order; fewer than hosts leave the rest without one.
+        swarm: False leaves the engines alone, each for itself.
+    """
+
+    def __init__(self, hosts: int = 3, zones: Sequence[str] = (), *, swarm: bool = True) -> None:
+        self.token = secrets.token_hex(4)
+        self.group = f"everup-rig-{self.token}"
+        self.folder = Path(tempfile.gettempdir()) / self.group
+        self.hosts: tuple[Host, ...] = ()
+        self._count, self._zones, self._swarm = hosts, zones, swarm
+        self._ground: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> "Rig":
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Make the hosts and let them form a Swarm; returns when every node is ready.
+
+        Raises:
+            TimeoutError: an engine or the Swarm does not come up; with the end of the engine's log.
+            OSError: a namespace or an interface could not be made.
+        """
+        sweep()
+        self.folder.mkdir(mode=0o711)
+        self._lay_ground()
+        self.hosts = tuple(self._host(number) for number in range(1, self._count + 1))
+        self.power_on()
+        if self._swarm:
+            self._form_swarm()
+            for host, zone in zip(self.hosts, self._zones, strict=False):
+                self.label(host, zone=zone)
+
+    def _lay_ground(self) -> None:
+        with (self.folder / "ground.log").open("w") as log:
+            self._ground = subprocess.Popen(
+                [*("unshare", "--net", "--", sys.executable, "-m", "tests.swarm.ground"), *self._names(), self.gateway],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        pid = self._ground.pid
+        (self.folder / "ground.pid").write_text(f"{pid} {_born(pid)}")
+        own = os.stat("/proc/self/ns/net").st_ino
+        until(lambda: os.stat(f"/proc/{pid}/ns/net").st_ino != own, "the ground has a network of its own")
+        for words in (
+            "link set lo up",
+            "link add br0 type bridge",
+            f"address add {self.gateway}/24 dev br0",
+            "link set br0 up",
+        ):
+            ip(pid, *words.split())
+        assert self._ground.stdin
+        self._ground.stdin.write("\n")
+        self._ground.stdin.flush()
+
+    def _names(self) -> tuple[str, str]:
+        return str(self.folder), self.group
+
+    @property
+    def gateway(self) -> str:
+        """The address of the ground: the hosts' gateway and resolver."""
+        return f"{NETWORK}.254"
+
+    def _host(self, number: int) -> Host:
+        assert self._ground
+        folder = self.folder / f"node{number}"
+        folder.mkdir()
+        return Host(number, folder, f"{self.group}/node{number}", self._ground.pid, NETWORK)
+
+    def _form_swarm(self) -> None:
+        first, *others = self.hosts
+        spec = {"Dispatcher": {"HeartbeatPeriod": HEARTBEAT_NS}}
+        _asked(first, "/swarm/init", {**_place(first), "DefaultAddrPool": [POOL], "SubnetSize": 24, "Spec": spec})
+        token = first.docker.get("/swarm").raise_for_status().json()["JoinTokens"]["Manager"]
+        for host in others:
+            _asked(host, "/swarm/join", {**_place(host), "RemoteAddrs": [f"{first.address}:2377"], "JoinToken": token})
+        until(lambda: self.ready() == {host.name for host in self.hosts}, "every node is ready")
+
+    def nodes(self, asked: Host | None = None) -> dict[str, dict[str, Any]]:
+        """The Swarm's nodes by name, as `asked` (or else the first host that answers) sees them."""
+        for host in [asked] if asked else [host for host in self.hosts if host.running]:
+            answer = host.docker.get("/nodes")
+            if answer.status_code == 200:
+                return {node["Description"]["Hostname"]: node for node in answer.json()}
+        return {}
+
+    def ready(self, asked: Host | None = None) -> set[str]:
+        """The names of the nodes that the Swarm holds for ready, its managers reachable."""
+        return {
+            name
+            for name, node in self.nodes(asked).items()
+            if node["Status"]["State"] == "ready" and node["ManagerStatus"]["Reachability"] == "reachable"
+        }
+
+    def leader(self) -> Host:
+        """The host whose manager leads the Swarm."""
+        for host in self.hosts:
+            if self.nodes().get(host.name, {}).get("ManagerStatus", {}).get("Leader"):
+                return host
+        raise OSError("the Swarm has no leader")
+
+    def label(self, host: Host, **labels: str) -> None:
+        """Set labels of a host's node, such as its zone."""
+        node = self.nodes()[host.name]
+        spec = {**node["Spec"], "Labels": {**node["Spec"].get("Labels", {}), **labels}}
+        _asked(self.leader(), f"/nodes/{node['ID']}/update?version={node['Version']['Index']}", spec)
+
+    def cut_between(self, one: Host, other: Host) -> None:
+        """Let two hosts not hear each other, while both hear all others."""
+        one.ignore(other.address)
+        other.ignore(one.address)
+
+    def heal_between(self, one: Host, other: Host) -> None:
+        """The opposite of `cut_between`."""
+        one.listen_to(other.address)
+        other.listen_to(one.address)
+
+    def power_cut(self) -> None:
+        """Lose every host, one right after the other, before any can react."""
+        for host in self.hosts:
+            host.cut()
+        for host in self.hosts:
+            host.kill()
+
+    def power_on(self) -> None:
+        """Switch on every host that is off; returns when every engine answers."""
+        for host in self.hosts:
+            host.boot()
+        for host in self.hosts:
+            host.wait_for_engine()
+
+    def run(self, words: Sequence[str]) -> Done:
+        """Run a command on a machine beside the hosts, which sees all of them. Raises OSError when it fails."""
+        assert self._ground
+        return within(self._ground.pid, ["net"], words)
+
+    def entered(self) -> Any:
+        """While it lasts, sockets that this thread opens are on the network beside the hosts, and reach all of them."""
+        assert self._ground
+        return network_of(self._ground.pid)
+
+    def close(self) -> None:
+        """End every host and remove everything; raises OSError when something stays."""
+        for host in self.hosts:
+            host.switch_off()
+        if self._ground:
+            assert self._ground.stdin
+            self._ground.stdin.close()
+            code = self._ground.wait(PATIENCE_S)
+            if code != 0:
+                raise OSError(f"rig {self.token} left something behind: {(self.folder / 'ground.log').read_text()}")
+            self._ground = None
+        elif self.folder.exists():
+            ground.clean(self.folder, self.group)
+        self.hosts = ()
+
+
+def sweep() -> list[str]:
+    """Remove what rigs left behind whose ground died before it could clean; returns their names."""
+    swept = []
+    for folder in Path(tempfile.gettempdir()).glob("everup-rig-*"):
+        young = time.time() - folder.stat().st_mtime < YOUNG_S
+        if not _alive(folder / "ground.pid") and not (young and not (folder / "ground.pid").exists()):
+            ground.clean(folder, folder.name)
+            swept.append(folder.name)
+    return swept
+
+
+def _alive(record: Path) -> bool:
+    """Whether the process in a record of "number birth" still runs."""
+    try:
+        pid, born = record.read_text().split()
+        return _born(int(pid)) == born
+    except (OSError, ValueError):
+        return False
+
+
+def _born(pid: int) -> str:
+    """When a process was born, by the kernel's clock: numbers come again, births do not."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _place(host: Host) -> dict[str, str]:
+    return {"ListenAddr": f"{host.address}:2377", "AdvertiseAddr": host.address, "DataPathAddr": host.address}
+
+
+def _asked(host: Host, path: str, body: dict[str, Any]) -> None:
+    answer = host.docker.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    if answer.is_error:
+        raise OSError(f"{host.name} {path}: {answer.text}\n{host.last_words()}")
