@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from everup.kinds import _haproxy
+from everup.kinds._haproxy_reading import read_servers
 from everup.model.desired import Blueprint, Node, NodeId, Outcome, Part, Pause, Recipe, Silence, Step, Together
 from everup.model.observed import View
 
@@ -73,7 +74,7 @@ def _sessions(reply: Any, name: NodeId) -> int | None:
     """Requests that `name` is working on; None when the answer does not say."""
     if isinstance(reply, Silence):
         return None
-    server = _haproxy.read_servers(reply).facts.get("servers", {}).get(name)
+    server = read_servers(reply).facts.get("servers", {}).get(name)
     return server.sessions if server else None
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everup.core.plan import plan, view_of
-from everup.kinds import _haproxy
+from everup.kinds._haproxy_reading import Server
 from everup.kinds._rolling import SETTLED_S, TRIED_S
 from everup.model.actions import Action, Fence, Hold, Operate, StartNode, StopNode
 from everup.model.desired import Ask, Blueprint, Milestone, Outcome, Pause, Silence, Together
@@ -23,7 +23,7 @@ class World:
     """Nodes and HAProxy's servers as a view has them; `now_s` is 100."""
 
     nodes: dict[str, NodeStatus] = field(default_factory=dict)
-    servers: dict[str, _haproxy.Server] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
     attempts: dict[str, Attempt] = field(default_factory=dict)
     now_s: float = 100.0
 
@@ -36,9 +36,9 @@ class World:
             world.nodes[node.id] = NodeStatus(
                 Health.READY, state, Reading(True), read_s=99.9, good_s=99.9, since_s=10.0
             )
-            world.servers[node.id] = _haproxy.Server("127.0.0.1:8080", up=True, admin="ready")
+            world.servers[node.id] = Server("127.0.0.1:8080", up=True, admin="ready")
         world.servers.pop(END, None)
-        world.servers[EXTRA] = _haproxy.Server("127.0.0.1:8080", up=False, admin="maint")
+        world.servers[EXTRA] = Server("127.0.0.1:8080", up=False, admin="maint")
         world.nodes[EXTRA] = NodeStatus(Health.DOWN)
         return world
 
@@ -59,7 +59,7 @@ class World:
 
     def server(self, node_id: str, **fields: Any) -> "World":
         """Change what HAProxy says of one server."""
-        known = self.servers.get(node_id, _haproxy.Server("127.0.0.1:8080", up=True, admin="ready"))
+        known = self.servers.get(node_id, Server("127.0.0.1:8080", up=True, admin="ready"))
         self.servers[node_id] = replace(known, **fields)
         return self
 

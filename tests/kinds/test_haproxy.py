@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everup.kinds import _haproxy
+from everup.kinds._haproxy_reading import Server, read_servers
 from everup.model.desired import Protocol, Socket, Tcp
 
 HEADER = (
@@ -18,15 +19,15 @@ def line(name: str, op_state: int, admin: int) -> str:
     return f"3 app 1 {name} 127.0.0.9 {op_state} {admin} 1 1 5 6 3 4 6 0 0 0 - 8080 -\n"
 
 
-def servers(*lines: str, sessions: str = SESSIONS) -> dict[str, _haproxy.Server]:
-    found: dict[str, _haproxy.Server] = _haproxy.read_servers((HEADER + "".join(lines), sessions)).facts["servers"]
+def servers(*lines: str, sessions: str = SESSIONS) -> dict[str, Server]:
+    found: dict[str, Server] = read_servers((HEADER + "".join(lines), sessions)).facts["servers"]
     return found
 
 
 def test_states_and_sessions_are_read():
     assert servers(line("web-1", 2, 0), line("web-2", 0, 0)) == {
-        "web-1": _haproxy.Server("127.0.0.9:8080", up=True, admin="ready", sessions=3),
-        "web-2": _haproxy.Server("127.0.0.9:8080", up=False, admin="ready", sessions=0),
+        "web-1": Server("127.0.0.9:8080", up=True, admin="ready", sessions=3),
+        "web-2": Server("127.0.0.9:8080", up=False, admin="ready", sessions=0),
     }
 
 
@@ -35,9 +36,9 @@ def test_the_administrative_bits_become_words():
     assert words == {0: "ready", 1: "maint", 4: "ready", 5: "maint", 8: "drain", 9: "maint", 12: "drain", 32: "maint"}
 
 
-def copies(*states: str) -> dict[str, _haproxy.Server]:
+def copies(*states: str) -> dict[str, Server]:
     replies = [text for state in states for text in (HEADER + state, SESSIONS)]
-    found: dict[str, _haproxy.Server] = _haproxy.read_servers(tuple(replies)).facts["servers"]
+    found: dict[str, Server] = read_servers(tuple(replies)).facts["servers"]
     return found
 
 
@@ -52,8 +53,8 @@ def test_copies_on_several_hosts_are_read_as_one_and_the_odd_one_decides():
 
 
 def test_an_answer_without_servers_is_not_ready():
-    assert not _haproxy.read_servers(("", "")).ready
-    assert not _haproxy.read_servers(()).ready
+    assert not read_servers(("", "")).ready
+    assert not read_servers(()).ready
 
 
 garbage = st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.text().map(lambda text: HEADER + text))
@@ -61,13 +62,13 @@ garbage = st.one_of(st.text(), st.binary(), st.none(), st.integers(), st.text().
 
 @given(st.lists(garbage, max_size=3).map(tuple))
 def test_garbage_is_survived(replies: tuple[object, ...]):
-    assert _haproxy.read_servers(replies).ready in (True, False)
+    assert read_servers(replies).ready in (True, False)
 
 
 @given(st.lists(st.text(alphabet="web-120,. \n#", max_size=60), max_size=4))
 def test_a_damaged_answer_never_invents_a_server_that_serves(lines: list[str]):
-    found = _haproxy.read_servers((HEADER + "".join(lines), "")).facts.get("servers", {})
-    assert all(isinstance(server, _haproxy.Server) for server in found.values())
+    found = read_servers((HEADER + "".join(lines), "")).facts.get("servers", {})
+    assert all(isinstance(server, Server) for server in found.values())
 
 
 def test_pointing_moves_admits_cuts_and_opens_the_gate_in_that_order():

@@ -10,6 +10,7 @@ import pytest
 
 from everup.engines.local import kernel
 from everup.kinds import _haproxy
+from everup.kinds._haproxy_reading import Server, read_servers
 from everup.model.contracts import Grant
 from everup.model.desired import Ask, Blueprint, Node, Outcome, Part, Pause, Protocol, Socket, Tcp, Together
 from everup.model.observed import View
@@ -25,7 +26,7 @@ def slots(count: int) -> dict[str, Tcp]:
 
 
 def up(world: Processes, node: Node) -> set[str]:
-    servers = _haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]
+    servers = read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]
     return {name for name, server in servers.items() if server.serves}
 
 
@@ -76,7 +77,7 @@ def test_it_starts_where_the_limit_of_descriptors_is_low(world: Processes):
     world.spawn(node.id, ["/bin/sh", "-c", command, HAPROXY, *node.args])
     wait_until(lambda: accepts(node.ports["http"]))
     wait_until(lambda: (world.folder / node.id / "haproxy.sock").exists())
-    assert len(_haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]) == 50
+    assert len(read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]) == 50
 
 
 def test_a_killed_instance_costs_no_request_and_is_back_within_20_ms_of_being_admitted(world: Processes):
@@ -148,8 +149,8 @@ def test_only_a_request_that_may_be_repeated_is_sent_again_when_its_instance_die
 def test_draining_lets_requests_end_and_sends_no_new_ones(world: Processes):
     node, _ = start(world, running=2, limit=2)
 
-    def server() -> _haproxy.Server:
-        found: _haproxy.Server = _haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]["web-2"]
+    def server() -> Server:
+        found: Server = read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]["web-2"]
         return found
 
     with HttpLoad(f"http://{node.ports['http']}", path="/slow", clients=4, pause_s=0.0) as load:

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from everup.kinds import _haproxy
+from everup.kinds._haproxy_reading import Server, read_servers
 from everup.model.desired import Ask, Node, Protocol, Tcp
 from tests.kinds.real import HAPROXY, Processes, fresh_address, wait_until
 
@@ -27,8 +28,8 @@ SOON_S = 10.0
 of `timeout server` would last for days."""
 
 
-def slot(world: Processes, node: Node) -> _haproxy.Server:
-    server: _haproxy.Server = _haproxy.read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]["primary"]
+def slot(world: Processes, node: Node) -> Server:
+    server: Server = read_servers(world.ask(_haproxy.look(node.id))).facts["servers"]["primary"]
     return server
 
 
@@ -98,7 +99,7 @@ def test_it_leads_nowhere_until_it_is_pointed(world: Processes, node: Node, pair
     point(world, node, pair[0])
     with client(node.ports["tcp"]) as fresh:
         assert fresh.set("k", "v")
-    wait_until(lambda: slot(world, node) == _haproxy.Server(str(pair[0]), up=True, admin="ready", sessions=0))
+    wait_until(lambda: slot(world, node) == Server(str(pair[0]), up=True, admin="ready", sessions=0))
 
 
 def test_pointing_moves_new_clients_at_once_and_cuts_the_old_ones(world: Processes, node: Node, pair: tuple[Tcp, Tcp]):

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from everup.core.plan import plan
-from everup.kinds._haproxy import Server
+from everup.kinds._haproxy_reading import Server
 from everup.kinds._postgres_reading import read_server
 from everup.kinds._postgres_renewal import scram
 from everup.kinds._postgres_server import OWNED, own_name
