@@ -16,6 +16,8 @@ class SwarmAddresses:
         elsewhere: called with an environment's name, gives every address issued to the other environments.
     """
 
+    spread = True
+
     def __init__(
         self,
         hosts: Callable[[], Sequence[HostView]],
