@@ -166,12 +166,13 @@ def agent_spec(image: str, mark: str, secrets: Mapping[str, str], root: str) -> 
     """
     sockets = {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/var/run/docker.sock"}
     volumes = {"Type": "bind", "Source": f"{root}/volumes", "Target": f"{root}/volumes"}
+    processes = {"Type": "bind", "Source": "/proc", "Target": "/host/proc", "ReadOnly": True}
     container = {
         "Image": image,
         "Command": ["python3", "-m", "everup.engines.swarm.agent"],
         "User": "0:0",
         "Init": True,
-        "Mounts": [sockets, volumes],
+        "Mounts": [sockets, volumes, processes],
         "Secrets": [
             {
                 "SecretID": secret_id,
