@@ -10,9 +10,11 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from everup import __version__
 from everup.api import verdicts, views
 from everup.api.app import create_app
 from everup.api.errors import status_of
@@ -23,13 +25,16 @@ from everup.core.words import told
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
+from everup.engines.swarm.addresses import SwarmAddresses
 from everup.kinds import load_kinds
+from everup.model.contracts import Engine
 from everup.model.desired import Tcp
 from everup.model.errors import EverupError
 from everup.model.spec import Environment, Source
 from everup.runtime.database import unusable
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
+from everup.runtime.grants import AddressBook
 from everup.runtime.home import Home
 from everup.runtime.lock import STANDBY, take_lock
 from everup.runtime.store import Store
@@ -37,6 +42,9 @@ from everup.specfile.parse import parse
 from everup.web.lobby import Entrance, Lobby, invitations
 from everup.web.ports import Authenticate, Tongue
 from everup.web.ports import Desk as Shown
+
+if TYPE_CHECKING:
+    from everup.engines.swarm.fleet import Fleet
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -51,15 +59,59 @@ def compose(home: Home) -> Environments:
     def parse_source(source: Source) -> Environment:
         return parse(source.text, source.file, kinds)
 
-    def engine_for(name: str, environment: Environment) -> LocalEngine:
-        programs = Programs(environment.programs, os.environ)
-        return LocalEngine(home.environment(name), programs, reveal=partial(store.vault.reveal, name))
+    return Environments(store, kinds, Engines(home, store), parse_source, home.environment)
 
-    def elsewhere(environment: str) -> Iterable[Tcp]:
-        return (to for name in store.environments() if name != environment for to in _addresses(store, name))
 
-    books = {"local": LocalAddresses(home.path, elsewhere)}
-    return Environments(store, kinds, books, parse_source, engine_for, home.environment)
+class Engines:
+    """The engines there are, of the control plane in `home`."""
+
+    def __init__(self, home: Home, store: Store) -> None:
+        self._home = home
+        self._store = store
+        self._fleet: Fleet | None = None
+        on_hosts = SwarmAddresses(lambda: self._swarm.hosts, lambda name: self._swarm.used(name), self._elsewhere)
+        self.books: dict[str, AddressBook] = {"local": LocalAddresses(home.path, self._elsewhere), "swarm": on_hosts}
+
+    async def ready(self, engine: str) -> None:
+        """This machine always is; a Swarm must have been seen.
+
+        Raises:
+            EngineError: it cannot be reached, or cannot run what Everup needs there.
+        """
+        if engine == "swarm":
+            await self._swarm.open()
+
+    def engine(self, name: str, environment: Environment) -> Engine:
+        """What runs the environment `name`."""
+        folder, reveal = self._home.environment(name), partial(self._store.vault.reveal, name)
+        if environment.engine == "swarm":
+            from everup.engines.swarm.engine import SwarmEngine  # noqa: PLC0415 - whoever has no Swarm needs none of it
+
+            return SwarmEngine(name, self._swarm, folder, reveal=reveal)
+        return LocalEngine(folder, Programs(environment.programs, os.environ), reveal=reveal)
+
+    async def close(self) -> None:
+        """Let go of the Swarm, where there is one."""
+        if self._fleet:
+            await self._fleet.close()
+
+    @property
+    def _swarm(self) -> "Fleet":
+        """The Swarm that Docker's own client would speak to, as it was when it was first needed."""
+        if self._fleet is None:
+            from everup.engines.swarm.docker import Docker  # noqa: PLC0415
+            from everup.engines.swarm.fleet import Fleet  # noqa: PLC0415
+            from everup.engines.swarm.place import remembered  # noqa: PLC0415
+            from everup.engines.swarm.wire import Wire  # noqa: PLC0415
+
+            folder, image = self._home.path / "swarm", os.environ.get("EVERUP_IMAGE", f"everup:{__version__}")
+            self._fleet = Fleet(Docker(Wire(remembered(folder))), image, folder)
+        return self._fleet
+
+    def _elsewhere(self, environment: str) -> Iterable[Tcp]:
+        """Every address that was granted to other environments."""
+        names = (name for name in self._store.environments() if name != environment)
+        return (to for name in names for to in _addresses(self._store, name))
 
 
 def _addresses(store: Store, environment: str) -> Iterable[Tcp]:

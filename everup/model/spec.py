@@ -152,7 +152,7 @@ class Environment(Frozen):
     """One spec file: a name, where it runs, and services by label, in file order."""
 
     environment: Label = Field(description="The environment's name.")
-    engine: str = Field(default="local", description="Where it runs: local.")
+    engine: str = Field(default="local", description="Where it runs: local (this machine), swarm (a Docker Swarm).")
     programs: dict[str, str] = Field(
         default_factory=dict,
         description="Paths of server programs to use instead of those found: {redis-server: /usr/bin/redis-server}.",

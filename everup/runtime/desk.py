@@ -37,7 +37,7 @@ class Desk(Renewals):
             NotFound, NotPermitted: the caller may not declare it; nothing was changed.
         """
         async with self._changing:
-            draft = self._environments.draft_source(source, caller)
+            draft = await self._environments.draft_source(source, caller)
             running = await self._declare(draft)
             if draft.changes:
                 running.controller.journal.say("spec.applied", services=list(draft.environment.services))

@@ -3,9 +3,10 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from everup.core.bindings import users_of_secrets
 from everup.core.foresee import foresee
@@ -14,7 +15,7 @@ from everup.core.plan import preview, view_of
 from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine, Kind
 from everup.model.desired import Blueprint
-from everup.model.errors import EverupError, NotFound
+from everup.model.errors import EngineError, EverupError, NotFound
 from everup.model.observed import Observed
 from everup.model.picture import Change, Foresight
 from everup.model.revisions import History
@@ -27,11 +28,35 @@ from everup.runtime.ledger import Ledger
 from everup.runtime.store import Saved, Store
 
 Parse = Callable[[Source], Environment]
-EngineFor = Callable[[str, Environment], Engine]
 FolderOf = Callable[[str], Path]
 
 ADOPT_S = 3.0
 """How long a starting control plane takes, at most, to look at what runs before it answers questions about it."""
+
+
+class Engines(Protocol):
+    """Where environments run: `books` gives out addresses, by the name of the engine that an environment declares."""
+
+    @property
+    def books(self) -> Mapping[str, AddressBook]:
+        """By the name of the engine."""
+        ...
+
+    async def ready(self, engine: str) -> None:
+        """Return once that engine's book can give out addresses.
+
+        Raises:
+            EngineError: the engine cannot be reached.
+        """
+        ...
+
+    def engine(self, name: str, environment: Environment) -> Engine:
+        """The engine that runs the environment `name`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of them; what runs goes on running."""
+        ...
 
 
 @dataclass
@@ -66,16 +91,15 @@ class Environments:
         self,
         store: Store,
         kinds: Mapping[str, Kind],
-        books: Mapping[str, AddressBook],
+        engines: Engines,
         parse: Parse,
-        engine_for: EngineFor,
         folder_of: FolderOf,
     ) -> None:
         self.store = store
         self.kinds = kinds
-        self.layout = Layout(kinds, books)
+        self.layout = Layout(kinds, engines.books)
         self.parse = parse
-        self._engine_for = engine_for
+        self._engines = engines
         self._folder_of = folder_of
         self._running: dict[str, Running] = {}
         self.hearers: list[Hear] = []
@@ -84,6 +108,8 @@ class Environments:
         """Adopt what an earlier control plane left behind, running or half-way."""
         for name, saved in self.store.environments().items():
             try:
+                with suppress(EngineError):  # it may not be back yet; nothing needs a new address, as a rule
+                    await self._engines.ready(self.parse(saved.source).engine)
                 draft = self.draft(saved)
             except EverupError as error:
                 print(f"environment {name} is left alone, its spec is not understood: {error.message}", flush=True)
@@ -101,6 +127,7 @@ class Environments:
         """Let go of everything; what runs goes on running."""
         for name in self.names():
             await self.let_go(name)
+        await self._engines.close()
         self.store.close()
 
     def names(self) -> list[str]:
@@ -121,7 +148,7 @@ class Environments:
         name, known = running.environment.environment, ", ".join(running.environment.services)
         raise NotFound(f"{name} has no service {label}", f"Its services: {known}.", label=label)
 
-    def draft_source(self, source: Source, caller: Caller = OWNER) -> Draft:
+    async def draft_source(self, source: Source, caller: Caller = OWNER) -> Draft:
         """Work out what `source` means here.
 
         Raises:
@@ -129,6 +156,7 @@ class Environments:
             NotFound, NotPermitted: the caller may not declare it.
             Refused: it changes what cannot change in place.
             NotFound: it uses a secret that is not set.
+            EngineError: where it is to run cannot be reached.
         """
         environment = self.parse(source)
         self.require_secrets(environment.environment, environment.services)
@@ -136,6 +164,7 @@ class Environments:
         check(caller, running.environment if running else None, environment)
         if running:
             refuse_unsettling(running.environment, environment)
+        await self._engines.ready(environment.engine)
         before = self.store.environments().get(environment.environment)
         if not source.directory or not source.path:
             source = source.model_copy(update=_own_place() if before is None else _place_of(before.source))
@@ -203,7 +232,7 @@ class Environments:
         await asyncio.gather(running.task, return_exceptions=True)
 
     def _take_up(self, name: str, draft: Draft) -> Running:
-        engine = self._engine_for(name, draft.environment)
+        engine = self._engines.engine(name, draft.environment)
         journal = Journal(name, self.store, self.hearers)
         controller = Controller(name, engine, self.store, journal, Ledger(self._folder_of(name) / "lost", journal))
         controller.declare(draft.blueprints)

@@ -46,7 +46,7 @@ class Inquiry:
 
     async def plan(self, source: Source, caller: Caller = OWNER) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""
-        draft = self._environments.draft_source(source, caller)
+        draft = await self._environments.draft_source(source, caller)
         return draft.changes, draft.pauses
 
     def picture(self, environment: str) -> Picture:

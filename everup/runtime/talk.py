@@ -4,7 +4,6 @@ Raw protocols, because a probe must be cheap (apps.md section 4: 42 us kept aliv
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, cast
 
 import hiredis
 
+from everup.consoles import MAX_ANSWER_BYTES, read_all
+from everup.consoles import ask as ask_console
 from everup.model.desired import Ask, Command, Protocol, ReplyError, Silence, Socket, Tcp
 from everup.runtime.sql import SqlLink
 
@@ -22,8 +23,6 @@ Console = Callable[[Socket, tuple[str, ...]], Awaitable[tuple[str, ...]]]
 """Puts commands to a Unix socket of a node, one after the other; what came back. An `OSError` when nobody answers."""
 
 Reply = tuple[Any, ...] | Silence
-
-MAX_ANSWER_BYTES = 1 << 20
 
 KEPT = (Protocol.RESP, Protocol.SQL)
 """Protocols whose connections may be kept and asked again."""
@@ -198,40 +197,9 @@ def consoles_in(homes: Homes) -> Console:
         home = homes(to.node)
         if home is None:
             raise ConnectionError(f"{to.node} has no home")
-        return tuple([await _command(Path(home), to.name, command) for command in commands])
+        return tuple([await ask_console(Path(home), to.name, command) for command in commands])
 
     return console
-
-
-async def _command(home: Path, socket: str, command: str) -> str:
-    """What comes back for one command, on a connection of its own."""
-    reader, writer = await _open_unix(home, socket)
-    try:
-        writer.write(command.encode() + b"\n")
-        await writer.drain()
-        return (await _read_all(reader, MAX_ANSWER_BYTES)).decode(errors="replace")
-    finally:
-        writer.close()
-
-
-async def _read_all(reader: asyncio.StreamReader, limit_bytes: int) -> bytes:
-    """What comes until the other side closes, cut at the limit."""
-    answer = b""
-    while len(answer) < limit_bytes and (piece := await reader.read(limit_bytes - len(answer))):
-        answer += piece
-    return answer
-
-
-async def _open_unix(home: Path, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Connect to a socket in `home`, through /proc when its path is longer than a socket address may be (108 bytes)."""
-    path = str(home / name)
-    if len(path.encode()) < 104:
-        return await asyncio.open_unix_connection(path, limit=MAX_ANSWER_BYTES)
-    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{name}", limit=MAX_ANSWER_BYTES)
-    finally:
-        os.close(folder)
 
 
 async def _exchange(to: Tcp, command: Command) -> tuple[int, str]:
@@ -263,7 +231,7 @@ async def _request(to: Tcp, request: bytes, limit_bytes: int) -> tuple[int, str]
             raise ValueError("not an HTTP answer")
         body = b""
         with suppress(ConnectionError):
-            body = await _read_all(reader, limit_bytes)
+            body = await read_all(reader, limit_bytes)
         return int(line[1]), body.decode("utf-8", "replace")
     finally:
         writer.close()

@@ -13,7 +13,7 @@ from everup.specfile.relations import Declared, relation_flaws
 from everup.specfile.tree import Tree, read_tree
 from everup.specfile.wording import Path, did_you_mean, nearest, path_text, shown
 
-ENGINES = ("local",)
+ENGINES = ("local", "swarm")
 MAX_SERVICES = 250
 
 

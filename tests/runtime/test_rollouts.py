@@ -15,7 +15,7 @@ from everup.model.desired import Node
 from everup.model.errors import NodeFailed, NotFound, Refused
 from everup.model.observed import NodeState
 from everup.model.revisions import History, Trial
-from everup.model.spec import Source
+from everup.model.spec import Environment, Source
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
 from everup.runtime.store import Store
@@ -57,19 +57,25 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.engine = Engine()
+        self.runs = Engine()
+        self.books = {"local": LocalAddresses(path, lambda environment: ())}
         self.environments: Environments | None = None
+
+    async def ready(self, engine: str) -> None: ...
+
+    def engine(self, name: str, environment: Environment) -> Engine:
+        return self.runs
+
+    async def close(self) -> None: ...
 
     async def desk(self) -> Desk:
         """A control plane that has just started."""
         kinds, store = load_kinds(), Store(self.path / "store.db")
-        book = LocalAddresses(self.path, lambda environment: ())
         self.environments = Environments(
             store,
             kinds,
-            {"local": book},
+            self,
             lambda one: parse(one.text, one.file, kinds),
-            lambda name, declared: self.engine,
             lambda name: self.path / name,
         )
         await self.environments.open()
@@ -112,7 +118,7 @@ def at_rest(desk: Desk, number: int) -> Callable[[], bool]:
 
 
 async def program(place: Place) -> str:
-    return place.engine._nodes["mail-1"].node.program
+    return place.runs._nodes["mail-1"].node.program
 
 
 async def test_what_is_declared_first_is_revision_one(place: Place):
@@ -143,11 +149,11 @@ async def test_what_is_asked_for_is_a_revision_too(place: Place, what: str):
     desk = await place.desk()
     await desk.apply(source("send"))
     await until(at_rest(desk, 1))
-    pid = place.engine._nodes["mail-1"].state.pid
+    pid = place.runs._nodes["mail-1"].state.pid
     asked = desk.deploy("shop", "mail", None) if what == "deploy" else desk.restart("shop", "mail")
     assert await asked == 2
     await until(at_rest(desk, 2))
-    assert place.engine._nodes["mail-1"].state.pid != pid
+    assert place.runs._nodes["mail-1"].state.pid != pid
 
 
 async def test_a_deploy_takes_the_service_from_the_file_and_nothing_else(place: Place):
@@ -169,7 +175,7 @@ async def test_a_revision_that_does_not_start_is_rolled_back_by_itself(place: Pl
     await desk.apply(source("broken"))
     await until(lambda: trials(desk) == [Trial.GOOD, Trial.FAILED])
     await until(at_rest(desk, 1))
-    await until(lambda: place.engine._nodes["mail-1"].state.running)
+    await until(lambda: place.runs._nodes["mail-1"].state.running)
     assert await program(place) == "send"
     said = [
         event.fields async for event in desk.events("shop", after=0, follow=False) if event.name == "revision.failed"

@@ -130,3 +130,26 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _there(path: Path) -> str | None:
     return str(path) if path.exists() else None
+
+
+def remembered(folder: Path, environ: Mapping[str, str] = os.environ) -> Place:
+    """Where Docker answered first, kept in `folder`; what the environment names now comes before that, and is kept.
+
+    A control plane that is started again from another shell must not end up at another Docker.
+
+    Raises:
+        EngineError: nothing usable is named, or the note cannot be read or written.
+    """
+    note = folder / "docker.json"
+    try:
+        if note.exists() and not any(environ.get(name) for name in ("DOCKER_HOST", "DOCKER_CONTEXT")):
+            kept = json.loads(note.read_text())
+            certificates = kept["certificates"] and Path(kept["certificates"])
+            return Place(kept["address"], certificates, kept["verify"], f"{note}")
+        place = find(environ)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        told = {"address": place.address, "certificates": place.certificates, "verify": place.verify}
+        note.write_text(json.dumps(told, default=str))
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(f"{note} cannot be used: {error}", "Remove it, and name a manager in DOCKER_HOST.") from error
+    return place
