@@ -85,7 +85,7 @@ class Engines:
         """What runs the environment `name`."""
         folder, reveal = self._home.environment(name), partial(self._store.vault.reveal, name)
         if environment.engine == "swarm":
-            from everup.engines.swarm.engine import SwarmEngine  # noqa: PLC0415 - whoever has no Swarm needs none of it
+            from everup.engines.swarm.engine import SwarmEngine
 
             return SwarmEngine(name, self._swarm, folder, reveal=reveal)
         return LocalEngine(folder, Programs(environment.programs, os.environ), reveal=reveal)
@@ -99,10 +99,10 @@ class Engines:
     def _swarm(self) -> "Fleet":
         """The Swarm that Docker's own client would speak to, as it was when it was first needed."""
         if self._fleet is None:
-            from everup.engines.swarm.docker import Docker  # noqa: PLC0415
-            from everup.engines.swarm.fleet import Fleet  # noqa: PLC0415
-            from everup.engines.swarm.place import remembered  # noqa: PLC0415
-            from everup.engines.swarm.wire import Wire  # noqa: PLC0415
+            from everup.engines.swarm.docker import Docker
+            from everup.engines.swarm.fleet import Fleet
+            from everup.engines.swarm.place import remembered
+            from everup.engines.swarm.wire import Wire
 
             folder, image = self._home.path / "swarm", os.environ.get("EVERUP_IMAGE", f"everup:{__version__}")
             self._fleet = Fleet(Docker(Wire(remembered(folder))), image, folder)

@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from everup.core.words import size_of
+from everup.model.observed import EVERYWHERE
 
 Json = dict[str, Any]
 
@@ -71,7 +72,7 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
     parts: list[RenderableType] = [heading(body), Text()]
     if nodes:
         for service in services:
-            parts += [grid([service_row(service)]), grid([node_row(one) for one in service["nodes"]], indent=4), Text()]
+            parts += [grid([service_row(service)]), grid(node_rows(service["nodes"]), indent=4), Text()]
             if labels and service["revision"]:
                 parts += [grid(revision_rows(service["revision"])), Text()]
     else:
@@ -140,6 +141,16 @@ def revision_rows(revision: Json) -> list[list[Text]]:
         ]
         for one in revision["known"]
     ]
+
+
+def node_rows(nodes: Sequence[Json]) -> list[list[Text]]:
+    """A row for each node; where they run on several hosts grouped by these, each named once."""
+    if len({node["host"] for node in nodes}) < 2:
+        return [node_row(node) for node in nodes]
+    by_host = sorted(nodes, key=lambda node: (node["host"] == EVERYWHERE, node["host"]))
+    hosts = [node["host"] for node in by_host]
+    named = [host if host != before else "" for before, host in zip([None, *hosts], hosts, strict=False)]
+    return [[Text(host, "bold"), *node_row(node)] for host, node in zip(named, by_host, strict=True)]
 
 
 def node_row(node: Json) -> list[Text]:

@@ -12,7 +12,7 @@ from everup.core.plan import plan, service_of, summary, view_of
 from everup.model.actions import Action, Hold
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.findings import Finding, Level, Loss, Path, Topic
-from everup.model.observed import Health, NodeStatus, Observed, View
+from everup.model.observed import EVERYWHERE, Health, NodeStatus, Observed, View
 
 CROWDED = 0.9
 """A disk that is fuller than this is told of: an AOF that is rewritten, or a standby's WAL, needs room for a while."""
@@ -54,7 +54,7 @@ def check(blueprints: Sequence[Blueprint], observed: Observed, *, stopped: bool 
         return Check(tuple(ServiceCheck(one.label, False, False, ()) for one in blueprints), (blind,), ())
     actions = plan(blueprints, observed)
     used = {status.state.host for status in observed.nodes.values() if status.state.running}
-    hosts = tuple(sorted(used - {""} or used))  # "" is also where what runs on every host is
+    hosts = tuple(sorted(used - {EVERYWHERE}))
     services = tuple(_service(one, view_of(one, observed), actions, hosts) for one in blueprints)
     return Check(services, (*_around(blueprints, observed, hosts),), hosts)
 

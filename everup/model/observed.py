@@ -7,6 +7,9 @@ from typing import Any
 
 from everup.model.desired import NodeId
 
+EVERYWHERE = "every host"
+"""Stands for the host of what runs on all of them."""
+
 
 class Role(StrEnum):
     """Observed role of a data node; upstream's "master/slave" stops inside the kind's reader."""
@@ -54,7 +57,7 @@ class NodeState:
         failure: why the last start failed, in words, or "".
         home: its directory, where the engine has one on this machine.
         free_bytes, disk_bytes: what its disk has left for it, and holds in all, where the engine can tell.
-        host: the machine it runs on; "" on an engine that has only one, and of what runs on every host.
+        host: the machine it runs on; "" on an engine that has only one; `EVERYWHERE` of what has a copy on each.
     """
 
     running: bool

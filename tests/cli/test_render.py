@@ -8,7 +8,7 @@ from rich.console import Console
 
 from everup.api import views
 from everup.cli import ledger, progress, render
-from everup.model.observed import Health, NodeState, NodeStatus
+from everup.model.observed import EVERYWHERE, Health, NodeState, NodeStatus
 from tests.api.small_desk import kept, redis, web, world
 from tests.api.test_views import with_node
 
@@ -74,6 +74,18 @@ def test_nodes_are_aligned_under_their_service():
     starts = [line.index("●") for line in lines[3:7]]
     assert len(set(starts)) == 1
     assert "127.91.0.9:6380" in lines[4] and "lag 17 B" in lines[4]
+
+
+def test_nodes_are_grouped_by_host_where_there_are_several():
+    body = views.status(world(redis()), "laptop")
+    nodes = body["services"][0]["nodes"]
+    hosts = {one["id"]: f"host{number % 2}" for number, one in enumerate(nodes[:-1])} | {nodes[-1]["id"]: EVERYWHERE}
+    for one in nodes:
+        one["host"] = hosts[one["id"]]
+    lines = drawn(render.status(body, nodes=True))[3:]
+    named = [line.split()[0] for line in lines if line.strip().startswith(("host", "every"))]
+    assert named == ["host0", "host1", "every"]
+    assert len({line.index("●") for line in lines if "●" in line}) == 1
 
 
 def test_a_narrow_window_cuts_only_the_last_column():

@@ -9,7 +9,7 @@ import pytest
 from everup.core.check import Check, check
 from everup.model.desired import Part
 from everup.model.findings import Finding, Level, Topic
-from everup.model.observed import Health
+from everup.model.observed import EVERYWHERE, Health
 from tests.core.snapshots import (
     ASYNC_DB,
     BEHIND,
@@ -313,7 +313,7 @@ def test_hosts_are_survived_where_each_has_its_share():
 
 
 def test_an_endpoint_on_every_host_is_no_host_of_its_own_and_no_single_process():
-    everywhere = {**spread(), "redis01-endpoint": ""}
+    everywhere = {**spread(), "redis01-endpoint": EVERYWHERE}
     found = check(*on_hosts(group(), everywhere))
     assert (found.hosts, found.services[0].survives_host) == (("h1", "h2", "h3"), True)
     assert not [f for f in found.findings if f.topic == ENDPOINT]
