@@ -16,6 +16,7 @@ from everup.engines.swarm.hosts import Host
 from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.services import FILES, Deployed, Start, at_rest, is_everywhere
+from everup.engines.swarm.sight import Renewal, Stopping
 from everup.engines.swarm.track import Track
 from everup.model.contracts import Fault
 from everup.model.desired import Node
@@ -208,7 +209,8 @@ class Acts:
         """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
         track.asked = max(track.asked, track.largest())
         stop = track.node.stop if track.node else None
-        exit_code = await agent.stop(self._environment, track.id, stop)
+        wish = Stopping(signal=stop.signal, grace_s=stop.grace_s, repeat_s=stop.repeat_s) if stop else Stopping()
+        exit_code = await agent.stop(self._environment, track.id, wish)
         if track.runs():
             track.ended(track.asked, exit_code, self._clock())
 
@@ -262,7 +264,8 @@ class Acts:
         if not stale or not node.reload_signal:
             return
         agents = [self._rounds.agent(host_id) for host_id in stale]
-        await asyncio.gather(*(agent.renew(self._environment, node) for agent in agents))
+        wish = Renewal(files=dict(node.files), files_digest=node.files_digest, reload_signal=node.reload_signal)
+        await asyncio.gather(*(agent.renew(self._environment, node.id, wish) for agent in agents))
         if deployed := self._rounds.deployed(track.id):
             with suppress(EngineError):  # it says what copies that join later lack, and can be said later
                 await self._fleet.docker.services.change(deployed.id, lambda spec: _labelled(spec, node.files_digest))

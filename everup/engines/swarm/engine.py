@@ -118,7 +118,9 @@ class SwarmEngine:
         await self._opened()
         await self._rounds.look()
         places = self._acts.places(self._rounds.track(node_id))
-        sources = {name: agent.logs(self._environment, node_id, lines, follow) for name, agent in places.items()}
+        sources = {
+            name: agent.logs(self._environment, node_id, lines=lines, follow=follow) for name, agent in places.items()
+        }
         async for line in merged(sources):
             yield line
 

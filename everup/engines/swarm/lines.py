@@ -9,9 +9,6 @@ from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.sight import Ended
 from everup.model.errors import EngineError
 
-HEARTBEAT_S = 3.0
-"""How long an agent that says something every second may be silent."""
-
 _RETRY_S = 0.5
 
 Heard = Callable[[HostView, Ended], None]
@@ -52,19 +49,12 @@ class Line:
                 self.down("its agent hung up")
             except EngineError as error:
                 self.down(error.message)
-            except TimeoutError:
-                self.down(f"its agent has said nothing for {HEARTBEAT_S:g} s")
             self.tried.set()
             await asyncio.sleep(_RETRY_S)
 
     async def _listen(self) -> None:
         async with aclosing(self.agent.exits(self._environment)) as exits:
-            while True:
-                try:
-                    async with asyncio.timeout(HEARTBEAT_S):
-                        ended = await anext(exits)
-                except StopAsyncIteration:
-                    return
+            async for ended in exits:
                 self.up = True
                 self.tried.set()
                 if ended is not None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from everup.engines.swarm.fleet import Fleet
-from everup.engines.swarm.hosts import Host
-from everup.engines.swarm.lines import HEARTBEAT_S, Line
+from everup.engines.swarm.hosts import STREAM_S, Host
+from everup.engines.swarm.lines import Line
 from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.services import Deployed, is_everywhere
 from everup.engines.swarm.sight import Ended
@@ -117,7 +117,7 @@ class Rounds:
                 self._lines[host_id] = Line(self._environment, host, self._fleet.agent(host_id), self._heard)
         untried = [asyncio.create_task(line.tried.wait()) for line in self._lines.values() if not line.tried.is_set()]
         if untried:
-            _, late = await asyncio.wait(untried, timeout=HEARTBEAT_S)
+            _, late = await asyncio.wait(untried, timeout=STREAM_S)
             for task in late:
                 task.cancel()
 

@@ -10,7 +10,7 @@ from everup.engines.local.pace import Pace, describe_exit
 from everup.engines.swarm.services import Deployed
 from everup.engines.swarm.sight import Sight
 from everup.model.desired import Node, NodeId
-from everup.model.observed import Confirmed, NodeState
+from everup.model.observed import EVERYWHERE, Confirmed, NodeState
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Track:
         if running:
             self.dead = None
             self.pace.calmed(now_s)
-        again = {"retry_at_s": self.pace.retry_at_s, "failure": self.pace.failure, "host": ""}
+        again = {"retry_at_s": self.pace.retry_at_s, "failure": self.pace.failure, "host": EVERYWHERE}
         if not self.seen:
             return self._unseen(deployed, "", again)
         if not running:
