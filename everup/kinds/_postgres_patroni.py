@@ -194,7 +194,7 @@ def patroni_json(node: Node, access: Access, shared: Mapping[str, Any], secrets:
             "bin_dir": "{bin:postgres}",
             "pgpass": "{home}/pgpass",
             "authentication": {name: {**role, "sslmode": "disable"} for name, role in roles.items()},
-            "pg_hba": hba(own).splitlines(),
+            "pg_hba": hba(own, server).splitlines(),
             "basebackup": [{"checkpoint": "fast"}],
         },
     }

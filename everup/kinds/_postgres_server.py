@@ -1,11 +1,11 @@
 """One PostgreSQL server: its settings, who may connect, its first statements, and what its keeper is told.
 
 A single server starts with what a group will want, for else adding HA would need a restart (postgres.md section 5):
-`wal_level`, `wal_log_hints`, senders, slots, `cluster_name`, and the roles of replication. Only loopback is open.
+`wal_level`, `wal_log_hints`, senders, slots, `cluster_name`, and the roles of replication.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from everup.model.desired import Tcp
@@ -85,9 +85,12 @@ def arguments(settings: Mapping[str, str], address: Tcp) -> list[str]:
     return [word for name, value in every.items() for word in ("-c", f"{name}={value}")]
 
 
-def hba(own: str) -> str:
-    """`pg_hba.conf`: passwords by SCRAM, from this machine only; replication for its role alone."""
-    local = ("127.0.0.0/8", "::1/128")
+def hba(own: str, address: Tcp) -> str:
+    """`pg_hba.conf` of a server at `address`: passwords by SCRAM; replication for its role alone.
+
+    What listens on loopback is open to this machine only. A host's own address is there for the other hosts.
+    """
+    local = ("127.0.0.0/8", "::1/128") if address.host.startswith("127.") else ("all",)
     lines = [f"host replication {REPLICATOR} {where} scram-sha-256" for where in local]
     lines += [f"host all {SUPERUSER},{REWINDER},{REPLICATOR} {where} scram-sha-256" for where in local]
     lines += [f'host "{own}" all {where} scram-sha-256' for where in local]
@@ -108,14 +111,14 @@ def first_statements(own: str, secrets: Secrets) -> list[str]:
     ]
 
 
-def keeper_json(mode: str, own: str, server: Sequence[str], secrets: Secrets, patroni: Sequence[str] = ()) -> str:
+def keeper_json(mode: str, own: str, settings: Mapping[str, str], address: Tcp, secrets: Secrets) -> str:
     """What the keeper reads (`everup/programs/postgres_keeper.py` describes it): `single` or `group`, and the words."""
     told = {
         "mode": mode,
         "initdb": INITDB,
         "setup": first_statements(own, secrets),
-        "hba": hba(own),
-        "postgres": list(server),
-        "patroni": list(patroni),
+        "hba": hba(own, address),
+        "postgres": arguments(settings, address),
+        "patroni": [],
     }
     return json.dumps(told, indent=1) + "\n"

@@ -22,7 +22,6 @@ from everup.kinds._postgres_server import (
     OWNED,
     SUPERUSER,
     Secrets,
-    arguments,
     keeper_json,
     own_name,
     settings_of,
@@ -154,7 +153,7 @@ def data_node(grant: Grant, service: PostgresService, index: int) -> Node:
     listeners = grant.listeners[f"data-{index}"]
     address = listeners["postgres"]
     settings = settings_of(grant.label, service.chosen)
-    told = keeper_json("single", own_name(grant.label), arguments(settings, address), secrets_of(grant))
+    told = keeper_json("single", own_name(grant.label), settings, address, secrets_of(grant))
     env = {"EVERUP_SETTINGS": ", ".join(f"{name}={value}" for name, value in sorted(service.chosen.items()))}
     if grant.revision:
         env["EVERUP_REVISION"] = str(grant.revision)

@@ -10,7 +10,7 @@ import pytest
 
 from everup.engines.local.privilege import footing
 from everup.engines.local.programs import Programs
-from everup.kinds._postgres_server import Secrets, arguments, keeper_json, settings_of
+from everup.kinds._postgres_server import Secrets, keeper_json, settings_of
 from everup.kinds.postgres import KEEPER_SOURCE
 from everup.model.desired import Tcp
 from tests.kinds.real import accepts, fresh_address, wait_until
@@ -23,8 +23,8 @@ def keep(home: Path, address: Tcp, *words: str) -> "subprocess.Popen[str]":
     """Start a keeper in `home`; its output goes to `out.log` there, as an engine would have it."""
     home.mkdir(exist_ok=True)
     (home / "keeper.py").write_text(KEEPER_SOURCE)
-    server = arguments(settings_of("db01", {}), address)
-    (home / "keeper.json").write_text(keeper_json("single", "db01", server, SECRETS))
+    told = keeper_json("single", "db01", settings_of("db01", {}), address, SECRETS)
+    (home / "keeper.json").write_text(told)
     programs = Programs({}, os.environ).find("postgres").path.parent
     command = [*footing().words, sys.executable, "-IS", "keeper.py", str(programs), *words]
     with (home / "out.log").open("ab") as log:
