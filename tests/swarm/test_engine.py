@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from engines.test_contract import *  # noqa: F403  (the whole suite, over the world below)
 
+from tests.engines.test_contract import *  # noqa: F403  (the whole suite, over the world below)
 from tests.swarm.rig import Rig
 from tests.swarm.world import SwarmWorld, fleet_of
 

@@ -3,14 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from engines.worlds import World
-
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.engine import SwarmEngine
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.place import Place
 from everup.engines.swarm.services import name_of
 from everup.engines.swarm.wire import Wire
+from tests.engines.worlds import World
 from tests.swarm.host import Host
 from tests.swarm.rig import Rig
 
