@@ -1,7 +1,8 @@
 """The first process of a pretended host: gives it file systems of its own and keeps a dockerd running.
 
-Usage: boot.py FOLDER NAME RESOLVER CGROUP. It waits for one line on its standard input (the network is there), and ends when that input is closed: whoever
-made the rig is gone. As it is the first process of a PID namespace, the kernel ends the whole host with it.
+Usage: boot.py FOLDER NAME RESOLVER CGROUP. It waits for one line on its standard input (the network is there), and ends
+when that input is closed: whoever made the rig is gone. As it is the first process of a PID namespace, the kernel ends
+the whole host with it.
 """
 
 import os
@@ -45,7 +46,7 @@ def furnish(folder: Path, name: str, resolver: str) -> None:
 
 
 def start_engine(folder: Path, resolver: str, cgroup: str) -> int:
-    """Start dockerd, which listens where hosts have it and, for those outside, in the host's folder; returns its number."""
+    """Start dockerd, which listens where hosts have it and in the host's folder; returns its number."""
     words = ["--host=unix:///run/docker.sock", f"--host=unix://{folder}/docker.sock", f"--cgroup-parent=/{cgroup}"]
     words += ["--exec-opt=native.cgroupdriver=cgroupfs", "--userland-proxy=false", f"--dns={resolver}"]
     with (folder / "dockerd.log").open("ab") as log:

@@ -1,7 +1,7 @@
-"""What the hosts of a rig stand on: the network between them, a resolver that says "no such name" at once, and the last one to leave.
+"""What the hosts of a rig stand on: the network between them, a resolver that knows no name, and the last one to leave.
 
-Usage: ground.py FOLDER GROUP ADDRESS. It holds the network namespace of the bridge. When its standard input is closed, whoever made the rig has finished or is
-dead, however it died: then everything of the rig is ended and removed.
+Usage: ground.py FOLDER GROUP ADDRESS. It holds the network namespace of the bridge. When its standard input is closed,
+whoever made the rig has finished or is dead, however it died: then everything of the rig is ended and removed.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A pretended host: namespaces of its own with a dockerd in them, on a network that can be cut, with a disk that outlives it."""
+"""A pretended host: namespaces of its own with a dockerd in them, a cable that can be cut, a disk that outlives it."""
 
 import contextlib
 import ctypes
@@ -212,11 +212,12 @@ class Host:
             return
         with contextlib.suppress(OSError):
             self.cut()
-        visitors = self._visitors()
-        for pid in (self.pid, *visitors):
+        for pid in (self.pid, *self._visitors(self._process.pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(PATIENCE_S)  # the kernel reports the first process dead once all others are
+        with contextlib.suppress(OSError):  # the kernel takes its time to remove a network that nobody is in
+            ip(self._ground, "link", "delete", self._port)
         self._gone()
 
     def switch_off(self) -> None:
@@ -233,15 +234,15 @@ class Host:
             transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://docker", timeout=PATIENCE_S
         )
 
-    def _visitors(self) -> list[int]:
-        """Processes that run in the host's network without being its own: those of `run` and `command`."""
-        inside = os.stat(f"/proc/{self.pid}/ns/mnt").st_ino
+    def _visitors(self, process: int) -> list[int]:
+        """Who runs on the host without being a child of its first process: what `run` and `command` have started."""
+        inside, own = (Path(f"/proc/{self.pid}/ns/{space}").stat().st_ino for space in ("mnt", "pid"))
         found = []
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if folder.name.isdigit() and os.stat(folder / "ns" / "mnt").st_ino == inside:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                if (folder / "ns/mnt").stat().st_ino == inside and (folder / "ns/pid").stat().st_ino != own:
                     found.append(int(folder.name))
-        return [pid for pid in found if pid != self.pid]
+        return [pid for pid in found if pid != process]
 
     def kill_container(self, container_id: str) -> int:
         """Kill the first process of a container, behind the engine's back; returns its number on the host."""
@@ -250,15 +251,15 @@ class Host:
         return pid
 
     def containers(self, name: str = "") -> list[dict[str, Any]]:
-        """The running containers whose name contains `name`, as the engine lists them; of a service, its label says whose."""
+        """The running containers whose name contains `name`, as the engine lists them."""
         query = {"filters": f'{{"name": ["{name}"]}}'} if name else {}
         listed: list[dict[str, Any]] = self.docker.get("/containers/json", params=query).raise_for_status().json()
         return listed
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """The command that runs `words` on this host, for `subprocess`: with its network, names, /run and a home of its own.
+        """The command that runs `words` on this host, for `subprocess`: with its network, names, /run and a home.
 
-        Killing the process that it becomes kills it; losing the host does so too. Files are those of the machine, /run and Docker's aside.
+        Killing the process that it becomes kills it; losing the host does so too. Its other files are the machine's.
         """
         place = ["env", f"--chdir={Path.cwd()}", f"HOME={self.disk / 'root'}", *words]
         return entering(self.pid, ["net", "mount", "uts", "ipc"], place)
@@ -280,7 +281,7 @@ class Host:
         )
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
-        """While it lasts, sockets that this thread opens are on this host's network. An event loop opens its own at the start."""
+        """While it lasts, sockets that this thread opens are on this host's network."""
         return network_of(self.pid)
 
     @staticmethod

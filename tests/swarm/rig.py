@@ -1,7 +1,8 @@
 """Several pretended hosts on one machine, all of them managers of one Docker Swarm, and the faults that hosts have.
 
-`with Rig(hosts=3) as rig:` gives hosts with namespaces, disks and dockerds of their own. Whatever happens to the process that made it, nothing stays behind: the
-hosts and the ground they stand on end when that process does, and the ground removes what is left.
+`with Rig(hosts=3) as rig:` gives hosts with namespaces, disks and dockerds of their own. Whatever happens to the
+process that made it, nothing stays behind: the hosts and the ground they stand on end when that process does, and the
+ground removes what is left.
 """
 
 import json
@@ -14,10 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.swarm import cgroups, ground
+from tests.swarm import ground
 from tests.swarm.host import PATIENCE_S, Done, Host, ip, network_of, until, within
 
 ROOT = Path(__file__).parent.parent.parent
@@ -99,9 +101,9 @@ class Rig:
                 start_new_session=True,
             )
         pid = self._ground.pid
-        (self.folder / "ground.pid").write_text(f"{pid} {_born(pid)}")
-        own = os.stat("/proc/self/ns/net").st_ino
-        until(lambda: os.stat(f"/proc/{pid}/ns/net").st_ino != own, "the ground has a network of its own")
+        (self.folder / "ground.pid").write_text(f"{pid} {_birth(pid)}")
+        own = Path("/proc/self/ns/net").stat().st_ino
+        until(lambda: Path(f"/proc/{pid}/ns/net").stat().st_ino != own, "the ground has a network of its own")
         for words in (
             "link set lo up",
             "link add br0 type bridge",
@@ -134,7 +136,7 @@ class Rig:
         token = first.docker.get("/swarm").raise_for_status().json()["JoinTokens"]["Manager"]
         for host in others:
             _asked(host, "/swarm/join", {**_place(host), "RemoteAddrs": [f"{first.address}:2377"], "JoinToken": token})
-        until(lambda: self.ready() == {host.name for host in self.hosts}, "every node is ready")
+        self.mend()
 
     def nodes(self, asked: Host | None = None) -> dict[str, dict[str, Any]]:
         """The Swarm's nodes by name, as `asked` (or else the first host that answers) sees them."""
@@ -175,6 +177,18 @@ class Rig:
         one.listen_to(other.address)
         other.listen_to(one.address)
 
+    def load(self, image: Path, name: str) -> str:
+        """Bring an image from a file of `docker save` to every host; returns the ID of `name`, which is never pulled.
+
+        Raises:
+            OSError: a host does not take it, or the hosts disagree about its ID.
+        """
+        with ThreadPoolExecutor() as several:
+            ids = set(several.map(lambda host: _loaded(host, image, name), self.hosts))
+        if len(ids) != 1:
+            raise OSError(f"{name} is not the same image everywhere: {sorted(ids)}")
+        return ids.pop()
+
     def power_cut(self) -> None:
         """Lose every host, one right after the other, before any can react."""
         for host in self.hosts:
@@ -188,6 +202,17 @@ class Rig:
             host.boot()
         for host in self.hosts:
             host.wait_for_engine()
+
+    def mend(self) -> None:
+        """Put every cable back, switch on what is off, and wait until the Swarm holds every node for ready."""
+        for host in self.hosts:
+            for other in self.hosts:
+                host.listen_to(other.address)
+            if host.running:
+                host.heal()
+        self.power_on()
+        if self._swarm:
+            until(lambda: self.ready() == {host.name for host in self.hosts}, "every node is ready")
 
     def run(self, words: Sequence[str]) -> Done:
         """Run a command on a machine beside the hosts, which sees all of them. Raises OSError when it fails."""
@@ -230,18 +255,28 @@ def _alive(record: Path) -> bool:
     """Whether the process in a record of "number birth" still runs."""
     try:
         pid, born = record.read_text().split()
-        return _born(int(pid)) == born
+        return _birth(int(pid)) == born
     except (OSError, ValueError):
         return False
 
 
-def _born(pid: int) -> str:
-    """When a process was born, by the kernel's clock: numbers come again, births do not."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+def _birth(pid: int) -> str:
+    """When a process was born, by the kernel's clock, for numbers come again; "never" if it is dead and not buried."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return "never" if state == "Z" else fields[18]
 
 
 def _place(host: Host) -> dict[str, str]:
     return {"ListenAddr": f"{host.address}:2377", "AdvertiseAddr": host.address, "DataPathAddr": host.address}
+
+
+def _loaded(host: Host, image: Path, name: str) -> str:
+    with image.open("rb") as file:
+        answer = host.docker.post("/images/load", params={"quiet": "1"}, content=file)
+    found = host.docker.get(f"/images/{name}/json")
+    if found.is_error:
+        raise OSError(f"{host.name} did not load {image}: {answer.text}")
+    return str(found.json()["Id"])
 
 
 def _asked(host: Host, path: str, body: dict[str, Any]) -> None:

@@ -1,0 +1,42 @@
+"""One rig for all tests that need several hosts; xdist keeps them on one worker (see the conftest of all tests)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.swarm.image import TAG, everup_image
+from tests.swarm.rig import Rig, missing
+
+LIMIT_S = 1500
+"""For one test: the first also makes the image, on a machine that has nothing yet."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.swarm)
+            item.add_marker(pytest.mark.timeout(LIMIT_S))
+
+
+@pytest.fixture(scope="session")
+def several_hosts() -> Iterator[Rig]:
+    """Three hosts in zones a, b and c, one Swarm."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with Rig(hosts=3, zones=("a", "b", "c")) as rig:
+        yield rig
+
+
+@pytest.fixture
+def rig(several_hosts: Rig) -> Iterator[Rig]:
+    """The rig, whole before and after the test."""
+    yield several_hosts
+    several_hosts.mend()
+
+
+@pytest.fixture(scope="session")
+def image_id(several_hosts: Rig) -> str:
+    """Everup's image, on every host."""
+    return several_hosts.load(everup_image(), TAG)
