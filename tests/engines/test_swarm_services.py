@@ -1,6 +1,7 @@
 """A node becomes a Swarm service and is read back from one."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,24 +92,25 @@ def test_what_is_everywhere_has_a_copy_on_every_host_that_swarm_restarts() -> No
 
 def test_an_order_tells_all_of_a_node_in_json() -> None:
     node = a_node(ports=PINNED, stop=Stop("SIGINT", 3.0, 0.5), files={"a": "b"}, unprivileged=True, keeps=("x",))
-    told = json.loads(json.dumps(order(node, ("--more",), 9, {"TOKEN": "t"})))
+    start = replace(a_start(), node=node, ticket=9, extra_args=("--more",), secrets={"TOKEN": "t"})
+    told = json.loads(json.dumps(order(start)))
     assert set(told) == {"node", "digest", "files_digest", "extra_args", "ticket", "secrets", "copy"}
     assert told["node"]["ports"] == {"http": ["10.77.0.1", 8080]}
     assert told["node"]["stop"] == {"signal": "SIGINT", "grace_s": 3.0, "repeat_s": 0.5}
     assert (told["extra_args"], told["ticket"], told["secrets"]) == (["--more"], 9, {"TOKEN": "t"})
     assert told["copy"] is False
-    assert order(a_node(ports=EVERYWHERE), (), 1, {})["copy"] is True
+    assert order(a_start(ports=EVERYWHERE))["copy"] is True
 
 
 @pytest.mark.parametrize("word", ["secret-password", "s3cret"])
 def test_no_password_is_in_the_spec_of_what_runs_from_everups_image(word: str) -> None:
     start = a_start(files={"users.acl": word}, env={"PASSWORD": word}, args=("-c", word))
-    assert word not in json.dumps(spec(start, (word,)))
+    assert word not in json.dumps(spec(replace(start, extra_args=(word,), secrets={"TOKEN": word})))
 
 
 def test_an_image_of_the_users_runs_its_own_words() -> None:
     start = a_start(image="shop:1", program="serve", args=("--port", "8080"), env={"A": "b"})
-    container = spec(start, ("more",))["TaskTemplate"]["ContainerSpec"]
+    container = spec(replace(start, extra_args=("more",)))["TaskTemplate"]["ContainerSpec"]
     assert (container["Command"], container["Args"]) == (["serve"], ["--port", "8080", "more"])
     assert container["Env"] == ["A=b"]
     assert "Secrets" not in container

@@ -1,4 +1,4 @@
-"""The two engines behind one face, so that one suite can hold both to the contract."""
+"""The engines behind one face, so that one suite can hold both to the contract."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from typing import Any
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.programs import Programs
 from everup.engines.memory import MemoryEngine
+from everup.engines.swarm.engine import SwarmEngine
 from everup.model.desired import Node, Part, Probe, Protocol, Stop
 from everup.model.observed import NodeState, Reading
 
@@ -43,9 +44,9 @@ async def eventually(what: Callable[[], Awaitable[bool]], within_s: float = 90.0
 
 
 class World(ABC):
-    """What both engines' worlds can do."""
+    """What the worlds of all engines can do."""
 
-    engine: LocalEngine | MemoryEngine
+    engine: LocalEngine | MemoryEngine | SwarmEngine
 
     async def state(self, node_id: str) -> NodeState:
         return (await self.engine.observe())[node_id]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from everup.engines.background import Background
 from everup.engines.local import fencing, kernel, privilege
 from everup.engines.local.launch import Reveal
 from everup.engines.local.logs import KEEP, LIMIT_BYTES
@@ -50,7 +51,7 @@ class LocalEngine:
         self._clock = clock
         self._events: asyncio.Queue[NodeEvent] = asyncio.Queue()
         self._nodes: dict[NodeId, LocalNode] = {}
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._work = Background()
         self._adoption: asyncio.Task[None] | None = None
         self._around = Surroundings(
             nodes=self._home / "nodes",
@@ -156,8 +157,7 @@ class LocalEngine:
 
     async def close(self) -> None:
         """Let go of all nodes, which run on. Calls under way are waited for; afterwards nothing may be called."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._work.settled()
         for local in self._nodes.values():
             await local.close()
 
@@ -173,13 +173,7 @@ class LocalEngine:
                 except OSError as error:
                     raise EngineError(f"{node_id}: {error.strerror}: {error.filename}", node=node_id) from error
 
-        return await self._finish(asyncio.create_task(locked()))
-
-    async def _finish(self, task: "asyncio.Task[_T]") -> _T:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(task)
+        return await self._work.finish(locked())
 
     def _node(self, node_id: NodeId) -> LocalNode:
         if node_id not in self._nodes:
@@ -209,6 +203,4 @@ class LocalEngine:
             state = self._node(marker.partition("/")[2]).state()
             if not state.running:
                 await asyncio.to_thread(fencing.sweep, kernel.Trail(marker))
-        sweeping = asyncio.create_task(asyncio.to_thread(shutil.rmtree, self._around.trash, ignore_errors=True))
-        self._tasks.add(sweeping)
-        sweeping.add_done_callback(self._tasks.discard)
+        self._work.begin(asyncio.to_thread(shutil.rmtree, self._around.trash, ignore_errors=True))

@@ -3,7 +3,7 @@
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from everup.engines.local.statefile import replace_text
@@ -14,10 +14,14 @@ _GENERATION = "generation"
 
 
 class Home:
-    """The directory of one node, readable by its owner only."""
+    """The directory of one node, readable by its owner only.
 
-    def __init__(self, path: Path) -> None:
+    `name` is whose it is, where the directory is called otherwise.
+    """
+
+    def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
+        self._name = name or path.name
 
     def make(self) -> None:
         """Create it where it is missing."""
@@ -31,12 +35,21 @@ class Home:
             OSError: something cannot be written; each file is there whole or not at all.
         """
         self.make()
-        for name, text in node.files.items():
-            replace_text(self._place(node, name), fill(text))
+        self.rewrite(node.files, fill)
         for name, text in node.seeds.items():
-            place = self._place(node, name)
+            place = self._place(name)
             if not place.exists():
                 replace_text(place, fill(text))
+
+    def rewrite(self, files: Mapping[str, str], fill: Callable[[str], str]) -> None:
+        """Write texts by name, whether they are there or not.
+
+        Raises:
+            NodeFailed: a name leads out of the home.
+            OSError: something cannot be written; each file is there whole or not at all.
+        """
+        for name, text in files.items():
+            replace_text(self._place(name), fill(text))
 
     def has(self, keeps: Iterable[str]) -> bool:
         """Every glob of `keeps` matches something here."""
@@ -53,7 +66,7 @@ class Home:
             generation = int(marked)
         except (OSError, ValueError):
             return None
-        return generation if whose in ([], [self.path.name]) and self.has(keeps) else None
+        return generation if whose in ([], [self._name]) and self.has(keeps) else None
 
     def disk_bytes(self) -> tuple[int, int] | tuple[None, None]:
         """What its file system has left for an ordinary user, and has in all; None while it does not exist."""
@@ -67,7 +80,7 @@ class Home:
     def mark(self, generation: int, keeps: Iterable[str]) -> None:
         """Note the generation, durably, among the data itself: a copy of the data that comes back brings its own."""
         folder = self._beside(tuple(keeps))
-        replace_text(folder / _GENERATION, f"{generation} {self.path.name}\n")
+        replace_text(folder / _GENERATION, f"{generation} {self._name}\n")
         if os.geteuid() == 0:  # whoever copies the data must be able to read it
             os.chown(folder / _GENERATION, folder.stat().st_uid, folder.stat().st_gid)
 
@@ -85,10 +98,10 @@ class Home:
         self.path.rename(place)
         shutil.rmtree(place, ignore_errors=True)
 
-    def _place(self, node: Node, name: str) -> Path:
+    def _place(self, name: str) -> Path:
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-            raise NodeFailed(f"{node.id}: the file name {name!r} leads out of its home", node=node.id)
+            raise NodeFailed(f"{self._name}: the file name {name!r} leads out of its home", node=self._name)
         place = self.path / parts
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place

@@ -102,9 +102,9 @@ def command_line(pid: int) -> bytes:
     return _read(f"/proc/{pid}/cmdline") if _LINUX else b""
 
 
-def catches(pid: int, number: int) -> bool:
-    """The process has a handler for that signal; also said where nobody can know."""
-    for line in _read(f"/proc/{pid}/status").splitlines() if _LINUX else ():
+def catches(pid: int, number: int, proc: str = "/proc") -> bool:
+    """The process has a handler for that signal; also said where nobody can know. `proc`: where its kernel tells."""
+    for line in _read(f"{proc}/{pid}/status").splitlines() if _LINUX else ():
         if line.startswith(b"SigCgt:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return True

@@ -30,12 +30,26 @@ def filler(node: Node, home: Home, programs: Programs) -> Fill:
     Raises:
         NodeFailed: a program that it uses is missing.
     """
-    paths = {"{home}": str(home.path)}
+    return completing(paths(node, home, programs))
+
+
+def paths(node: Node, home: Home, programs: Programs) -> dict[str, str]:
+    """What stands in the texts of `node` -> the path that it stands for. Blocks as `prepare` does.
+
+    Raises:
+        NodeFailed: a program that it uses is missing.
+    """
+    found = {"{home}": str(home.path)}
     for name in node.uses:
         try:
-            paths[f"{{bin:{name}}}"] = str(programs.find(name).path.parent)
+            found[f"{{bin:{name}}}"] = str(programs.find(name).path.parent)
         except EngineError as error:
             raise _missing(node, name, error.message, error.hint) from error
+    return found
+
+
+def completing(paths: Mapping[str, str]) -> Fill:
+    """Puts those paths where a text says so."""
 
     def fill(text: str) -> str:
         for word, path in paths.items():
@@ -61,14 +75,18 @@ def prepare(
         raise NodeFailed(f"{node.id}: its directory {cwd} does not exist", "Correct `cwd` in the spec.", node=node.id)
     words = [_find(node, programs, env["PATH"], cwd), *map(fill, (*node.args, *extra_args))]
     if node.unprivileged:
-        words = [*_step_down(node, home), *words]
+        words = [*step_down(node, home, privilege.footing), *words]
     return Launch(words=words, env=env, cwd=cwd, log=home.path / "out.log")
 
 
-def _step_down(node: Node, home: Home) -> tuple[str, ...]:
-    """The words by which an engine that is root becomes somebody else; the home is given to that user."""
+def step_down(node: Node, home: Home, find: Callable[[], privilege.Footing]) -> tuple[str, ...]:
+    """The words by which an engine that is root becomes somebody else; the home is given to that user.
+
+    Raises:
+        NodeFailed: `find` finds nobody, or that user cannot get there.
+    """
     try:
-        footing = privilege.footing()
+        footing = find()
         footing.own(home.path, (*node.files, *node.seeds))
     except EngineError as error:
         raise NodeFailed(f"{node.id}: {error.message}", error.hint, code=error.code, node=node.id) from error

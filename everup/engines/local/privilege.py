@@ -92,7 +92,7 @@ def footing() -> Footing:
     if os.geteuid() != 0:
         nameless = _namespace("a user without a name") if not _has_name(os.geteuid()) else None
         return nameless or Footing((), None, "servers run as the user who started Everup")
-    return _namespace("root") or _dedicated()
+    return _namespace("root") or dedicated()
 
 
 def _has_name(user_id: int) -> bool:
@@ -115,7 +115,12 @@ def _namespace(who: str) -> Footing | None:
     return Footing(words, None, f"{who}: servers run in a user namespace") if done.returncode == 0 else None
 
 
-def _dedicated() -> Footing:
+def dedicated(*, alone: bool = False) -> Footing:
+    """Running as a user that the machine keeps for it; `alone`: in a container, whose end says all about it.
+
+    Raises:
+        EngineError: there is nobody, or Everup could not see its processes (code `engine.only_root`).
+    """
     user, setpriv = _known(DEDICATED), shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin")
     hint = "Run Everup as an ordinary user; or, as root: useradd --system everup"
     if user is None or setpriv is None:
@@ -125,7 +130,7 @@ def _dedicated() -> Footing:
             hint,
             code="engine.only_root",
         )
-    if sys.platform == "linux" and not _sees_others():
+    if not alone and sys.platform == "linux" and not _sees_others():
         raise EngineError(
             f"servers cannot run as {user.pw_name}: this container hides other users' processes from root, so their "
             "death could never be confirmed",

@@ -73,7 +73,8 @@ def replace_text(path: Path, text: str, *, durable: bool = True) -> None:
     """
     draft = path.with_name(f".{path.name}.new")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(draft, flags, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             if durable:

@@ -1,6 +1,6 @@
 """Containers and volumes of one Docker Engine, in the raw."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -71,12 +71,9 @@ class Containers:
         except Missing:
             pass
 
-    async def logs(self, container_id: str, *, lines: int, follow: bool, since: str = "") -> AsyncIterator[str]:
-        """The newest `lines` of its output, oldest first; with `follow`, what comes until it ends.
-
-        `since` leaves out what is older: seconds since 1970.
-        """
-        query = {"stdout": True, "stderr": True, "tail": str(lines), "follow": follow, "since": since or None}
+    async def logs(self, container_id: str, *, lines: int, follow: bool) -> AsyncGenerator[str, None]:
+        """The newest `lines` of its output, oldest first; with `follow`, what comes until it ends."""
+        query = {"stdout": True, "stderr": True, "tail": str(lines), "follow": follow}
         frames = Frames()
         async with aclosing(self._wire.stream(f"/containers/{quote(container_id)}/logs", query)) as pieces:
             async for piece in pieces:

@@ -8,7 +8,7 @@ import base64
 import copy
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
@@ -66,7 +66,7 @@ class Docker:
         """An image that this engine has, by name, digest or ID; None where it has none."""
         return await _one(self.wire, f"/images/{quote(name)}/json")
 
-    async def events(self, filters: Mapping[str, list[str]], since: str | None = None) -> AsyncIterator[Thing]:
+    async def events(self, filters: Mapping[str, list[str]], since: str | None = None) -> AsyncGenerator[Thing, None]:
         """What happens to objects that match, the moment it does, until Docker ends; `since` in seconds since 1970.
 
         Tasks of a Swarm are not among it (engines.md section 4).

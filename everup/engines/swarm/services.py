@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from everup.engines.swarm.placement import is_loopback
@@ -16,8 +16,9 @@ from everup.model.desired import Node, NodeId, Tcp
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
 """Labels by which services, containers, volumes and secrets of a node are found."""
 
-_SERVICE, _DIGEST, _FILES = "everup.service", "everup.digest", "everup.files-digest"
-_TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
+SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest"
+TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
+"""Labels that say as what it was started, and by which start."""
 
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
@@ -26,6 +27,9 @@ HOMES = "/var/lib/everup/nodes"
 """The directory of the nodes' homes in their containers."""
 
 START = ("python3", "-m", "everup.engines.swarm.start", f"/run/secrets/{ORDER_NAME}")
+
+TASK = "EVERUP_TASK={{.Task.ID}}"
+"""Swarm fills in whose task a container is: the agent finds a start's container by it."""
 
 LONGEST_NAME = 63
 _HASH_LETTERS = 10
@@ -45,6 +49,7 @@ class Start:
         image: what it runs from.
         secret_id: of the secret that holds its order; "" for a node that runs from an image of the user's.
         host_id: the Swarm's id of the host that it is pinned to; "" for what is everywhere.
+        extra_args: come behind the node's own.
         secrets: variable -> value, revealed.
     """
 
@@ -54,7 +59,8 @@ class Start:
     image: str
     secret_id: str = ""
     host_id: str = ""
-    secrets: Mapping[str, str] | None = None
+    extra_args: tuple[str, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -66,10 +72,10 @@ class Start:
         """What service and container say of themselves."""
         return {
             **whose(self.environment, self.node.id),
-            _SERVICE: self.node.service,
-            _DIGEST: self.node.digest,
-            _FILES: self.node.files_digest,
-            _TICKET: str(self.ticket),
+            SERVICE: self.node.service,
+            DIGEST: self.node.digest,
+            FILES: self.node.files_digest,
+            TICKET: str(self.ticket),
             _ADDRESSES: ",".join(map(str, self.node.ports.values())),
         }
 
@@ -82,6 +88,7 @@ class Deployed:
     """
 
     id: str
+    environment: str
     node_id: NodeId
     service: str
     digest: str
@@ -130,15 +137,9 @@ def is_everywhere(node: Node) -> bool:
     return bool(node.ports) and all(map(is_loopback, node.ports.values()))
 
 
-def order(node: Node, extra_args: tuple[str, ...], ticket: int, secrets: Mapping[str, str]) -> dict[str, Any]:
-    """What the start program in the container is told; JSON, kept as a secret because passwords are in it.
-
-    Args:
-        node: what to run.
-        extra_args: come behind its arguments.
-        ticket: of this start.
-        secrets: variable -> value, revealed.
-    """
+def order(start: Start) -> dict[str, Any]:
+    """What the start program in the container is told; JSON, kept as a secret because passwords are in it."""
+    node = start.node
     return {
         "node": {
             "id": node.id,
@@ -160,24 +161,21 @@ def order(node: Node, extra_args: tuple[str, ...], ticket: int, secrets: Mapping
         },
         "digest": node.digest,
         "files_digest": node.files_digest,
-        "extra_args": list(extra_args),
-        "ticket": ticket,
-        "secrets": dict(secrets),
+        "extra_args": list(start.extra_args),
+        "ticket": start.ticket,
+        "secrets": dict(start.secrets),
         "copy": is_everywhere(node),
     }
 
 
-def spec(start: Start, extra_args: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The Swarm service for one start of a node, as Docker's API wants it.
-
-    `extra_args` matter to a node that runs from an image of the user's: others find them in their order.
-    """
+def spec(start: Start) -> dict[str, Any]:
+    """The Swarm service for one start of a node, as Docker's API wants it."""
     copies = is_everywhere(start.node)
     return {
         "Name": start.name,
         "Labels": start.labels,
         "TaskTemplate": {
-            "ContainerSpec": _container(start, extra_args),
+            "ContainerSpec": _container(start),
             "RestartPolicy": {"Condition": "any", "Delay": _SECOND_NS} if copies else {"Condition": "none"},
             "Placement": {} if copies else {"Constraints": [f"node.id=={start.host_id}"]},
             "Networks": [{"Target": "host"}],
@@ -189,7 +187,7 @@ def spec(start: Start, extra_args: tuple[str, ...] = ()) -> dict[str, Any]:
     }
 
 
-def _container(start: Start, extra_args: tuple[str, ...]) -> dict[str, Any]:
+def _container(start: Start) -> dict[str, Any]:
     node = start.node
     common = {
         "Image": start.image,
@@ -200,10 +198,10 @@ def _container(start: Start, extra_args: tuple[str, ...]) -> dict[str, Any]:
         "Healthcheck": {"Test": ["NONE"]},  # one that kills a member which is merely alone costs more than it finds
     }
     if node.image:
-        env = {**node.env, **(start.secrets or {})}
+        env = {**node.env, **start.secrets}
         own = {
             "Command": [node.program],
-            "Args": [*node.args, *extra_args],
+            "Args": [*node.args, *start.extra_args],
             "Env": [f"{k}={v}" for k, v in env.items()],
         }
         return {**common, **own, **({"Dir": node.cwd} if node.cwd else {})}
@@ -218,7 +216,7 @@ def _container(start: Start, extra_args: tuple[str, ...]) -> dict[str, Any]:
         "SecretName": order_name(start.environment, node.id, start.ticket),
         "File": {"Name": ORDER_NAME, "UID": "0", "GID": "0", "Mode": 0o400},
     }
-    return {**common, "Command": list(START), "User": "0:0", "Mounts": [volume], "Secrets": [secret]}
+    return {**common, "Command": list(START), "Env": [TASK], "User": "0:0", "Mounts": [volume], "Secrets": [secret]}
 
 
 def read(found: Mapping[str, Any]) -> Deployed | None:
@@ -234,11 +232,12 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
     secrets = template["ContainerSpec"].get("Secrets") or []
     return Deployed(
         id=str(found["ID"]),
+        environment=labels.get(ENVIRONMENT, ""),
         node_id=labels[NODE],
-        service=labels.get(_SERVICE, ""),
-        digest=labels.get(_DIGEST, ""),
-        files_digest=labels.get(_FILES, ""),
-        ticket=_number(labels.get(_TICKET, "")),
+        service=labels.get(SERVICE, ""),
+        digest=labels.get(DIGEST, ""),
+        files_digest=labels.get(FILES, ""),
+        ticket=_number(labels.get(TICKET, "")),
         host_id=pinned[0] if pinned else "",
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),

@@ -1,0 +1,278 @@
+"""What the Swarm engine does with one node at a time: starts, stops, fences, breaks it."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
+
+from everup.engines.background import Background
+from everup.engines.local.launch import Reveal
+from everup.engines.swarm.deploy import await_start, deploy, discard_orders, sweep_orders
+from everup.engines.swarm.docker import Thing
+from everup.engines.swarm.fleet import Fleet
+from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.placement import HostView
+from everup.engines.swarm.rounds import Rounds
+from everup.engines.swarm.services import FILES, Deployed, Start, at_rest, is_everywhere
+from everup.engines.swarm.sight import Renewal, Stopping
+from everup.engines.swarm.track import Track
+from everup.model.contracts import Fault
+from everup.model.desired import Node
+from everup.model.errors import EngineError, EverupError, NodeFailed, Unavailable
+from everup.model.observed import Confirmed
+
+_LOOK_EVERY_S = 0.1
+
+
+class Acts:
+    """Acts on nodes; whoever calls sees to it that nothing else acts on the same one.
+
+    Args:
+        environment: its name.
+        fleet: the Swarm.
+        rounds: what the agents say.
+        reveal: gives the values of secrets; blocks.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, environment: str, fleet: Fleet, rounds: Rounds, reveal: Reveal, clock: Callable[[], float]
+    ) -> None:
+        self._environment = environment
+        self._fleet = fleet
+        self._rounds = rounds
+        self._reveal = reveal
+        self._clock = clock
+        self._work = Background()
+
+    async def ensure(self, track: Track, node: Node, extra_args: tuple[str, ...]) -> None:
+        """See `SwarmEngine.ensure`."""
+        now_s = self._clock()
+        if now_s < track.lost_until_s:
+            left_s = track.lost_until_s - now_s
+            raise NodeFailed(f"{track.id} is lost for another {left_s:.1f} s, by a drill", code="engine.node_lost")
+        await self._rounds.look()
+        track.node = node
+        if is_everywhere(node):
+            hosts = [host for host in self._rounds.answering() if host.available]
+            if not await self._renewed_everywhere(track, node):
+                await self._start(track, node, extra_args, hosts)
+            return
+        host = self._host_for(node)
+        if track.runs():
+            where, seen = max(track.seen.items(), key=lambda pair: pair[1].sight.start)
+            agent = self._rounds.agent(where)
+            if seen.sight.digest == node.digest:
+                await self._renew(track, node, [where])
+                return
+            await self._stop(track, agent)
+        self._rounds.agent(host.id)
+        await self._start(track, node, extra_args, [host])
+
+    async def remove(self, track: Track, keep_data: bool) -> None:
+        """See `SwarmEngine.remove`."""
+        await self._rounds.look()
+        deployed = self._rounds.deployed(track.id)
+        if self._rounds.copied(track):
+            await self._end_copies(track, deployed)
+            agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
+        else:
+            places = dict.fromkeys([*([deployed.host_id] if deployed else []), *track.seen])
+            agents = [self._rounds.agent(host_id) for host_id in places]
+            for agent in agents:
+                await self._stop(track, agent)
+            if deployed and keep_data and deployed.wanted:
+                await self._fleet.docker.services.change(deployed.id, at_rest)
+                self._fleet.note(replace(deployed, wanted=False))
+            elif deployed and not keep_data:
+                await self._undeploy(deployed)
+        if not keep_data:
+            await asyncio.gather(*(agent.discard(self._environment, track.id) for agent in agents))
+            track.forget()
+        track.pace.reset()
+
+    async def strike(self, track: Track) -> None:
+        """Kill what runs of a node at once, whatever else is done with it; `fence` says what cannot be reached."""
+        with suppress(Unavailable):
+            await self._bar(track)
+
+    async def fence(self, track: Track) -> Confirmed:
+        """See `SwarmEngine.fence`."""
+        exit_code = await self._bar(track)
+        if track.dead is None or track.runs() or self._rounds.copied(track):
+            track.ended(track.asked, exit_code, self._clock())
+        return track.dead or Confirmed(track.id, self._clock(), None)
+
+    async def mark(self, track: Track, generation: int) -> None:
+        """See `SwarmEngine.mark`."""
+        await self._rounds.look()
+        for agent in self.places(track).values():
+            await agent.mark(self._environment, track.id, generation)
+
+    async def inject(self, track: Track, fault: Fault, for_s: float) -> None:
+        """See `SwarmEngine.inject`."""
+        await self._rounds.look()
+        seen = track.newest()
+        if seen is None or not track.runs():
+            raise EngineError(f"{track.id} does not run", code="engine.not_running", node=track.id)
+        agents = self.places(track).values()
+        if fault == Fault.HANG:
+            await asyncio.gather(*(agent.hang(self._environment, track.id) for agent in agents))
+            return
+        track.staged = seen.sight.start
+        track.lost_until_s = self._clock() + for_s if fault == Fault.NODE_LOSS else 0.0
+        await asyncio.gather(*(agent.crash(self._environment, track.id) for agent in agents))
+
+    def places(self, track: Track) -> dict[str, Host]:
+        """The agents of the hosts on which there is something of a node, by the names of those hosts, in their order.
+
+        Raises:
+            EngineError: there is no such node.
+            Unavailable: its host does not answer.
+        """
+        if not track.seen:
+            raise EngineError(f"there is no node {track.id} here", code="engine.no_such_node", node=track.id)
+        if self._rounds.copied(track):
+            hosts = [host for host in self._rounds.answering() if host.id in track.seen]
+            return {host.name: self._rounds.agent(host.id) for host in hosts}
+        where, seen = max(track.seen.items(), key=lambda pair: (pair[1].sight.running, pair[1].sight.start))
+        return {seen.host: self._rounds.agent(where)}
+
+    async def sweep(self) -> None:
+        """Delete what a control plane left behind that died between two steps."""
+        deployed = self._fleet.deployed(self._environment).values()
+        with suppress(EngineError):
+            await sweep_orders(self._fleet.docker, self._environment, deployed)
+
+    async def settled(self) -> None:
+        """Wait until all that goes on behind is done."""
+        await self._work.settled()
+
+    async def _start(self, track: Track, node: Node, extra_args: tuple[str, ...], hosts: Collection[HostView]) -> None:
+        track.pace.started(self._clock())
+        before = self._rounds.deployed(track.id)
+        try:
+            track.ticket = max(track.largest(), before.ticket if before else 0, time.time_ns() // 1_000_000) + 1
+            start = Start(
+                environment=self._environment,
+                node=node,
+                ticket=track.ticket,
+                image=node.image or self._fleet.image,
+                host_id="" if is_everywhere(node) else next(iter(hosts)).id,
+                extra_args=extra_args,
+                secrets=await asyncio.to_thread(self._confided, node),
+            )
+            deployed = await deploy(self._fleet.docker, start, before)
+            self._fleet.note(deployed)
+            if before:
+                former = set(before.secrets) - set(deployed.secrets)
+                self._work.begin(discard_orders(self._fleet.docker, former))
+            places = [host.id for host in hosts]
+            await await_start(self._fleet.docker, start, track, lambda: self._rounds.ask(places), places)
+        except NodeFailed as error:
+            track.pace.refused(self._clock(), error.message)
+            raise
+
+    def _confided(self, node: Node) -> dict[str, str]:
+        """The variables whose values are secrets. Blocks."""
+        try:
+            return {variable: self._reveal(name) for variable, name in node.secrets.items()}
+        except EverupError as error:
+            raise NodeFailed(f"{node.id}: {error.message}", error.hint, code=error.code, node=node.id) from error
+
+    def _host_for(self, node: Node) -> HostView:
+        """The host whose address it listens on; for one that listens nowhere the one it has, or the least loaded."""
+        hosts = self._fleet.hosts
+        if node.ports:
+            address = next(iter(node.ports.values())).host
+            if found := next((host for host in hosts if host.address == address), None):
+                return found
+            raise NodeFailed(
+                f"{node.id}: no host of this Swarm has its address {address}",
+                "A host keeps its address for as long as nodes are pinned to it: see docker node ls.",
+                code="engine.no_host",
+                node=node.id,
+            )
+        deployed = self._rounds.deployed(node.id)
+        had = self._fleet.host(deployed.host_id) if deployed else None
+        if had and had.available:
+            return had
+        able = [host for host in self._rounds.answering() if host.available]
+        if not able:
+            raise Unavailable("no host of this Swarm is available", "See docker node ls.", code="engine.no_host")
+        load = Counter(one.host_id for one in self._fleet.deployed(self._environment).values() if one.wanted)
+        return min(able, key=lambda host: (load[host.id], host.name))
+
+    async def _stop(self, track: Track, agent: Host) -> None:
+        """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
+        track.asked = max(track.asked, track.largest())
+        stop = track.node.stop if track.node else None
+        wish = Stopping(signal=stop.signal, grace_s=stop.grace_s, repeat_s=stop.repeat_s) if stop else Stopping()
+        exit_code = await agent.stop(self._environment, track.id, wish)
+        if track.runs():
+            track.ended(track.asked, exit_code, self._clock())
+
+    async def _bar(self, track: Track) -> int | None:
+        """Kill what runs of it on every host that may have it, and let no start that was ordered happen any more."""
+        deployed = self._rounds.deployed(track.id)
+        track.asked = track.ticket = max(track.largest(), deployed.ticket if deployed else 0)
+        if self._rounds.copied(track):
+            agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
+        else:
+            places = dict.fromkeys([*([deployed.host_id] if deployed else []), *track.seen])
+            agents = [self._rounds.agent(host_id) for host_id in places]
+        ends = await asyncio.gather(*(agent.fence(self._environment, track.id, track.asked) for agent in agents))
+        return next((exit_code for exit_code in ends if exit_code is not None), None)
+
+    async def _undeploy(self, deployed: Deployed) -> None:
+        await self._fleet.docker.services.remove(deployed.id)
+        self._fleet.forget(self._environment, deployed.node_id)
+        self._work.begin(discard_orders(self._fleet.docker, deployed.secrets))
+
+    async def _end_copies(self, track: Track, deployed: Deployed | None) -> None:
+        """Swarm asks the copies to end, and they are seen to have; what has not after its grace is killed."""
+        if deployed:
+            await self._undeploy(deployed)
+        grace_s = track.node.stop.grace_s if track.node else 10.0
+        end_s = time.monotonic() + grace_s
+        while time.monotonic() < end_s and any(one.sight.running for one in track.seen.values()):
+            await asyncio.sleep(_LOOK_EVERY_S)
+            await self._rounds.ask(list(track.seen))
+        await self._bar(track)
+        await self._rounds.ask(list(track.seen))
+
+    async def _renewed_everywhere(self, track: Track, node: Node) -> bool:
+        """Its copies run as `node` says, now with the newest files; False when they have to be started anew."""
+        deployed = self._rounds.deployed(track.id)
+        running = {host.id for host in self._rounds.answering() if self._copy_runs(track, host.id)}
+        if not running or deployed is None or deployed.digest != node.digest:
+            return False
+        if any(track.seen[host_id].sight.digest != node.digest for host_id in running):
+            return False
+        await self._renew(track, node, running)
+        return True
+
+    def _copy_runs(self, track: Track, host_id: str) -> bool:
+        seen = track.seen.get(host_id)
+        return seen is not None and seen.sight.running
+
+    async def _renew(self, track: Track, node: Node, host_ids: Collection[str]) -> None:
+        """Bring running nodes up to what needs no restart: reloaded files."""
+        stale = [host_id for host_id in host_ids if track.seen[host_id].sight.files_digest != node.files_digest]
+        if not stale or not node.reload_signal:
+            return
+        agents = [self._rounds.agent(host_id) for host_id in stale]
+        wish = Renewal(files=dict(node.files), files_digest=node.files_digest, reload_signal=node.reload_signal)
+        await asyncio.gather(*(agent.renew(self._environment, node.id, wish) for agent in agents))
+        if deployed := self._rounds.deployed(track.id):
+            with suppress(EngineError):  # it says what copies that join later lack, and can be said later
+                await self._fleet.docker.services.change(deployed.id, lambda spec: _labelled(spec, node.files_digest))
+            self._fleet.note(replace(deployed, files_digest=node.files_digest))
+        await self._rounds.ask(stale)
+
+
+def _labelled(spec: Thing, files_digest: str) -> Thing:
+    """The labels of the service alone: nothing is restarted for them."""
+    return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}

@@ -1,0 +1,250 @@
+"""What a Swarm needs before it can run nodes: agents, and the pair that they and Everup know each other by."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from everup.engines.local.statefile import replace_text
+from everup.engines.swarm.complaints import Conflict
+from everup.engines.swarm.docker import Docker, Thing
+from everup.engines.swarm.placement import HostView
+from everup.engines.swarm.services import TICKET
+from everup.model.errors import Unavailable
+
+AGENT = "everup-agent"
+"""The name of the global service whose copies look after the nodes of their hosts."""
+
+KEY, CERT = f"{AGENT}-key", f"{AGENT}-cert"
+"""The files in which both sides find their pair."""
+
+SETTLE_S = 60.0
+"""How long all agents may take to answer after they were started."""
+
+_SPEC, _PAIR = "everup.agent-spec", "everup.agent-pair"
+_LIFE = timedelta(days=3653)
+_LOOK_EVERY_S = 0.2
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A key and the certificate of itself that both sides show and expect, as files. PEM."""
+
+    cert: Path
+    key: Path
+
+    @property
+    def mark(self) -> str:
+        """By which it is recognised: 12 letters."""
+        return hashlib.sha256(self.cert.read_bytes()).hexdigest()[:12]
+
+
+def pair_in(folder: Path) -> Pair:
+    """The pair in `folder`, made where there is none. Blocks.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    pair = Pair(folder / f"{CERT}.pem", folder / f"{KEY}.pem")
+    if not (pair.cert.exists() and pair.key.exists()):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key, cert = _made()
+        replace_text(pair.key, key)
+        replace_text(pair.cert, cert)
+    return pair
+
+
+def _made() -> tuple[str, str]:
+    """A new key and its certificate. PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, AGENT)])
+    public, now = key.public_key(), datetime.now(UTC)
+    usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)
+    roles = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # clocks of hosts differ
+        .not_valid_after(now + _LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(roles, critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(AGENT)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    text = key.private_bytes(serialization.Encoding.PEM, form, plain).decode()
+    return text, cert.public_bytes(serialization.Encoding.PEM).decode()
+
+
+async def own_image(docker: Docker, name: str) -> str:
+    """What every host can run Everup from without asking what `name` means today: a digest, or an ID.
+
+    Raises:
+        Unavailable: this Docker has no such image (code `engine.no_image`).
+    """
+    found = await docker.image(name)
+    if found is None:
+        raise Unavailable(
+            f"Docker at {docker.address} has no image {name}, from which Everup runs on the hosts of its Swarm",
+            "Build it (make image) or fetch it (docker pull) on every host; EVERUP_IMAGE names another one.",
+            code="engine.no_image",
+        )
+    return str(next(iter(found.get("RepoDigests") or ()), found["Id"]))
+
+
+async def bring_up(docker: Docker, image: str, pair: Pair) -> bool:
+    """Make the agents' service as it must be; say whether that changed anything. A second call changes nothing.
+
+    Args:
+        docker: a manager of the Swarm.
+        image: Everup's own, by ID or digest; every host must have it or be able to get it.
+        pair: what the agents and this control plane know each other by.
+
+    Raises:
+        Unavailable: the agents there know another control plane (code `engine.other_keeper`).
+        EngineError: Docker refuses.
+    """
+    found = await docker.services.inspect(AGENT)
+    theirs = (found["Spec"].get("Labels") or {}).get(_PAIR) if found else None
+    if found and theirs != pair.mark:
+        raise Unavailable(
+            "this Swarm is looked after by another control plane: its agents know another key",
+            f"Work with that one. Where it is lost for ever: docker service rm {AGENT}",
+            code="engine.other_keeper",
+        )
+    secrets = {
+        KEY: await _kept(docker, f"{KEY}.{pair.mark}", pair.key.read_bytes()),
+        CERT: await _kept(docker, f"{CERT}.{pair.mark}", pair.cert.read_bytes()),
+    }
+    root = str((await docker.itself())["DockerRootDir"])
+    wanted = agent_spec(image, pair.mark, secrets, root)
+    if found is None:
+        try:
+            await docker.services.create(wanted)
+        except Conflict:  # another call was quicker
+            return False
+        return True
+    if (found["Spec"].get("Labels") or {}).get(_SPEC) == wanted["Labels"][_SPEC]:
+        return False
+    await docker.services.change(AGENT, lambda spec: wanted)
+    return True
+
+
+async def _kept(docker: Docker, name: str, content: bytes) -> str:
+    """The id of the secret of that name, made where it is missing."""
+    found = await docker.secrets.inspect(name)
+    if found is None:
+        return await docker.secrets.create(name, content, {})
+    return str(found["ID"])
+
+
+def agent_spec(image: str, mark: str, secrets: Mapping[str, str], root: str) -> Thing:
+    """The agents' service, as Docker's API wants it. Pure.
+
+    Args:
+        image: Everup's own.
+        mark: of the pair.
+        secrets: name of the file -> id of the secret.
+        root: where the hosts' Docker keeps its things (`DockerRootDir`).
+    """
+    sockets = {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/var/run/docker.sock"}
+    volumes = {"Type": "bind", "Source": f"{root}/volumes", "Target": f"{root}/volumes"}
+    processes = {"Type": "bind", "Source": "/proc", "Target": "/host/proc", "ReadOnly": True}
+    container = {
+        "Image": image,
+        "Command": ["python3", "-m", "everup.engines.swarm.agent"],
+        "User": "0:0",
+        "Init": True,
+        "Mounts": [sockets, volumes, processes],
+        "Secrets": [
+            {
+                "SecretID": secret_id,
+                "SecretName": f"{name}.{mark}",
+                "File": {"Name": name, "UID": "0", "GID": "0", "Mode": 0o400},
+            }
+            for name, secret_id in secrets.items()
+        ],
+        "Healthcheck": {"Test": ["NONE"]},
+    }
+    template = {
+        "ContainerSpec": container,
+        "RestartPolicy": {"Condition": "any", "Delay": _SECOND_NS},
+        "Networks": [{"Target": "host"}],
+        "LogDriver": {"Name": "json-file", "Options": {"max-size": "10m", "max-file": "3"}},
+    }
+    wanted: Thing = {
+        "Name": AGENT,
+        "TaskTemplate": template,
+        "Mode": {"Global": {}},
+        "UpdateConfig": {"Parallelism": 1, "FailureAction": "continue", "Monitor": _SECOND_NS, "Order": "stop-first"},
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+    number = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    return {**wanted, "Labels": {_SPEC: number, _PAIR: mark}}
+
+
+async def all_answer(
+    docker: Docker,
+    hosts: Collection[HostView],
+    answers: Callable[[HostView], Awaitable[bool]],
+    within_s: float = SETTLE_S,
+) -> None:
+    """Wait until the agent on each of `hosts` answers.
+
+    Raises:
+        Unavailable: one does not after `within_s` seconds; says which, and what Swarm says of it.
+    """
+    end_s = time.monotonic() + within_s
+    silent = list(hosts)
+    while True:
+        told = await asyncio.gather(*map(answers, silent))
+        silent = [host for host, answered in zip(silent, told, strict=True) if not answered]
+        if not silent:
+            return
+        if time.monotonic() > end_s:
+            break
+        await asyncio.sleep(_LOOK_EVERY_S)
+    reasons = await troubles(docker, AGENT)
+    said = "; ".join(f"{host.name}: {reasons.get(host.id, ('', 'it does not answer'))[1]}" for host in silent)
+    raise Unavailable(
+        f"Everup's agent does not answer on {len(silent)} of {len(hosts)} hosts after {within_s:.0f} s: {said}",
+        f"See docker service ps {AGENT}, and let the hosts reach each other on port 8485.",
+        code="engine.no_agent",
+    )
+
+
+async def troubles(docker: Docker, service: str, ticket: int = 0) -> dict[str, tuple[str, str]]:
+    """Host id -> the state of the newest task of a service that does not run there, and why, in Swarm's words.
+
+    With `ticket`, only tasks of that start count. "" stands for the host of a task that has none.
+    """
+    tasks = await docker.cluster.tasks({"service": [service]})
+    newest = {
+        str(task.get("NodeID", "")): task
+        for task in sorted(tasks, key=lambda task: str(task["CreatedAt"]))
+        if not ticket or (task["Spec"]["ContainerSpec"].get("Labels") or {}).get(TICKET) == str(ticket)
+    }
+    return {host_id: _trouble(task) for host_id, task in newest.items() if task["Status"]["State"] != "running"}
+
+
+def _trouble(task: Mapping[str, Any]) -> tuple[str, str]:
+    status: Mapping[str, Any] = task["Status"]
+    state = str(status["State"])
+    return state, str(status.get("Err") or status.get("Message") or state)

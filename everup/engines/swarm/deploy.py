@@ -1,0 +1,145 @@
+"""Making Swarm run one start of a node, and waiting until it does."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from dataclasses import replace
+
+from everup.engines.swarm import bootstrap, services
+from everup.engines.swarm.complaints import Conflict, Missing
+from everup.engines.swarm.docker import Docker, Thing
+from everup.engines.swarm.services import Deployed, Start
+from everup.engines.swarm.track import Track
+from everup.model.errors import EngineError, NodeFailed
+
+START_S = 60.0
+"""How long Swarm may take to have a container run: an image may have to be fetched first."""
+
+LONGEST_ORDER = 500_000
+"""Bytes that Swarm keeps in one secret."""
+
+_LOOK_EVERY_S, _SLOWEST_S = 0.03, 0.3
+_TASKS_EVERY_S = 1.0
+
+
+async def deploy(docker: Docker, start: Start, before: Deployed | None) -> Deployed:
+    """Have Swarm run this start, in place of any earlier one; returns once it knows, not once it runs.
+
+    Args:
+        docker: a manager.
+        start: what to run, without the id of its secret.
+        before: the node's service, where it has one.
+
+    Raises:
+        NodeFailed: what it is started with is too long for a secret.
+        EngineError: Docker refuses.
+    """
+    if not start.node.image:
+        start = replace(start, secret_id=await _keep(docker, start))
+    wanted = services.spec(start)
+    if before and before.everywhere != services.is_everywhere(start.node):  # Swarm changes no mode
+        await docker.services.remove(before.id)
+        before = None
+    try:
+        found = await _change(docker, before.id, wanted) if before else await _create(docker, start.name, wanted)
+    except Missing:
+        found = await _create(docker, start.name, wanted)
+    deployed = services.read(found)
+    assert deployed is not None
+    return deployed
+
+
+async def _keep(docker: Docker, start: Start) -> str:
+    """The id of the secret that holds the order for this start."""
+    node, environment = start.node, start.environment
+    text = json.dumps(services.order(start)).encode()
+    if len(text) > LONGEST_ORDER:
+        raise NodeFailed(
+            f"{node.id}: what it is started with has {len(text)} bytes, and Swarm keeps {LONGEST_ORDER} at most",
+            "Shorten what the service declares.",
+            node=node.id,
+        )
+    name = services.order_name(environment, node.id, start.ticket)
+    return await docker.secrets.create(name, text, services.whose(environment, node.id))
+
+
+async def _change(docker: Docker, service_id: str, wanted: Thing) -> Thing:
+    return {"ID": service_id, "Spec": await docker.services.change(service_id, lambda spec: wanted)}
+
+
+async def _create(docker: Docker, name: str, wanted: Thing) -> Thing:
+    try:
+        return {"ID": await docker.services.create(wanted), "Spec": wanted}
+    except Conflict:
+        found = await docker.services.inspect(name)
+        if found is None:
+            raise
+        return await _change(docker, str(found["ID"]), wanted)
+
+
+async def discard_orders(docker: Docker, secrets: Collection[str]) -> None:
+    """Delete orders that no service uses any more; what cannot be deleted now is found by `sweep_orders`."""
+    for secret_id in secrets:
+        with suppress(EngineError):
+            await docker.secrets.remove(secret_id)
+
+
+async def sweep_orders(docker: Docker, environment: str, deployed: Collection[Deployed]) -> None:
+    """Delete the orders that a control plane left behind which died between two steps."""
+    used = {secret_id for one in deployed for secret_id in one.secrets}
+    found = await docker.secrets.list(services.filters(environment))
+    await discard_orders(docker, [str(one["ID"]) for one in found if one["ID"] not in used])
+
+
+async def await_start(
+    docker: Docker, start: Start, track: Track, look: Callable[[], Awaitable[None]], hosts: Collection[str]
+) -> None:
+    """Wait until the start is seen, on each of `hosts` (ids).
+
+    Raises:
+        NodeFailed: it failed, was fenced, or Swarm could not run it; says why.
+        EngineError: no host answers any more.
+    """
+    began_s, pause_s, asked_s = time.monotonic(), _LOOK_EVERY_S, time.monotonic()
+    while True:
+        await look()
+        if _all_started(start, track, hosts):
+            return
+        now_s = time.monotonic()
+        if now_s - asked_s > _TASKS_EVERY_S:
+            asked_s = now_s
+            reasons = await bootstrap.troubles(docker, start.name, start.ticket)
+            refused = [reason for state, reason in reasons.values() if state == "rejected"]
+            if refused or now_s - began_s > START_S:
+                raise _unstarted(start, refused or [reason for _, reason in reasons.values()])
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 1.2, _SLOWEST_S)
+
+
+def _all_started(start: Start, track: Track, hosts: Collection[str]) -> bool:
+    """It is seen everywhere; raises what an agent says of why it is not."""
+    for host_id in hosts:
+        seen = track.seen.get(host_id)
+        if seen is None:
+            return False
+        sight = seen.sight
+        if sight.start == start.ticket and sight.failure:
+            raise NodeFailed(sight.failure, sight.hint, code=sight.code, node=track.id)
+        if sight.start < start.ticket:
+            if sight.ticket >= start.ticket and not services.is_everywhere(start.node) and track.asked >= start.ticket:
+                raise NodeFailed(f"{track.id} was fenced while it was being started", node=track.id)
+            return False
+    return True
+
+
+def _unstarted(start: Start, reasons: Collection[str]) -> NodeFailed:
+    node_id = start.node.id
+    said = "; ".join(sorted(set(reasons))) or "it says nothing of it"
+    return NodeFailed(
+        f"{node_id}: Swarm has not started it: {said}",
+        f"See docker service ps --no-trunc {start.name}",
+        code="engine.not_started",
+        node=node_id,
+    )

@@ -1,0 +1,146 @@
+"""Going round the hosts of a Swarm for one environment: who answers, what runs there, what has ended."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from everup.engines.swarm.fleet import Fleet
+from everup.engines.swarm.hosts import STREAM_S, Host
+from everup.engines.swarm.lines import Line
+from everup.engines.swarm.placement import HostView
+from everup.engines.swarm.services import Deployed, is_everywhere
+from everup.engines.swarm.sight import Ended
+from everup.engines.swarm.track import Seen, Track
+from everup.model.desired import NodeId
+from everup.model.errors import EngineError, Unavailable
+from everup.model.observed import NodeEvent, NodeState
+
+
+class Rounds:
+    """What the agents of all hosts say of one environment's nodes; hosts that are silent keep nobody waiting.
+
+    Attributes:
+        tracks: every node that was ever heard or spoken of.
+        events: ends that nobody asked for, for whoever watches.
+    """
+
+    def __init__(self, environment: str, fleet: Fleet, clock: Callable[[], float]) -> None:
+        self.tracks: dict[NodeId, Track] = {}
+        self.events: asyncio.Queue[NodeEvent] = asyncio.Queue()
+        self._environment = environment
+        self._fleet = fleet
+        self._clock = clock
+        self._lines: dict[str, Line] = {}
+
+    def track(self, node_id: NodeId) -> Track:
+        """What is known of a node."""
+        return self.tracks.setdefault(node_id, Track(node_id))
+
+    def deployed(self, node_id: NodeId) -> Deployed | None:
+        """Its service, where it has one."""
+        return self._fleet.deployed(self._environment).get(node_id)
+
+    def copied(self, track: Track) -> bool:
+        """There is, or was, a copy of it on every host."""
+        deployed = self.deployed(track.id)
+        if deployed is not None:
+            return deployed.everywhere
+        return is_everywhere(track.node) if track.node else len(track.seen) > 1
+
+    async def look(self) -> None:
+        """See the Swarm as it is, and ask every host that answers.
+
+        Raises:
+            Unavailable: nothing answers.
+        """
+        await self._fleet.open()
+        await self._fleet.fresh()
+        await self._dial()
+        await self.ask(list(self._lines))
+        if self._lines and not any(line.up for line in self._lines.values()):
+            said = "; ".join(f"{line.host.name}: {line.why}" for line in self._lines.values())
+            raise Unavailable(f"no agent of the Swarm answers ({said})", "See docker service ps everup-agent.")
+
+    async def ask(self, host_ids: Collection[str]) -> None:
+        """Ask those of these hosts that answer what runs there."""
+        lines = [self._lines[host_id] for host_id in host_ids if host_id in self._lines]
+        await asyncio.gather(*(self._ask(line) for line in lines if line.up))
+
+    def silence(self, host_id: str) -> str:
+        """Why a host cannot be asked, in words; "" when it can."""
+        line = self._lines.get(host_id)
+        if line is None:
+            return f"its host {host_id} is not part of the Swarm any more"
+        return "" if line.up else f"{line.host.name} does not answer: {line.why}"
+
+    def answering(self) -> list[HostView]:
+        """The hosts that answer, in order of their names."""
+        return sorted((line.host for line in self._lines.values() if line.up), key=lambda host: host.name)
+
+    def agent(self, host_id: str) -> Host:
+        """The agent of a host.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        if why := self.silence(host_id):
+            raise Unavailable(why, "Its nodes are left alone until it answers again, or is known to be gone.")
+        return self._lines[host_id].agent
+
+    def states(self) -> dict[NodeId, NodeState]:
+        """Every node of which there is anything, as far as is known now."""
+        found = {node_id: self._state(node_id) for node_id in (*self._fleet.deployed(self._environment), *self.tracks)}
+        return {node_id: state for node_id, state in found.items() if state}
+
+    async def close(self) -> None:
+        """Hang up."""
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
+        self._lines.clear()
+
+    def _state(self, node_id: NodeId) -> NodeState | None:
+        track, deployed, now_s = self.track(node_id), self.deployed(node_id), self._clock()
+        if self.copied(track):
+            return track.together(deployed, now_s)
+        host_id = deployed.host_id if deployed else next(iter(track.seen), "")
+        state = track.state(deployed, self.silence(host_id) if host_id else "", now_s)
+        host = self._fleet.host(host_id)
+        return replace(state, host=state.host or (host.name if host else "")) if state else None
+
+    async def _dial(self) -> None:
+        """Have a line to every host, and to no other; wait until it is known who answers."""
+        hosts = {host.id: host for host in self._fleet.hosts}
+        for host_id, line in list(self._lines.items()):
+            if host_id not in hosts or self._fleet.agent(host_id) is not line.agent:
+                await self._lines.pop(host_id).close()
+        for host_id, host in hosts.items():
+            if host_id not in self._lines:
+                self._lines[host_id] = Line(self._environment, host, self._fleet.agent(host_id), self._heard)
+        untried = [asyncio.create_task(line.tried.wait()) for line in self._lines.values() if not line.tried.is_set()]
+        if untried:
+            _, late = await asyncio.wait(untried, timeout=STREAM_S)
+            for task in late:
+                task.cancel()
+
+    async def _ask(self, line: Line) -> None:
+        try:
+            found = await line.agent.nodes(self._environment)
+        except EngineError as error:
+            line.down(error.message)
+            return
+        for node_id in set(self.tracks) - set(found):
+            self.tracks[node_id].seen.pop(line.host.id, None)
+        for node_id, sight in found.items():
+            track, seen = self.track(node_id), Seen(line.host.name, sight)
+            if self.copied(track):
+                track.seen[line.host.id] = seen
+            elif proof := track.take(line.host.id, seen, self._clock()):
+                self.events.put_nowait(NodeEvent(node_id, "exited", proof))
+
+    def _heard(self, host: HostView, ended: Ended) -> None:
+        """An end, the moment it happened. Swarm starts copies of what is everywhere again by itself."""
+        track = self.track(ended.node)
+        if self.copied(track):
+            return
+        at_s = self._clock() - (ended.age_s or 0.0)
+        if proof := track.ended(ended.start, ended.exit_code, at_s, ended.last_line):
+            self.events.put_nowait(NodeEvent(ended.node, "exited", proof))
