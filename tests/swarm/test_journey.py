@@ -61,7 +61,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 def on_hosts(request: pytest.FixtureRequest, stack: ExitStack) -> Ground:
     if lack := missing():
         pytest.skip(lack)
-    rig: Rig = request.getfixturevalue("rig")
+    rig: Rig = request.getfixturevalue("several_hosts")
     here = rig.hosts[2]
     stack.enter_context(here.entered())
     environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": request.getfixturevalue("image_id")}
