@@ -162,8 +162,10 @@ class Acts:
         if self._rounds.copied(track):
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
-            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, track.seen)]
-        ends = await asyncio.gather(*(agent.fence(self._environment, track.id, track.asked) for agent in agents))
+            here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
+            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
+        barred = None if deployed and not deployed.secrets else track.asked  # an image of the user's takes no tickets
+        ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
 
     async def _undeploy(self, deployed: Deployed) -> None:

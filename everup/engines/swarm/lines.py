@@ -14,7 +14,7 @@ from everup.model.errors import EngineError, Unavailable
 _RETRY_S = 0.5
 _HEARD_S = 1.5  # an agent says something every second
 
-Heard = Callable[[HostView, Ended], None]
+Heard = Callable[[Ended], None]
 
 
 class Line:
@@ -80,4 +80,4 @@ class Line:
                 self.up, self._beat_s = True, time.monotonic()
                 self.tried.set()
                 if ended is not None:
-                    self._heard(self.host, ended)
+                    self._heard(ended)

@@ -70,6 +70,11 @@ class Track:
         """What is known of its newest start, wherever that was; None where no agent ever knew of it."""
         return max(self.seen.values(), key=lambda one: (one.sight.running, one.sight.start), default=None)
 
+    def newest_start(self) -> int:
+        """The ticket of its newest start that an agent has told of; 0 for none."""
+        seen = self.newest()
+        return seen.sight.start if seen else 0
+
     def largest(self) -> int:
         """The largest ticket that is known to have been given out or taken."""
         return max([self.ticket, *(max(one.sight.ticket, one.sight.start) for one in self.seen.values())])
@@ -83,7 +88,7 @@ class Track:
         self.seen[host_id] = seen
         sight = seen.sight
         if first and sight.running:
-            self.pace.started(now_s - _age_s(sight.since_utc))
+            self.pace.started(now_s - age_s(sight.since_utc))
         if sight.running or sight.failure or not sight.start:
             return None
         if first:
@@ -182,7 +187,7 @@ def _stated(seen: Seen, again: Mapping[str, Any], **more: Any) -> NodeState:
     return replace(seen.state, **{**again, **more})
 
 
-def _age_s(since_utc: str | None) -> float:
+def age_s(since_utc: str | None) -> float:
     """Seconds since a moment of the wall clock; at least 0."""
     if since_utc is None:
         return 0.0
