@@ -1,10 +1,12 @@
 """One rig for all tests that need several hosts; xdist keeps them on one worker (see the conftest of all tests)."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from everup.engines.swarm.bootstrap import pair_in
+from tests.swarm.bench import Bench
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.rig import Rig, missing
 
@@ -40,3 +42,24 @@ def rig(several_hosts: Rig) -> Iterator[Rig]:
 def image_id(several_hosts: Rig) -> str:
     """Everup's image, on every host."""
     return several_hosts.load(everup_image(), TAG)
+
+
+@pytest.fixture(scope="session")
+def agent_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the pair lies that agent and client hold."""
+    place = tmp_path_factory.mktemp("agent")
+    pair = pair_in(place)
+    pair.cert.rename(place / "cert.pem")
+    pair.key.rename(place / "key.pem")
+    return place
+
+
+@pytest.fixture
+async def bench(several_hosts: Rig, image_id: str, agent_pair: Path) -> AsyncIterator[Bench]:
+    with several_hosts.entered():
+        bench = Bench(several_hosts.hosts[0], image_id, agent_pair)
+        try:
+            await bench.open()
+            yield bench
+        finally:
+            await bench.close()

@@ -141,6 +141,17 @@ class Volume:
         finally:
             os.close(handle)
 
+    def holder(self, locks: Path) -> int | None:
+        """The process that took the lock of the living, by the kernel's list of locks; None where it does not say."""
+        try:
+            found = self._inside(_ALIVE).stat()
+            listed = [line.split() for line in locks.read_text().splitlines()]
+        except OSError:
+            return None
+        where = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        held = (words[-4] for words in listed if words[-3] == where and "FLOCK" in words)
+        return next((int(pid) for pid in held), None)
+
     def record(self) -> Record | None:
         """The newest start; None when there never was one, or what is there cannot be understood."""
         try:
