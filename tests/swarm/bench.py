@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from everup.engines.swarm import services
+from everup.engines.swarm.bootstrap import Pair
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host as Agent
 from everup.engines.swarm.place import Place
@@ -58,19 +59,19 @@ async def until(met: Callable[[], Awaitable[_T]], what: str) -> _T:
 class Bench:
     """Starts nodes of an environment of its own on one host, past the engine, and asks the agent there."""
 
-    def __init__(self, host: Host, image_id: str, folder: Path) -> None:
+    def __init__(self, host: Host, image_id: str, pair: Pair) -> None:
         self.host = host
         self.image_id = image_id
         self.environment = f"bench{next(_NUMBERS)}"
-        self.certificate, self.key = folder / "cert.pem", folder / "key.pem"
+        self.pair = pair
         self.docker = Docker(Wire(Place(f"unix://{host.socket}"), PATIENCE_S))
-        self.agent = Agent(host.name, Tcp(host.address, PORT), self.certificate, self.key, answer_s=PATIENCE_S)
+        self.agent = Agent(host.name, Tcp(host.address, PORT), pair.cert, pair.key, answer_s=PATIENCE_S)
         self.process: subprocess.Popen[bytes] | None = None
 
     async def open(self) -> None:
         """Start the agent; it answers when this returns."""
         words = ["--address", self.host.address, "--port", str(PORT), "--proc", "/proc"]
-        words += ["--certificate", str(self.certificate), "--key", str(self.key)]
+        words += ["--certificate", str(self.pair.cert), "--key", str(self.pair.key)]
         command = self.host.command([sys.executable, "-m", "everup.engines.swarm.agent", *words])
         self.process = await asyncio.to_thread(subprocess.Popen, command)
         await until(self.answers, "the agent answers")

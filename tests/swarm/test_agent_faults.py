@@ -97,7 +97,7 @@ async def test_after_a_power_cut_nothing_runs_and_everything_is_known(bench):
 
 async def test_a_silent_host_is_noticed_at_once_and_nothing_is_said_of_its_nodes(bench):
     await bench.start(program("db-1", "stay()"), 5)
-    agent = Agent(bench.host.name, Tcp(bench.host.address, PORT), bench.certificate, bench.key)
+    agent = Agent(bench.host.name, Tcp(bench.host.address, PORT), bench.pair.cert, bench.pair.key)
     await until(lambda: agent.nodes(bench.environment), "it is seen")
     bench.host.cut()
     try:

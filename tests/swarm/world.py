@@ -72,4 +72,4 @@ class SwarmWorld(World):
 
 
 def _volume(host: Host, environment: str, node_id: str) -> Path:
-    return host.disk / "root" / "volumes" / name_of(environment, node_id) / "_data"
+    return Path(f"/proc/{host.pid}/root/var/lib/docker/volumes", name_of(environment, node_id), "_data")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from everup.engines.swarm.placement import is_loopback
+from everup.engines.swarm.volume import HOMES
 from everup.model.desired import Node, NodeId, Tcp
 
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
@@ -22,9 +23,6 @@ TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
 
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
-
-HOMES = "/var/lib/everup/nodes"
-"""The directory of the nodes' homes in their containers."""
 
 START = ("python3", "-m", "everup.engines.swarm.start", f"/run/secrets/{ORDER_NAME}")
 

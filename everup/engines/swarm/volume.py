@@ -23,6 +23,9 @@ from typing import Any
 from everup.engines.local.statefile import replace_text
 from everup.model.errors import EngineError
 
+HOMES = "/var/lib/everup/nodes"
+"""The directory of the nodes' homes in their containers."""
+
 FOLDER = ".everup"
 
 REFUSED, FAILED = 86, 78
