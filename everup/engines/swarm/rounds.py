@@ -65,10 +65,15 @@ class Rounds:
             said = "; ".join(f"{line.host.name}: {line.why}" for line in self._lines.values())
             raise Unavailable(f"no agent of the Swarm answers ({said})", "See docker service ps everup-agent.")
 
+    def outdate(self) -> None:
+        """Something is done with a node: what the agents said before is not to be gone by."""
+        for line in self._lines.values():
+            line.outdate()
+
     async def ask(self, host_ids: Collection[str]) -> None:
-        """Ask those of these hosts that answer what runs there."""
+        """Ask those of these hosts that answer what runs there, but for those that have just said it."""
         lines = [self._lines[host_id] for host_id in host_ids if host_id in self._lines]
-        await asyncio.gather(*(self._ask(line) for line in lines if line.up))
+        await asyncio.gather(*(self._ask(line) for line in lines if line.up and not line.fresh()))
 
     def silence(self, host_id: str) -> str:
         """Why a host cannot be asked, in words; "" when it can."""
@@ -76,6 +81,11 @@ class Rounds:
         if line is None:
             return f"its host {host_id} is not part of the Swarm any more"
         return "" if line.up else f"{line.host.name} does not answer: {line.why}"
+
+    def busy(self) -> list[str]:
+        """Why hosts cannot be asked which the Swarm holds for ready, in words."""
+        known = ((line, self._fleet.host(host_id)) for host_id, line in self._lines.items())
+        return [self.silence(line.host.id) for line, host in known if host and host.ready and not line.up]
 
     def answering(self) -> list[HostView]:
         """The hosts that answer, in order of their names."""

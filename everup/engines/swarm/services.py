@@ -12,6 +12,7 @@ from typing import Any
 
 from everup.engines.swarm.placement import is_loopback
 from everup.engines.swarm.sight import popen_code
+from everup.engines.swarm.volume import HOMES
 from everup.model.desired import Node, NodeId, Tcp
 
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
@@ -23,9 +24,6 @@ TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
 
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
-
-HOMES = "/var/lib/everup/nodes"
-"""The directory of the nodes' homes in their containers."""
 
 START = ("python3", "-m", "everup.engines.swarm.start", f"/run/secrets/{ORDER_NAME}")
 

@@ -52,6 +52,8 @@ class Track:
         staged: a drill ended the start with this ticket.
         dead: the end of the start `dead_start`.
         lost_until_s: a drill keeps it lost until then.
+        mute: hosts (ids) whose copy did not answer when it was asked last, as their agents say.
+        unheard: nobody could even be asked the last time: that says nothing of the node.
     """
 
     id: NodeId
@@ -65,6 +67,8 @@ class Track:
     dead_start: int = 0
     lost_until_s: float = 0.0
     pace: Pace = field(default_factory=Pace)
+    mute: set[str] = field(default_factory=set)
+    unheard: bool = False
 
     def newest(self) -> Seen | None:
         """What is known of its newest start, wherever that was; None where no agent ever knew of it."""
@@ -112,6 +116,11 @@ class Track:
         if start != self.staged:
             self.pace.failed(at_s, describe_exit(exit_code), last_line)
         return self.dead
+
+    def runs_at(self, host_id: str) -> bool:
+        """Something of it runs on a host, as far as is known."""
+        seen = self.seen.get(host_id)
+        return seen is not None and seen.sight.running
 
     def runs(self) -> bool:
         """Its newest start has not ended, as far as is known."""
