@@ -100,7 +100,8 @@ def rotate(
         render.show_json(body)
     elif finish:
         end = "all ended" if cut else "each goes on until it ends"
-        had = f"sessions that it had: {body['sessions']}, {end}" if body["sessions"] else "it had no sessions left"
+        may = f"sessions that may have begun with it: {body['sessions']}, {end}"
+        had = may if body["sessions"] else "no session is left that began with it"
         print(f"{label}: {body['former']} can log in no more; {had}")
     else:
         print(f"{label}: clients log in as {body['user']} from now on; {body['former']} still can")

@@ -41,7 +41,7 @@ SENTENCES: Mapping[str, str] = {
     "limit.changed": "{service} may run {after} instances instead of {before}",
     "restart.requested": "somebody asked to restart {service}",
     "password.renewed": "clients of {service} log in as {user} from now on; {former} still can",
-    "password.ended": "{user} can log in to {service} no more[; sessions that it had: {sessions}]",
+    "password.ended": "{user} can log in to {service} no more[; sessions that may have begun with it: {sessions}]",
     "revision.declared": "{service} is to run revision {number}[: {because}]",
     "revision.good": "{service} runs revision {number}[, rolled out in {took_s}]",
     "revision.failed": "revision {number} of {service} failed, revision {back_to} comes back[: {because}]",
