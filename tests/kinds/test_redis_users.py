@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 
+from everup.core.plan import plan
 from everup.kinds._redis_users import granted, hashed
-from everup.model.actions import Operate, StartNode
+from everup.model.actions import Hold, Operate, StartNode
 from everup.model.desired import Ask, Blueprint, Part, Silence
 from everup.model.renewal import Renewal, Turn
 from tests.kinds.small_group import Process, Server, Voter
@@ -167,6 +168,18 @@ def test_who_does_not_answer_is_named_and_the_others_know_all_the_same():
     assert lets_in(plane.group.processes["redis01-3"]) == {FIRST, SECOND}
 
 
+def test_who_is_silent_is_not_told_and_keeps_nobody_waiting():
+    plane = founded(GUARDED)
+    plane.group.processes["redis01-2"].hung = True
+    plane.group.second()
+    plane.look()
+    declared(plane, ENDED)
+    (told,) = [action for action in plane.act() if isinstance(action, Operate)]
+    assert "redis01-3" in told.because and "redis01-2" not in told.because
+    assert live(plane, 60), plane.happened
+    assert all(lets_in(one) == {SECOND} for one in guarded(plane))
+
+
 # -- a group of an earlier Everup
 
 
@@ -200,10 +213,23 @@ def test_it_becomes_as_it_is_now_one_node_after_the_other_and_everybody_keeps_ac
     assert all(one.doors.kept == granted(one.node) for one in guarded(plane))
 
 
+def test_a_sentinel_that_was_told_half_of_it_is_told_the_rest():
+    plane = founded(GUARDED)
+    plane.group.voters[0].doors.greets = ""
+    assert live(plane, 5), plane.happened
+    assert plane.group.voters[0].doors.greets == "everup"
+
+
 def test_one_that_hangs_meanwhile_is_ended_all_the_same():
     plane = earlier_group()
     plane.look()
     plane.group.processes["redis01-2"].hung = True
+    for _ in range(5):
+        plane.group.second()
+        plane.look()
+    actions = plan([plane.blueprint], plane.observed())
+    held = {action.node_id for action in actions if isinstance(action, Hold)}
+    assert "redis01-3" in held and "redis01-2" not in held
     assert live(plane, 60), plane.happened
     whole(plane)
 
@@ -248,6 +274,9 @@ class Rotation:
         for step in [*steps, lambda: self.grant(turn.after)][:parts]:
             step()
             self.check()
+            self.plane.look()
+            self.plane.act()
+            self.check()
 
     def answered(self, ask: Ask) -> None:
         reply = self.plane.group.answer(ask)
@@ -266,7 +295,7 @@ class Rotation:
         self.check()
 
 
-PARTS = range(1 + len([*GUARDED.of(Part.DATA), *GUARDED.of(Part.VOTER)]) + 2)
+PARTS = range(len([*GUARDED.of(Part.DATA), *GUARDED.of(Part.VOTER)]) + 3)
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -287,6 +316,7 @@ def test_one_that_ends_anywhere_in_its_end_can_be_finished_again(parts: int):
     one.take(renewal(one.blueprint).begin(SECOND))
     one.take(renewal(one.blueprint).finish(True), parts)
     one.die()
+    assert bool(renewal(one.blueprint).former) == (parts < len(PARTS) - 1)
     if renewal(one.blueprint).former:
         one.take(renewal(one.blueprint).finish(False))
     assert all(lets_in(server) == {SECOND} for server in guarded(one.plane))
