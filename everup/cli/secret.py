@@ -72,12 +72,12 @@ def rotate(
     context: typer.Context,
     label: Label,
     finish: Annotated[bool, typer.Option("--finish", help="End the former password.")] = False,
-    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end the sessions that began with it too.")] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end the sessions that may have begun with it too.")] = False,
 ) -> None:
-    """Give the clients of a PostgreSQL another password, while the former one goes on working.
+    """Give the clients of a PostgreSQL or a Redis (auth: true) another password, while the former one goes on working.
 
     Services that need it here are restarted with the new variables, one instance after another. Whoever else uses it
-    reads them again (everup env LABEL); once all have, --finish ends the former password.
+    reads them again (everup env LABEL); once all have, --finish ends the former password. No server is restarted.
 
     Examples:
 
@@ -85,7 +85,7 @@ def rotate(
 
       everup rotate db01 --finish
 
-      everup rotate db01 --finish --cut
+      everup rotate redis01 --finish --cut
     """
     session = session_of(context)
     if cut and not finish:

@@ -38,7 +38,7 @@ class Renewals(Sizes):
             return renewal.login, renewal.current, users
 
     async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
-        """End the former password, and with `cut` the sessions that began with it; its name and how many there were.
+        """End the former password, and with `cut` the sessions that may have begun with it; its name and their number.
 
         Without `cut` it is refused while an instance still runs with the variables of before.
         """
