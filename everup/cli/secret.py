@@ -72,7 +72,7 @@ def rotate(
     context: typer.Context,
     label: Label,
     finish: Annotated[bool, typer.Option("--finish", help="End the former password.")] = False,
-    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end the sessions that may have begun with it too.")] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end its sessions too.")] = False,
 ) -> None:
     """Give the clients of a PostgreSQL or a Redis (auth: true) another password, while the former one goes on working.
 
