@@ -189,7 +189,7 @@ class Renewer(Protocol):
         ...
 
     async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
-        """End the former password; its name, and how many sessions there were, which `cut` ends, that may have begun with it."""
+        """End the former password, and with `cut` the sessions that may have begun with it; its name, their number."""
         ...
 
 
