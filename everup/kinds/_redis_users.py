@@ -171,7 +171,7 @@ def admit(blueprint: Blueprint, view: View, _: NodeId | None) -> Generator[Step,
     )
     replies = yield Together(tuple(asks))
     trouble = _trouble(nodes, replies, no_file=introduced)
-    return Outcome(not trouble, trouble or f"{', '.join(node.id for node in nodes)} told which passwords are granted")
+    return Outcome(not trouble, trouble or f"told to {', '.join(node.id for node in nodes)}")
 
 
 def admission(node: Node) -> tuple[Command, ...]:

@@ -14,6 +14,9 @@ from everup.runtime.environments import Running
 from everup.runtime.sizes import Sizes
 from everup.runtime.talk import Reply, ask
 
+QUIET_S, LOOK_S = 10.0, 0.01
+"""An environment that never comes to rest does not keep a leaked password alive."""
+
 
 class Renewals(Sizes):
     """The part of the desk that rotates passwords. Each step may be repeated after one that went wrong half-way."""
@@ -80,13 +83,14 @@ class Renewals(Sizes):
         Raises:
             Refused: in the words of who did not.
         """
+        if turn.before:
+            await self._grant(running, label, turn.before)
+            await _quiet(running)
         nodes = running.controller.observed().nodes
         asks = {node_id: one for node_id, one in turn.asks.items() if node_id in nodes and nodes[node_id].state.running}
         if not asks:
             hint = "everup up starts them; then try again."
             raise Refused(f"no node of {label} runs", hint, code="refused.rotation", label=label)
-        if turn.before:
-            await self._grant(running, label, turn.before)
         replies = await _told(running, label, asks)
         if turn.then:
             more = {node_id: one for node_id, reply in replies.items() if (one := turn.then(node_id, reply))}
@@ -99,6 +103,14 @@ class Renewals(Sizes):
         name = running.environment.environment
         await self._environments.store.save_grants(name, {f"{label}/{key}": value for key, value in grants.items()})
         await self._declare(self._environments.draft(running.saved))
+
+
+async def _quiet(running: Running) -> None:
+    """Wait until nothing is under way any more that was decided by what was granted before, at most `QUIET_S`."""
+    for _ in range(round(QUIET_S / LOOK_S)):
+        if running.controller.settled:
+            return
+        await asyncio.sleep(LOOK_S)
 
 
 async def _told(running: Running, label: str, asks: Mapping[NodeId, Ask]) -> dict[NodeId, tuple[Any, ...]]:
