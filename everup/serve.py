@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from everup.api import verdicts, views
 from everup.api.app import create_app
+from everup.api.doorway import Doorway
 from everup.api.errors import status_of
 from everup.api.server import OpenPort, serve_api, serve_beside
 from everup.api.tcp import bind_tcp
@@ -35,8 +36,8 @@ from everup.runtime.lock import STANDBY, take_lock
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 from everup.web.lobby import Entrance, Lobby, invitations
-from everup.web.ports import Authenticate, Tongue
 from everup.web.ports import Desk as Shown
+from everup.web.ports import Tongue
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -66,11 +67,11 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
-def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Lobby:
+def show_dashboard(app: FastAPI, desk: Shown, doorway: Doorway) -> Lobby:
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
     tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
-    lobby = Lobby(desk, tongue, authenticate, app, serve_beside)
+    lobby = Lobby(desk, tongue, doorway, app, serve_beside)
     app.include_router(invitations(lobby))
     app.add_middleware(Entrance, lobby=lobby)
     return lobby
@@ -88,8 +89,9 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
         desk = Desk(environments)
         await desk.open()
         tokens = environments.store.tokens()
-        app = create_app(desk, tokens)
-        show_dashboard(app, desk, tokens.authenticate)
+        doorway = Doorway(desk, tokens.authenticate)
+        app = create_app(desk, tokens, doorway)
+        show_dashboard(app, desk, doorway)
         beside = [asyncio.create_task(one) for one in (desk.telemetry.watch_loop(), desk.messenger.run(told))]
         gc.freeze()
         await serve_api(app, home.socket, stop, opened=opened)

@@ -40,12 +40,28 @@ LONGEST = 200
 """Characters of an argument, or of a path that leads nowhere."""
 
 
-TURNED_AWAY = frozenset({401, 429})
-"""Answers to those who do not say who they are, or who ask too often."""
-
 NOTED_RATE, NOTED_BURST = 0.1, 100
-"""How many of them are recorded for each caller, a second and at once; for strangers, all of them together. They cost
-nothing to provoke, and must not fill the store."""
+"""How much of what costs nothing to provoke is recorded, a second and at once, lest it fill the store: what is asked
+too often, for each caller, and what strangers do, for all of them together."""
+
+TOO_OFTEN = 429
+
+
+class Notebook:
+    """Writes deeds into the audit log, but no more than a measure of those of strangers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._idle = Meter(NOTED_RATE, NOTED_BURST)
+
+    async def record(self, one: Deed) -> None:
+        """Record a deed, on the disk before it returns.
+
+        Raises:
+            EverupError: the store refuses it.
+        """
+        if (one.who and one.status != TOO_OFTEN) or not self._idle.wait_s(one.who):
+            await self._desk.trail.append(one)
 
 
 class Recorded:
@@ -54,10 +70,9 @@ class Recorded:
     The outermost layer of the application, so that what others refuse is recorded too.
     """
 
-    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+    def __init__(self, app: ASGIApp, notebook: Notebook) -> None:
         self._app = app
-        self._desk = desk
-        self._turned_away = Meter(NOTED_RATE, NOTED_BURST)
+        self._record = notebook.record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -72,10 +87,6 @@ class Recorded:
             if not reply.begun:
                 await self._record(deed(scope, 500, "internal"))
             raise
-
-    async def _record(self, one: Deed) -> None:
-        if one.status not in TURNED_AWAY or not self._turned_away.wait_s(one.who):
-            await self._desk.trail.append(one)
 
 
 class _Reply:
@@ -117,12 +128,13 @@ def announce(desk: Desk) -> Callable[[Request], Awaitable[None]]:
     return before
 
 
-def deed(scope: Scope, status: int | None, code: str) -> Deed:
+def deed(scope: Mapping[str, Any], status: int | None, code: str) -> Deed:
     """What a request is about, and what came of it if it was answered."""
     state = scope.get("state", {})
     client = scope.get("client")
     caller: Caller | None = state.get("caller") or (None if client else OWNER)
-    route = getattr(scope.get("route"), "path", "") or scope["path"][:LONGEST]
+    found = getattr(scope.get("route"), "path", "")
+    route = f"{scope.get('root_path', '')}{found}" if found else scope["path"][:LONGEST]
     given = dict(state.get("given", {}))
     where = {name: str(value)[:LONGEST] for name, value in scope.get("path_params", {}).items()}
     if "environment" in given:

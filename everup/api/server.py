@@ -73,7 +73,7 @@ async def serve_api(
     servers = [(_server(owned(app), http="h11"), listener)]
     if opened:
         to = opened.to
-        tcp = _server(app, http=Bounded, ssl_certfile=to.tls_cert, ssl_keyfile=to.tls_key, server_header=False)
+        tcp = _tcp_server(app, ssl_certfile=to.tls_cert, ssl_keyfile=to.tls_key)
         servers.append((tcp, opened.listener))
 
     async def end() -> None:
@@ -94,8 +94,12 @@ async def serve_api(
 
 
 async def serve_beside(app: Callable[..., Any], listener: socket.socket) -> None:
-    """Serve another application on a listening socket until this is cancelled."""
-    await _server(app, http="h11", server_header=False).serve(sockets=[listener])
+    """Serve another application on a TCP socket until this is cancelled, within the bounds of the API's own port."""
+    await _tcp_server(app).serve(sockets=[listener])
+
+
+def _tcp_server(app: Any, **settings: Any) -> _Server:
+    return _server(app, http=Bounded, server_header=False, **settings)
 
 
 def _server(app: Any, **settings: Any) -> _Server:

@@ -21,7 +21,7 @@ PAGE = 1000
 UNSHOWN = ("directory", "text_sha256")
 """Arguments that only --json shows."""
 
-COMMON = ("v1", "environments", "services", "nodes")
+COMMON = ("v1", "ui", "environments", "services", "nodes")
 """Words of routes that say nothing of what is done."""
 
 
@@ -137,4 +137,4 @@ def _verb(what: str) -> str:
     """What a route does, in the words that tell it from others."""
     method, _, route = what.partition(" ")
     words = [word for word in route.split("/") if word and word not in COMMON and not word.startswith("{")]
-    return " ".join([method.lower(), *words] if method == "GET" else words)
+    return " ".join([method.lower(), *words] if method == "GET" and "/ui/" not in route else words)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from everup.api.app import create_app
 from everup.api.gate import owned
-from everup.api.recording import NOTED_BURST, READS, Recorded, announce
+from everup.api.recording import NOTED_BURST, READS, Notebook, Recorded, announce
 from everup.core.chain import verify
 from everup.model.access import Caller, Level
 from tests.api.small_desk import SmallDesk
@@ -225,7 +225,9 @@ async def test_what_a_form_says_is_recorded_but_for_what_makes_it_a_form_of_ours
         await announce(desk)(request)
         return Response((await request.body()).decode(), 303)
 
-    app = Recorded(Starlette(routes=[Route("/e/{environment}/s/{label}/scale", page, methods=["POST"])]), desk)
+    app = Recorded(
+        Starlette(routes=[Route("/e/{environment}/s/{label}/scale", page, methods=["POST"])]), Notebook(desk)
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://everup") as http:
         answer = await http.post("/e/shop/s/web/scale", data={"said": "3", "csrf": "hunter2"})
