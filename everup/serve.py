@@ -17,8 +17,8 @@ from everup.api import verdicts, views
 from everup.api.app import create_app
 from everup.api.doorway import Doorway
 from everup.api.errors import status_of
-from everup.api.server import OpenPort, serve_api, serve_beside
-from everup.api.tcp import bind_tcp
+from everup.api.server import serve_api, serve_beside
+from everup.api.tcp import OpenPort, open_tcp
 from everup.core.listening import listening
 from everup.core.words import told
 from everup.engines.local.engine import LocalEngine
@@ -92,7 +92,10 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
         doorway = Doorway(desk, tokens.authenticate)
         app = create_app(desk, tokens, doorway)
         show_dashboard(app, desk, doorway)
-        beside = [asyncio.create_task(one) for one in (desk.telemetry.watch_loop(), desk.messenger.run(told))]
+        watches = [desk.telemetry.watch_loop(), desk.messenger.run(told)]
+        if opened and opened.certificate:
+            watches.append(opened.certificate.watch(desk.certified))
+        beside = [asyncio.create_task(one) for one in watches]
         gc.freeze()
         await serve_api(app, home.socket, stop, opened=opened)
         for task in beside:
@@ -109,11 +112,11 @@ def open_port(home: Home, words: Sequence[str]) -> OpenPort | None:
     """
     if words:
         to = listening(*words)
-        return OpenPort(bind_tcp(to), to)
+        return open_tcp(to)
     try:
         kept = json.loads(home.listening.read_text()) if home.listening.exists() else None
         found = listening(*map(str, kept)) if kept else None
-        return OpenPort(bind_tcp(found), found) if found else None
+        return open_tcp(found) if found else None
     except (EverupError, OSError, ValueError, TypeError) as error:
         print(f"the API is on its Unix socket only; {home.listening} cannot be followed: {error}", flush=True)
         return None
