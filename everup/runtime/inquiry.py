@@ -40,7 +40,7 @@ class Inquiry:
         for name, controller in controllers.items():
             self.telemetry.tally.episodes.retain(name, [one.label for one in controller.blueprints])
         meters = {name: controller.meter for name, controller in controllers.items()}
-        notices, waiting = self.messenger.outcomes, self.messenger.waiting
+        notices, waiting = self.messenger.courier.outcomes, self.messenger.courier.waiting
         telemetry = self.telemetry
         return Vitals(
             telemetry.tally,

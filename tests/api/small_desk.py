@@ -97,7 +97,7 @@ class SmallMessenger:
     def destinations(self) -> tuple[Destination, ...]:
         return tuple(self.known.values())
 
-    async def add(self, destination: Destination) -> None:
+    async def add(self, destination: Destination, url: str) -> None:
         if destination.name in self.known:
             raise Refused(f"there is a destination {destination.name}")
         self.known[destination.name] = destination

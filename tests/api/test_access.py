@@ -113,7 +113,7 @@ class World:
             place = "/v1/tokens/spare"
             await self._made("spare")
         if route == "DELETE /v1/notifications/{name}":
-            await self.desk.messenger.add(Destination("web-1", "json://127.0.0.1:9/"))
+            await self.desk.messenger.add(Destination("web-1", "json"), "json://127.0.0.1:9/")
         app = owned(self.app) if who == "owner" else self.app
         address = (f"127.0.{self._asked // 250}.{self._asked % 250}", 4711)  # strangers are counted by address
         transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)

@@ -13,7 +13,9 @@ def test_a_renewed_and_a_refused_certificate_are_events_and_the_first_one_is_non
     said: list[tuple[str, dict[str, Any]]] = []
     journal = SimpleNamespace(say=lambda name, **fields: said.append((name, fields)))
     running = SimpleNamespace(controller=SimpleNamespace(journal=journal))
-    environments: Any = SimpleNamespace(hearers=[], names=lambda: ["depot", "shop"], get=lambda name: running)
+    environments: Any = SimpleNamespace(
+        store=None, hearers=[], names=lambda: ["depot", "shop"], get=lambda name: running
+    )
     desk = Inquiry(environments)
     first, later = Certified(1.8e9), Certified(1.9e9)
     for now in (first, first, Certified(1.8e9, "key values mismatch"), later, later):

@@ -17,6 +17,7 @@ from everup.model.events import Event
 from everup.model.observed import Group, NodeState
 from everup.model.spec import Source
 from everup.runtime import safekeeping
+from everup.runtime.formats import STEPS
 from everup.runtime.home import Home
 from everup.runtime.lock import take_lock
 from everup.runtime.restoring import restore
@@ -60,7 +61,7 @@ def text(home: Home) -> dict[str, str]:
 def test_a_backup_holds_the_store_and_what_is_beside_it_and_nothing_of_nodes(home: Home, tmp_path: Path):
     contents = back_up(home, tmp_path / "backup")
     assert [one.name for one in contents.files] == ["everup.sqlite", "tls/server.pem"]
-    assert (contents.environments, contents.store_format) == (("shop",), 1)
+    assert (contents.environments, contents.store_format) == (("shop",), len(STEPS))
     assert verify(tmp_path / "backup") == contents
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
     assert sorted(place.name for place in tmp_path.iterdir()) == ["backup", "home"]
