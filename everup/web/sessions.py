@@ -61,10 +61,15 @@ class Sessions:
         _put(self._invitations, _digest(word), self._clock() + INVITED_S)
         return word
 
+    def invited(self, word: str) -> bool:
+        """Whether that is an invitation that can still be accepted."""
+        return self._invitations.get(_digest(word), float("-inf")) > self._clock()
+
     def accept(self, word: str) -> str | None:
         """Open a session for the owner with an invitation; None when it is unknown, used or too old."""
-        ends_s = self._invitations.pop(_digest(word), None)
-        return None if ends_s is None or ends_s <= self._clock() else self.open(OWNER, None)
+        invited = self.invited(word)
+        self._invitations.pop(_digest(word), None)
+        return self.open(OWNER, None) if invited else None
 
     def open(self, caller: Caller, token: str | None) -> str:
         """Open a session for whoever showed a token; what the browser is to keep."""

@@ -69,6 +69,14 @@ async def test_pages_are_bounded_as_the_api_is(lobby, desk, monkeypatch):
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def test_the_owners_link_works_whatever_strangers_do(lobby, browse, monkeypatch):
+    monkeypatch.setattr(Meter, "due_s", lambda meter, who: 3.0 if "." in who else 0.0)
+    path = f"/ui/sign-in?once={lobby.sessions.invite()}"
+    owner = browse()
+    assert [(await one.get(path)).status_code for one in (owner, browse())] == [200, 429]
+    assert (await owner.get("/ui/e/shop")).status_code == 200
+
+
 async def test_a_form_that_is_too_long_and_one_request_too_many_are_refused(browse, monkeypatch):
     browser = browse()
     await sign_in(browser, "v")
