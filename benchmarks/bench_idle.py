@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
             progress(f"idle · window {run + 1} of {runs}")
             cpu.add(cpu_percent([pid], 6.0))
             memory.add(rss_mb(pid))
-        for run in range(runs):
+        for _ in range(runs):
             with everup.api() as api:  # loads what encrypts
                 api.post("/v1/environments/bench-idle/secrets", json={"name": "key", "value": "x"}).raise_for_status()
             time.sleep(1.0)

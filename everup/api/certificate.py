@@ -132,5 +132,5 @@ def _serving() -> ssl.SSLContext:
 
 def _said(error: OSError | ValueError) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or "one of them is no such PEM file").replace("_", " ").lower()
+        return (error.reason or "one of the two is no PEM file of its sort").replace("_", " ").lower()
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

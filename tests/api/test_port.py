@@ -127,7 +127,7 @@ async def test_a_broken_pair_leaves_the_old_one_in_use_and_says_so(desk, authori
         first, began = await serial_of(to, trusting), certificate.now
         broken = {
             "key values mismatch": lambda: authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(pems[1]),
-            "no such pem file": lambda: Path(pems[0]).write_text("no certificate"),
+            "no pem file of its sort": lambda: Path(pems[0]).write_text("no certificate"),
             "it expired at": lambda: replace_with(
                 pems, authority.issue_cert("127.0.0.1", not_before=past - timedelta(days=1), not_after=past)
             ),
