@@ -76,6 +76,8 @@ class Gate:
         caller: Caller | None = state.get("caller")
         if caller is None and (secret := _bearer(headers)) is not None:
             caller = self._doorway.recognise(secret, address_of(scope))
+        if caller is not None:
+            state["caller"] = caller
         if caller != OWNER:
             self._doorway.count(caller.name if caller else "", address_of(scope))
         permit, environment = next(permits_for(scope["method"], scope["path"]), (None, None))
@@ -87,7 +89,6 @@ class Gate:
                 "Send a valid one: Authorization: Bearer TOKEN; an operator makes one: everup token create NAME.",
             )
         if caller is not None:
-            state["caller"] = caller
             if verdict == Judgement.HIDDEN:
                 raise unknown(environment or "", caller.environments or ())
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
