@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import json
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -24,7 +26,7 @@ from everup.model.access import Level
 from everup.model.errors import EverupError
 from everup.runtime.home import Home
 from everup.runtime.store import Store
-from everup.serve import open_port
+from everup.serve import open_port, serve
 
 PATIENCE_S = 60
 
@@ -115,6 +117,39 @@ async def test_a_renewed_certificate_is_shown_to_whoever_connects_next(desk, aut
         assert await serial_of(to, trusting) != first
         assert certificate.now == Certified(later.timestamp())
         assert (await http.get(f"{to.url}/v1/caller", headers=headers)).status_code == 200  # as before
+
+
+async def test_a_control_plane_looks_after_its_certificate_by_itself(authority, pems, tmp_path, monkeypatch):
+    monkeypatch.setattr("everup.api.certificate.LOOK_EVERY_S", 0.02)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    serving = asyncio.create_task(serve(home, open_tcp(listening(f"127.0.0.1:{free_port()}", *pems))))
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=900)
+
+    async def told(expires_s: float | None, refused: int) -> None:
+        """Wait until the metrics say so; None: when it expires, whatever that is."""
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(home.socket)), timeout=PATIENCE_S) as owner,
+        ):
+            while True:
+                page = (await owner.get("http://everup/metrics")).text if home.socket.exists() else ""
+                found = dict(re.findall(r"^everup_certificate_(\w+) (\S+)$", page, re.MULTILINE))
+                expiry_s = float(found.get("expiry_timestamp_seconds", 0))
+                if expiry_s in (expires_s or expiry_s,) and found.get("refused") == f"{refused:.1f}":
+                    return
+                await asyncio.sleep(0.02)
+
+    try:
+        await told(None, 0)
+        replace_with(pems, authority.issue_cert("127.0.0.1", not_after=later))
+        await told(later.timestamp(), 0)
+        Path(pems[1]).write_text("no key")
+        await told(later.timestamp(), 1)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        gc.unfreeze()
 
 
 async def test_a_broken_pair_leaves_the_old_one_in_use_and_says_so(desk, authority, pems, tmp_path):
