@@ -220,7 +220,9 @@ def _misused(error: Exception, session: Session) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "everup"
     first = message[0].lower() + message[1:] if message else "the command line makes no sense"
-    _report(Usage(first.rstrip("."), f"{command} --help shows what is possible."), session)
+    words = ", ".join(GROUPS[command.split()[-1]][-1]) if command.split()[-1] in GROUPS else ""
+    hint = f"{command} --help shows what is possible{f': {words}' if words else ''}."
+    _report(Usage(first.rstrip("."), hint), session)
     return USAGE
 
 

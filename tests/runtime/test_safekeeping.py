@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -116,6 +117,14 @@ def test_without_a_store_or_a_place_nothing_is_written(home: Home, tmp_path: Pat
     assert [place.name for place in tmp_path.iterdir()] == ["home"]
 
 
+def reads_as(content: bytes) -> bytes | None:
+    """What is in a compressed file; None where it is broken."""
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
 def test_any_damage_to_a_backup_is_found(home: Home, tmp_path: Path):
     file = tmp_path / "backup"
     back_up(home, file)
@@ -124,6 +133,8 @@ def test_any_damage_to_a_backup_is_found(home: Home, tmp_path: Path):
     spoilt += [whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :] for at in range(20, len(whole) - 8, 97)]
     spoilt.append(gzip.compress(gzip.decompress(whole).replace(b"a certificate", b"a certifikate")))
     for content in spoilt:
+        if reads_as(content) == reads_as(whole):
+            continue  # some bits of a compressed stream mean nothing
         file.write_bytes(content)
         with pytest.raises(EverupError) as caught:
             verify(file)
