@@ -66,7 +66,7 @@ class Messenger(Protocol):
         """Where notices go."""
         ...
 
-    async def add(self, destination: Destination) -> None:
+    async def add(self, destination: Destination, url: str) -> None:
         """Send notices there as well. `Refused` where there is one of that name, or nobody understands its URL."""
         ...
 

@@ -48,6 +48,8 @@ SENTENCES: Mapping[str, str] = {
     "drill.started": "a drill of {service}: {fault}[ of {subject}]",
     "drill.ended": "the drill of {service} is over ({fault}): {verdict}[, {because}]",
     "notice.failed": "{destination} was not told: {title}[: {because}]",
+    "certificate.renewed": "the API shows a new certificate[, which expires at {expires_utc}]",
+    "certificate.refused": "the API goes on with its former certificate: the new one cannot be used: {because}",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }
