@@ -36,9 +36,8 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None, doorway: Doorway | N
     )
     install(app)
     install_gate(app, doorway)
-    app.add_middleware(
-        Recorded, notebook=doorway.notebook
-    )  # the last one added is the outermost: it sees what the gate refuses
+    # The last one added is the outermost: it sees what the gate refuses.
+    app.add_middleware(Recorded, notebook=doorway.notebook)
     if tokens:
         app.include_router(token_routes(tokens))
     for routes in (
