@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp
 
 from everup.api.desk import Desk
 from everup.api.errors import TooLarge, TooSlow, answer
@@ -17,7 +16,7 @@ from everup.api.rates import REMEMBERED, Meter
 from everup.api.recording import Notebook, deed
 from everup.api.repeats import Message
 from everup.model.access import Caller
-from everup.model.errors import EverupError, TooMany
+from everup.model.errors import TooMany
 
 RATE, BURST = 50.0, 200
 """Requests a second, and at once, from each caller with a token, and from each browser that is signed in. The socket's
@@ -33,12 +32,29 @@ BODY_S = 30.0
 """How long the body of a request may take to come."""
 
 
+def address_of(scope: Mapping[str, Any]) -> str:
+    """Where a request came from; "" for the Unix socket. Of IPv6 the /64: one host may have all of its addresses."""
+    client = scope.get("client")
+    if not client:
+        return ""
+    try:
+        where = ipaddress.ip_address(client[0])
+    except ValueError:
+        return str(client[0])
+    if isinstance(where, ipaddress.IPv6Address) and where.ipv4_mapped is None:
+        return str(ipaddress.IPv6Network((int(where) >> 64 << 64, 64)))
+    return str(getattr(where, "ipv4_mapped", where))
+
+
 class Doorway:
     """One for each control plane, so that nobody has twice as many tries by coming in another way.
 
     Args:
         authenticate: who a token stands for; None when it stands for nobody.
     """
+
+    address_of = staticmethod(address_of)
+    answer = staticmethod(answer)
 
     def __init__(self, desk: Desk, authenticate: Callable[[str], Caller | None]) -> None:
         self.authenticate = authenticate
@@ -100,26 +116,6 @@ class Doorway:
             EverupError: the store refuses it.
         """
         await self.notebook.record(deed(scope, status, code))
-
-    def address_of(self, scope: Mapping[str, Any]) -> str:
-        """As the function of that name."""
-        return address_of(scope)
-
-    def answer(self, error: EverupError) -> ASGIApp:
-        """The HTTP answer to an error."""
-        return answer(error)
-
-
-def address_of(scope: Mapping[str, Any]) -> str:
-    """Where a request came from; "" for the Unix socket. Of IPv6 the /64: one host may have all of its addresses."""
-    client = scope.get("client")
-    if not client:
-        return ""
-    try:
-        where = ipaddress.ip_address(client[0])
-    except ValueError:
-        return str(client[0])
-    return str(where) if where.version == 4 else str(ipaddress.ip_network((int(where) >> 64 << 64, 64)))
 
 
 async def whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:

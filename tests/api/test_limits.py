@@ -135,6 +135,7 @@ def test_the_unix_socket_is_never_made_to_wait(strict, door):
         (None, ""),
         (("10.0.0.9", 4711), "10.0.0.9"),
         (("2001:db8:1:2:3:4:5:6", 4711), "2001:db8:1:2::/64"),
+        (("::ffff:10.0.0.9", 4711), "10.0.0.9"),
         (("testclient", 1), "testclient"),
     ],
 )
