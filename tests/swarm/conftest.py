@@ -1,10 +1,12 @@
 """One rig for all tests that need several hosts; xdist keeps them on one worker (see the conftest of all tests)."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from everup.engines.swarm.bootstrap import Pair, pair_in
+from tests.swarm.bench import Bench
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.rig import Rig, missing
 
@@ -20,8 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def several_hosts() -> Iterator[Rig]:
-    """Three hosts in zones a, b and c, one Swarm."""
+def rig() -> Iterator[Rig]:
+    """Three hosts in zones a, b and c, one Swarm; whole at the beginning of each test."""
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -29,14 +31,33 @@ def several_hosts() -> Iterator[Rig]:
         yield rig
 
 
-@pytest.fixture
-def rig(several_hosts: Rig) -> Iterator[Rig]:
-    """The rig, whole before and after the test."""
-    yield several_hosts
-    several_hosts.mend()
+@pytest.fixture(autouse=True)
+def _mended(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test has broken is whole again for the next one."""
+    yield
+    if "rig" in request.fixturenames:
+        request.getfixturevalue("rig").mend()
 
 
 @pytest.fixture(scope="session")
-def image_id(several_hosts: Rig) -> str:
+def image_id(rig: Rig) -> str:
     """Everup's image, on every host."""
-    return several_hosts.load(everup_image(), TAG)
+    return rig.load(everup_image(), TAG)
+
+
+@pytest.fixture(scope="session")
+def agent_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """What an agent that a test starts by itself, and its client, hold."""
+    return pair_in(tmp_path_factory.mktemp("agent"))
+
+
+@pytest.fixture
+async def bench(rig: Rig, image_id: str, agent_pair: Pair) -> AsyncIterator[Bench]:
+    """An agent on the first host; whatever a test starts there is gone afterwards."""
+    with rig.entered():
+        bench = Bench(rig.hosts[0], image_id, agent_pair)
+        try:
+            await bench.open()
+            yield bench
+        finally:
+            await bench.close()
