@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from everup.engines.swarm.engine import SwarmEngine
+from everup.engines.swarm.pair import AGENT
 from everup.engines.swarm.services import at_rest, filters, name_of
 from everup.model.desired import Node, Socket, Tcp
 from everup.model.errors import NodeFailed, Unavailable
@@ -24,9 +25,10 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of one control plane; the agents know it by the pair in there."""
-    return tmp_path_factory.mktemp("control-plane")
+def home(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of one control plane; the agents know it by the pair in there, and would know no other of the same Swarm."""
+    yield tmp_path_factory.mktemp("control-plane")
+    rig.leader().docker.delete(f"/services/{AGENT}").raise_for_status()
 
 
 @pytest.fixture
