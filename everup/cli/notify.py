@@ -78,7 +78,7 @@ def test_destinations(
       everup notify test
     """
     session = session_of(context)
-    body = _asked(session, lambda client: client.post("notifications/test", {"name": name}))
+    body = _asked(session, lambda client: client.post("notification-tests", {"name": name}))
     if not session.as_json:
         for one in body["deliveries"]:
             print(f"{one['name']}: {'sent' if one['sent'] else 'not sent: ' + one['because']}")

@@ -15,7 +15,7 @@ from fastapi.routing import iter_route_contexts
 from everup.api.app import create_app
 from everup.api.doorway import Doorway
 from everup.api.gate import owned
-from everup.api.permits import PERMITS, permits_for
+from everup.api.permits import PERMITS, methods_for, permits_for
 from everup.model.access import Level
 from everup.model.notices import Destination
 from everup.runtime.store import Store
@@ -51,7 +51,7 @@ BODIES: dict[str, Any] = {
     "deploy": {},
     "rollback": {},
     "dashboard": {},
-    "test": {},
+    "notification-tests": {},
     "notifications": {"name": "oncall", "url": "json://127.0.0.1:9/"},
     "rotate": {},
     "secrets": {"name": "api-key", "value": "hunter2"},
@@ -159,6 +159,8 @@ def test_no_two_routes_of_the_table_fit_one_request():
         method, path = key.split(" ")
         place = path.format(environment="check", label="drills", name="web", node="stop")
         assert len(list(permits_for(method, place))) == 1, key
+        named = {other.split(" ")[0] for other in PERMITS if other.split(" ")[1] == path}
+        assert set(methods_for(place)) == named, key  # else the header Allow names what another path can do
 
 
 @pytest.mark.parametrize("who", STRANGERS)
