@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from everup.engines.swarm import services
-from everup.engines.swarm.bootstrap import Pair
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host as Agent
+from everup.engines.swarm.pair import Pair
 from everup.engines.swarm.place import Place
 from everup.engines.swarm.sight import Ended, Sight
 from everup.engines.swarm.volume import Volume

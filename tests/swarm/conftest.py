@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from everup.engines.swarm.bootstrap import Pair, pair_in
+from everup.engines.swarm.pair import Pair, pair_in
 from tests.swarm.bench import Bench
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.rig import Rig, missing

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from everup.engines.swarm.bootstrap import pair_in
 from everup.engines.swarm.hosts import Host as Agent
+from everup.engines.swarm.pair import pair_in
 from everup.engines.swarm.services import name_of
 from everup.engines.swarm.sight import Ended, Renewal, Stopping
 from everup.model.desired import Stop, Tcp

@@ -61,7 +61,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 def on_hosts(request: pytest.FixtureRequest, stack: ExitStack) -> Ground:
     if lack := missing():
         pytest.skip(lack)
-    rig: Rig = request.getfixturevalue("several_hosts")
+    rig: Rig = request.getfixturevalue("rig")
     here, image_id = rig.hosts[2], request.getfixturevalue("image_id")
     environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": image_id}
     stack.enter_context(here.entered())

@@ -37,7 +37,7 @@ RELOAD_S = 5.0
 
 _LOOK_EVERY_S = 0.02
 _LOOK_SELDOM_S = 0.2
-_COMMANDS_S = 5.0
+_COMMANDS_S = 0.5  # less than whoever asks waits for its agent
 
 
 class Premises:
