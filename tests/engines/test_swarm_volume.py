@@ -137,3 +137,10 @@ def test_a_record_that_is_none_counts_as_missing(tmp_path, text):
     Volume(tmp_path).save(record())
     (tmp_path / FOLDER / "record.json").write_text(text)
     assert Volume(tmp_path).record() is None
+
+
+def test_the_start_program_is_light():
+    """Many containers may start at once, after a power cut: each pays for what is imported."""
+    script = "import sys, everup.engines.swarm.start; print({'pydantic', 'httpx', 'asyncio'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
