@@ -208,13 +208,14 @@ class Lookout:
     async def _fate(self, trace: Trace, seen: Sight, newest: Container | None, now_s: float) -> dict[str, Any]:
         """Fields about the process that runs, or about how it ended."""
         more: dict[str, Any] = {}
-        if newest and not newest.standing and newest.ticket > max(seen.start, seen.ticket):
-            life = await self.life(newest)  # it never got to take its ticket
-            said = f": {life.last_line}" if life.last_line else ""
-            more = {
-                "start": newest.ticket,
-                "failure": f"{trace.node_id} could not be started: its container ended with {life.exit_code}{said}",
-            }
+        if newest and not newest.standing and newest.ticket > seen.start:
+            life = await self.life(newest)
+            if life.exit_code != REFUSED or newest.ticket > seen.ticket:  # else it was right to end
+                said = f": {life.last_line}" if life.last_line else ""
+                more = {
+                    "start": newest.ticket,
+                    "failure": f"{trace.node_id} could not be started: its container ended with {life.exit_code}{said}",
+                }
         if running := trace.running():
             life = await self.life(running[0])
             return {**more, "pid": life.pid, "since_utc": seen.since_utc or life.started_utc}
