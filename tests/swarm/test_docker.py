@@ -44,7 +44,10 @@ async def over_tls(socket: Path, folder: Path) -> AsyncIterator[dict[str, str]]:
                 await target.drain()
         target.close()
 
+    carrying: set[asyncio.Task[None] | None] = set()
+
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        carrying.add(asyncio.current_task())
         there, back = await asyncio.open_unix_connection(socket)
         await asyncio.gather(copy(reader, back), copy(there, writer))
 
@@ -54,6 +57,7 @@ async def over_tls(socket: Path, folder: Path) -> AsyncIterator[dict[str, str]]:
         yield {"DOCKER_HOST": f"tcp://127.0.0.1:{port}", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(folder)}
     finally:
         listening.close()
+        await asyncio.gather(*filter(None, carrying))
 
 
 @pytest.fixture(params=["unix", "tls", "ssh"])
@@ -109,7 +113,7 @@ async def test_what_a_swarm_keeps_is_changed_by_many_at_once(docker):
     await docker.configs.create("everup-many", b"\x00text", labels)
     try:
         with pytest.raises(Conflict):
-            await docker.configs.create("everup-many", b"", labels)
+            await docker.configs.create("everup-many", b"other", labels)
         await asyncio.gather(*(docker.configs.relabel("everup-many", {f"n{i}": "1"}) for i in range(5)))
         (found,) = await docker.configs.list({"label": ["everup.test=many"]})
         assert set(found["Spec"]["Labels"]) == {"everup.test", *(f"n{i}" for i in range(5))}
