@@ -12,6 +12,7 @@ from everup.engines.swarm.hosts import Host as Agent
 from everup.engines.swarm.pair import pair_in
 from everup.engines.swarm.services import name_of
 from everup.engines.swarm.sight import Ended, Renewal, Stopping
+from everup.engines.swarm.volume import FOLDER
 from everup.model.desired import Stop, Tcp
 from everup.model.errors import EngineError, Unavailable
 from tests.swarm.bench import PORT, program, until
@@ -123,6 +124,21 @@ async def test_a_node_fenced_before_its_first_start_does_not_start(bench):
     assert states[0].startswith("Exited (86)") and bench.beats("db-1", 9) == []
     sight = await bench.start(program("db-1", "stay()"), 10)
     assert sight and sight.running
+
+
+async def test_a_spoilt_volume_is_told_of_and_hides_nothing_else(bench):
+    await bench.start(program("db-1", "stay()"), 5)
+    await bench.start(program("db-2", "stay()"), 5)
+    await bench.agent.fence(bench.environment, "db-1", 5)
+    (bench.home("db-1") / FOLDER / "ticket").write_text("")
+    await bench.start(program("db-1", "stay()"), 6, wait=False)
+    await bench.ended("db-1", 2)
+    seen = await bench.agent.nodes(bench.environment)
+    assert "holds no number" in seen["db-1"].failure and seen["db-1"].running  # for all that can be known
+    assert seen["db-2"].running and not seen["db-2"].failure
+    await bench.agent.fence(bench.environment, "db-1", 6)
+    sight = await bench.start(program("db-1", "stay()"), 7)
+    assert sight and sight.running and not sight.failure
 
 
 async def test_a_frozen_node_is_fenced_too(bench):

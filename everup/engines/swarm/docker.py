@@ -172,7 +172,7 @@ class Store:
         return await _one(self._wire, f"{self._path}/{quote(name)}")
 
     async def create(self, name: str, content: bytes, labels: Mapping[str, str]) -> str:
-        """Keep `content` (at most 500 kB for a secret, 1,000,001 bytes for a config) under a new name; its ID.
+        """Keep `content` (1 byte to 500 kB for a secret, to 1,000 kB for a config) under a new name; its ID.
 
         Raises:
             Conflict: there is one of that name.

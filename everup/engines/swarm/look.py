@@ -13,6 +13,7 @@ from everup.engines.swarm.services import DIGEST, FILES, NODE, SERVICE, TICKET, 
 from everup.engines.swarm.sight import Sight, popen_code
 from everup.engines.swarm.volume import REFUSED, Record, Volume
 from everup.model.desired import NodeId
+from everup.model.errors import EngineError
 
 TASK_LABEL = "com.docker.swarm.task.id"
 _STANDING = ("running", "paused", "restarting", "removing", "created")
@@ -67,7 +68,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the volume of a node says."""
+    """What the volume of a node says, or `trouble`: why it cannot be read."""
 
     alive: bool = False
     ticket: int = 0
@@ -77,6 +78,7 @@ class _Kept:
     generation: int | None = None
     free_bytes: int | None = None
     disk_bytes: int | None = None
+    trouble: str = ""
 
     def dooms(self, one: Container) -> bool:
         """It is a container of a barred start that is about to find that out: its program was never reached."""
@@ -199,7 +201,7 @@ class Lookout:
             restarts=max(0, record.starts - 1) if record else 0,
             free_bytes=kept.free_bytes,
             disk_bytes=kept.disk_bytes,
-            failure=record.failure if record else "",
+            failure=kept.trouble or (record.failure if record else ""),
             hint=record.hint if record else "",
             code=record.code if record else "",
         )
@@ -208,13 +210,14 @@ class Lookout:
     async def _fate(self, trace: Trace, seen: Sight, newest: Container | None, now_s: float) -> dict[str, Any]:
         """Fields about the process that runs, or about how it ended."""
         more: dict[str, Any] = {}
-        if newest and not newest.standing and newest.ticket > max(seen.start, seen.ticket):
-            life = await self.life(newest)  # it never got to take its ticket
-            said = f": {life.last_line}" if life.last_line else ""
-            more = {
-                "start": newest.ticket,
-                "failure": f"{trace.node_id} could not be started: its container ended with {life.exit_code}{said}",
-            }
+        if newest and not newest.standing and newest.ticket > seen.start:
+            life = await self.life(newest)
+            if life.exit_code != REFUSED or newest.ticket > seen.ticket:  # else it was right to end
+                said = f": {life.last_line}" if life.last_line else ""
+                more = {
+                    "start": newest.ticket,
+                    "failure": f"{trace.node_id} could not be started: its container ended with {life.exit_code}{said}",
+                }
         if running := trace.running():
             life = await self.life(running[0])
             return {**more, "pid": life.pid, "since_utc": seen.since_utc or life.started_utc}
@@ -241,11 +244,20 @@ def _life(state: Mapping[str, Any]) -> Life:
 
 
 def _look(trace: Trace) -> _Kept:
-    """What its volume says. Blocks for some milliseconds."""
+    """What its volume says; one that cannot be read may well be in use. Blocks for some milliseconds."""
     volume = trace.volume
     if volume is None or not volume.path.is_dir():
         return _Kept()
-    record, home = volume.record(), Home(volume.path, trace.node_id)
+    try:
+        return _read(volume, Home(volume.path, trace.node_id))
+    except EngineError as error:
+        return _Kept(alive=True, trouble=f"{trace.node_id}: {error.message}")
+    except OSError as error:
+        return _Kept(alive=True, trouble=f"{trace.node_id}: {error.filename}: {error.strerror}")
+
+
+def _read(volume: Volume, home: Home) -> _Kept:
+    record = volume.record()
     keeps = record.keeps if record else ()
     free_bytes, disk_bytes = home.disk_bytes()
     return _Kept(

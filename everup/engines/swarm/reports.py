@@ -17,6 +17,7 @@ _LOOK_EVERY_S = 0.02
 _FOLLOW_EVERY_S = 0.3
 _OVERLAP_S = 1.0
 _ALL = 1_000_000
+_REMEMBERED = 10_000
 
 
 class Reports:
@@ -36,7 +37,7 @@ class Reports:
         """
         since = f"{time.time() - _OVERLAP_S:.3f}"
         traces = await self._lookout.traces(environment)
-        told = {one.id for trace in traces.values() for one in trace.containers if not one.standing}
+        told = dict.fromkeys(one.id for trace in traces.values() for one in trace.containers if not one.standing)
         found: asyncio.Queue[tuple[Container, Ended] | EngineError] = asyncio.Queue()
         judging: set[asyncio.Task[None]] = set()
 
@@ -66,7 +67,9 @@ class Reports:
                 if isinstance(end, EngineError):
                     raise end
                 if end[0].id not in told:
-                    told.add(end[0].id)
+                    told[end[0].id] = None
+                    if len(told) > _REMEMBERED:
+                        del told[next(iter(told))]
                     yield end[1]
         finally:
             for task in (listening, *judging):

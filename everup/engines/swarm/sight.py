@@ -133,8 +133,8 @@ def complaint(error: EngineError) -> dict[str, Any]:
 
 def error_from(answer: Any, status: int) -> EngineError:
     """The error that an agent answered, by its HTTP status; what is none becomes one."""
+    kind = Unavailable if status == _UNAVAILABLE else EngineError
     said = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(said, dict):
-        return EngineError(f"an agent answered with status {status}: {str(answer)[:300]}")
-    kind = Unavailable if status == _UNAVAILABLE else EngineError
+        return kind(f"an agent answered with status {status}: {str(answer)[:300]}")
     return kind(str(said.get("message")), str(said.get("hint") or ""), code=str(said.get("code") or ""))
