@@ -49,7 +49,7 @@ EXAMPLES: Mapping[str, Json] = {
     "/v1/plan": _SOURCE,
     "/v1/dashboard": {"port": 8484},
     "/v1/notifications": {"name": "oncall", "url": "mailtos://me:secret@example.com", "topics": ["incident"]},
-    "/v1/notifications/test": {"name": "oncall"},
+    "/v1/notification-tests": {"name": "oncall"},
     "/v1/tokens": {"name": "ci", "level": "developer", "environments": ["shop"], "expires_in_s": 2592000},
     "/v1/environments/{environment}/stop": {"destroy": False},
     "/v1/environments/{environment}/drills": _DRILL,

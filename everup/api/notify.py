@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from everup.api.desk import Desk
-from everup.model.notices import Destination, Topic
+from everup.model.notices import Destination, Topic, scheme_of
 from everup.model.spec import Frozen
 
 Json = dict[str, Any]
@@ -29,27 +29,27 @@ class Trial(Frozen):
 
 def notify_routes(desk: Desk) -> APIRouter:
     """Destinations, which concern all environments."""
-    router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
+    router = APIRouter(prefix="/v1", tags=["notifications"])
 
-    @router.get("")
+    @router.get("/notifications")
     async def destinations() -> Json:
         """Where notifications go; of each URL the scheme alone."""
         return {"destinations": [_shown(one) for one in desk.messenger.destinations()]}
 
-    @router.post("", status_code=201)
+    @router.post("/notifications", status_code=201)
     async def add(request: NewDestination) -> Json:
         """Send notifications there as well; refused where nobody understands the URL."""
-        one = Destination(request.name, request.url, request.topics, request.environments)
-        await desk.messenger.add(one)
+        one = Destination(request.name, scheme_of(request.url), request.topics, request.environments)
+        await desk.messenger.add(one, request.url)
         return _shown(one)
 
-    @router.post("/test")
+    @router.post("/notification-tests")
     async def test(request: Trial) -> Json:
         """Send a message, once, and say what became of it."""
         tried = await desk.messenger.test(request.name)
         return {"deliveries": [{"name": one.name, "sent": one.sent, "because": one.because} for one in tried]}
 
-    @router.delete("/{name}")
+    @router.delete("/notifications/{name}")
     async def remove(name: str) -> Json:
         """Send nothing there any more."""
         await desk.messenger.remove(name)

@@ -68,7 +68,7 @@ PERMITS: Mapping[str, Permit] = {
     "GET /metrics": Permit(Level.VIEWER, Concern.OWN),
     "GET /v1/notifications": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/notifications": Permit(Level.OPERATOR, Concern.WHOLE),
-    "POST /v1/notifications/test": Permit(Level.OPERATOR, Concern.WHOLE),
+    "POST /v1/notification-tests": Permit(Level.OPERATOR, Concern.WHOLE),
     "DELETE /v1/notifications/{name}": Permit(Level.OPERATOR, Concern.WHOLE),
     "POST /v1/dashboard": Permit(Level.OPERATOR, Concern.OWNER),
     f"POST {_IN}/services/{{label}}/rotate": _OPERATE,

@@ -24,9 +24,9 @@ async def test_a_destination_comes_and_goes(http: httpx.AsyncClient, desk: Small
 async def test_a_trial_says_what_became_of_it(http: httpx.AsyncClient, desk: SmallDesk):
     for name in ("team", "deaf"):
         await http.post("/notifications", json={"name": name, "url": URL})
-    body = (await http.post("/notifications/test", json={})).json()
+    body = (await http.post("/notification-tests", json={})).json()
     assert [(one["name"], one["sent"]) for one in body["deliveries"]] == [("team", True), ("deaf", False)]
-    one = (await http.post("/notifications/test", json={"name": "deaf"})).json()
+    one = (await http.post("/notification-tests", json={"name": "deaf"})).json()
     assert one["deliveries"] == [{"name": "deaf", "sent": False, "because": "it did not answer"}]
 
 

@@ -9,7 +9,7 @@ import pytest
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.programs import Programs
 from everup.model.errors import NodeFailed, NotFound
-from tests.engines.worlds import LocalWorld, a_node
+from tests.engines.worlds import LocalWorld, a_node, eventually
 
 VALUE = "s3cr3t {home} 'quoted' ✓\nsecond line"
 
@@ -35,9 +35,16 @@ async def world(tmp_path: Path, kept: dict[str, str]) -> AsyncIterator[LocalWorl
 
 
 async def environment(world: LocalWorld, node_id: str = "web-1") -> dict[str, str]:
-    pid = (await world.state(node_id)).pid
-    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    return dict(pair.split("=", 1) for pair in pairs if pair)
+    place = Path(f"/proc/{(await world.state(node_id)).pid}/environ")
+
+    found: dict[str, str] = {}
+
+    async def read() -> bool:  # for an instant the kernel shows nothing, while a shell becomes its program
+        found.update(pair.split("=", 1) for pair in place.read_text().split("\0") if pair)
+        return found != {}
+
+    await eventually(read)
+    return found
 
 
 async def test_a_node_gets_its_secrets_as_they_are_and_nothing_else_does(world: LocalWorld):
