@@ -83,7 +83,11 @@ def main() -> int:
         )
         return 1
     tag = sys.argv[1] if len(sys.argv) > 1 else f"everup:{__version__}"
-    gather()
+    try:
+        gather()
+    except subprocess.CalledProcessError:
+        print("error: pip could not get or build every wheel; it says why above", file=sys.stderr)
+        return 1
     words = building(tag, {"BASE": os.environ.get("BASE", BASE)})
     return subprocess.run(["docker", *words], env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=False).returncode
 

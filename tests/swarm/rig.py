@@ -29,6 +29,9 @@ PROGRAMS = ("dockerd", "iptables", "ip", "nsenter", "unshare", "mmdebstrap")
 HEARTBEAT_NS = 2_000_000_000
 """How often a node reports to the Swarm's leader; Docker's default is 5 s."""
 
+CLEANED_S = 600.0
+"""How long it may take to remove the disks of all hosts, on a machine that is busy with other things."""
+
 YOUNG_S = 600.0
 """A rig's folder without a record of its ground may be about to get one."""
 
@@ -236,7 +239,7 @@ class Rig:
         if self._ground:
             assert self._ground.stdin
             self._ground.stdin.close()
-            code = self._ground.wait(PATIENCE_S)
+            code = self._ground.wait(CLEANED_S)
             if code != 0:
                 raise OSError(f"rig {self.token} left something behind: {(self.folder / 'ground.log').read_text()}")
             self._ground = None
