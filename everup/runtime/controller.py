@@ -44,9 +44,11 @@ class Controller:
         self.stopping = False
         self._engine = engine
         self._statuses: dict[NodeId, NodeStatus] = {}
+        self._store = store
         self._records = Records(name, store)
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._engine_answers = True
+        self._doubted = False
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._narrator = Narrator(journal)
@@ -117,6 +119,8 @@ class Controller:
 
     async def _look(self) -> None:
         try:
+            if self._doubted:  # what must not be acted on is not planned either
+                await self.confirm()
             states = await self._engine.observe()
         except Unavailable:
             self._engine_answers = False
@@ -251,6 +255,16 @@ class Controller:
             because = "it follows already, and was not looked at before it did"
             self.journal.say("lost.unkept", service, node_id, successor=group.primary, because=because)
         await self._records.note(service, lambda one: marked(one, node_id, generation))
+
+    async def confirm(self) -> None:
+        """Return if it is certain that this control plane decides, and no other; until then nothing is planned.
+
+        Raises:
+            EverupError: nobody can tell, or another one does.
+        """
+        self._doubted = True
+        await self._store.confirm()
+        self._doubted = False
 
     async def may_start(self, node: Node) -> bool:
         """Keep what a former primary that is about to follow has alone; the plan to start it may be old by then."""

@@ -69,6 +69,10 @@ class World(Protocol):
         """Observe and plan again."""
         ...
 
+    async def confirm(self) -> None:
+        """Return if it is certain that this control plane decides, and no other; raises `EverupError`."""
+        ...
+
 
 class Executor:
     """Turns actions into calls of the engine and conversations with nodes."""
@@ -113,6 +117,7 @@ class Executor:
     async def _guarded(self, action: Action, work: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         name = _name(action)
         try:
+            await self._world.confirm()
             if await work():
                 self._cooling.pop(name, None)
                 self._told.pop(name, None)
@@ -203,6 +208,7 @@ class Executor:
             reply = await self._step(step, action)
 
     async def _step(self, step: Step, action: Operate) -> Any:
+        await self._world.confirm()
         match step:
             case Together(asks=asks):
                 return await self._ask_all(asks)

@@ -72,6 +72,9 @@ class Bench:
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         self.told.append(("attempted", operation, attempt.done, attempt.because))
 
+    async def confirm(self) -> None:
+        pass
+
     def wake(self) -> None:
         self.told.append(("wake",))
 
