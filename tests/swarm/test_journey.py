@@ -61,10 +61,10 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 def on_hosts(request: pytest.FixtureRequest, stack: ExitStack) -> Ground:
     if lack := missing():
         pytest.skip(lack)
-    rig: Rig = request.getfixturevalue("rig")
-    here = rig.hosts[2]
+    rig: Rig = request.getfixturevalue("several_hosts")
+    here, image_id = rig.hosts[2], request.getfixturevalue("image_id")
+    environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": image_id}
     stack.enter_context(here.entered())
-    environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": request.getfixturevalue("image_id")}
     everup = stack.enter_context(Everup(SPEC.format(engine="swarm"), environ=environ))
 
     def kill(node: Json) -> None:
