@@ -9,10 +9,10 @@ STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench drills docs clean
+.PHONY: help install demo test check format bench drills image swarm-lab docs clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## create .venv with Everup, its servers and the development tools
 
@@ -47,6 +47,12 @@ bench: install  ## measure failover, switchover, apps, idle cost, false failover
 
 drills: install  ## drill every kind with every fault and write docs/reference/drills.md (ARGS="--runs 2" is quick)
 	@$(BIN)/python -m benchmarks.bench_drills $(ARGS)
+
+image: install  ## build Everup's image with docker, from wheels (ARGS=NAME:TAG names it, BASE=IMAGE is another base)
+	@$(BIN)/python -m deploy.image $(ARGS)
+
+swarm-lab: install  ## three pretended hosts with a Docker Swarm to play with: cut them, kill them, bring them back (root)
+	@$(BIN)/python -m tests.swarm.lab
 
 docs: install  ## generate docs/reference anew
 	@$(BIN)/python -m docs.generate

@@ -1,4 +1,4 @@
-"""The image of Everup with its servers: gathers the wheels that go into it, and builds it with Docker or Podman.
+"""The image of Everup with its servers: gathers the wheels that go into it, and builds it with Docker.
 
 Usage: python -m deploy.image [TAG]. The variable BASE names another base; it needs a Python of this one's version.
 """
@@ -69,21 +69,23 @@ def wheel(folder: Path, *words: str) -> None:
 
 
 def building(tag: str, arguments: Mapping[str, str], *words: str) -> list[str]:
-    """The words after `docker` or `podman` that build the Containerfile offline, with these build arguments."""
+    """The words after `docker` that build the Containerfile offline, with these build arguments."""
     given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     return ["build", "--network=none", "-f", str(ROOT / "Containerfile"), "-t", tag, *given, *words, str(ROOT)]
 
 
 def main() -> int:
     """Build the image; returns the exit code."""
-    tool = shutil.which("docker") or shutil.which("podman")
-    if tool is None:
-        print("error: an image is built by docker or podman; neither is on the PATH", file=sys.stderr)
+    if not shutil.which("docker"):
+        print(
+            "error: docker builds the image, and is not on the PATH (Debian: apt-get install docker.io)",
+            file=sys.stderr,
+        )
         return 1
     tag = sys.argv[1] if len(sys.argv) > 1 else f"everup:{__version__}"
     gather()
     words = building(tag, {"BASE": os.environ.get("BASE", BASE)})
-    return subprocess.run([tool, *words], env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=False).returncode
+    return subprocess.run(["docker", *words], env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=False).returncode
 
 
 if __name__ == "__main__":

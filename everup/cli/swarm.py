@@ -127,9 +127,9 @@ async def _install(image: str) -> Installed:
 async def _begin(docker: "Docker", addresses: list[str]) -> str:
     """Give the Swarm its first state and the keys to it; the token of an operator, which is shown to nobody else."""
     from everup.engines.swarm import control
-    from everup.engines.swarm.bootstrap import pair_in
     from everup.engines.swarm.certificates import self_signed
     from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.pair import pair_in
     from everup.engines.swarm.state import SwarmShelf
     from everup.model.access import Level
     from everup.runtime.cipher import KEY_BYTES, Cipher

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.worlds import LocalWorld, MemoryWorld, World
+from tests.engines.worlds import LocalWorld, MemoryWorld, World
 
 
 @pytest.fixture(params=["memory", "local"])

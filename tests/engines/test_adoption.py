@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from engines.worlds import LocalWorld, a_node, eventually
 from everup.engines.local import kernel, statefile
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.programs import Programs
+from tests.engines.worlds import LocalWorld, a_node, eventually
 
 DAEMON = Path(__file__).with_name("daemon.py")
 NODES = 12

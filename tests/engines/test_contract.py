@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from engines.worlds import MISSING, SPEAKER, World, a_node, eventually
 from everup.model.contracts import Fault
 from everup.model.errors import EngineError, NodeFailed
 from everup.model.observed import Confirmed, NodeEvent
+from tests.engines.worlds import MISSING, SPEAKER, World, a_node, eventually
 
 WITH_DATA = ": > dump.rdb; exec sleep 600"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engines.worlds import LocalWorld, a_node, eventually
 from everup.engines.local import rotation
 from everup.engines.local.logs import Journal
 from everup.model.desired import Part
+from tests.engines.worlds import LocalWorld, a_node, eventually
 
 WRITER = """
 import glob, os, time

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engines.worlds import LocalWorld, a_node, eventually
 from everup.engines.local import kernel, privilege
 from everup.engines.local.engine import LocalEngine
 from everup.engines.local.privilege import Footing, footing
 from everup.engines.local.programs import Programs
 from everup.model.errors import NodeFailed
+from tests.engines.worlds import LocalWorld, a_node, eventually
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from engines.worlds import LocalWorld, a_node, eventually
 from everup.engines.local import kernel
 from everup.model.desired import Part, Stop, Tcp
 from everup.model.errors import NodeFailed
+from tests.engines.worlds import LocalWorld, a_node, eventually
 
 
 async def pids_in(local: LocalWorld, name: str, count: int) -> list[int]:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.worlds import a_node
 from everup.engines.swarm import services
 from everup.engines.swarm.services import Start, at_rest, name_of, order, order_name, read, spec
 from everup.model.desired import Stop, Tcp
+from tests.engines.worlds import a_node
 
 LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)
 PINNED = {"http": Tcp("10.77.0.1", 8080)}

@@ -57,7 +57,9 @@ def test_a_fenced_ticket_starts_nothing(tmp_path):
     volume = Volume(tmp_path)
     assert volume.bar(8) == 8
     assert [volume.take(ticket) for ticket in (8, 9)] == [False, True]
+    assert volume.barred() == 0  # a larger one was taken since
     assert volume.bar(3) == 9  # a late fence takes nothing back
+    assert volume.barred() == 9
 
 
 def test_a_copy_comes_again_with_its_ticket_until_it_is_fenced(tmp_path):

@@ -20,8 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def several_hosts() -> Iterator[Rig]:
-    """Three hosts in zones a, b and c, one Swarm."""
+def rig() -> Iterator[Rig]:
+    """Three hosts in zones a, b and c, one Swarm; whole at the beginning of each test."""
     reason = missing()
     if reason:
         pytest.skip(reason)
@@ -29,14 +29,15 @@ def several_hosts() -> Iterator[Rig]:
         yield rig
 
 
-@pytest.fixture
-def rig(several_hosts: Rig) -> Iterator[Rig]:
-    """The rig, whole before and after the test."""
-    yield several_hosts
-    several_hosts.mend()
+@pytest.fixture(autouse=True)
+def _mended(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test has broken is whole again for the next one."""
+    yield
+    if "rig" in request.fixturenames:
+        request.getfixturevalue("rig").mend()
 
 
 @pytest.fixture(scope="session")
-def image_id(several_hosts: Rig) -> str:
+def image_id(rig: Rig) -> str:
     """Everup's image, on every host."""
-    return several_hosts.load(everup_image(), TAG)
+    return rig.load(everup_image(), TAG)

@@ -180,11 +180,16 @@ class Host:
 
     def cut(self) -> None:
         """Pull the cable: nothing reaches the host, nothing leaves it, and nobody is told."""
-        ip(self._ground, "link", "set", self._port, "down")
+        self._plug("down")
 
     def heal(self) -> None:
         """Put the cable back."""
-        ip(self._ground, "link", "set", self._port, "up")
+        self._plug("up")
+
+    def _plug(self, state: str) -> None:
+        if not self.running:
+            raise OSError(f"{self.name} is off")
+        ip(self._ground, "link", "set", self._port, state)
 
     def ignore(self, address: str) -> None:
         """Drop silently what comes from `address`, also after a restart of the host."""

@@ -25,7 +25,7 @@ from tests.swarm.host import PATIENCE_S, Done, Host, ip, network_of, until, with
 ROOT = Path(__file__).parent.parent.parent
 NETWORK = "10.77.0"
 POOL = "10.78.0.0/16"
-PROGRAMS = ("dockerd", "iptables", "ip", "nsenter", "unshare")
+PROGRAMS = ("dockerd", "iptables", "ip", "nsenter", "unshare", "mmdebstrap")
 HEARTBEAT_NS = 2_000_000_000
 """How often a node reports to the Swarm's leader; Docker's default is 5 s."""
 
@@ -39,7 +39,7 @@ def missing() -> str | None:
         return "pretended hosts need Linux and root"
     absent = [name for name in PROGRAMS if not shutil.which(name)]
     if absent:
-        return f"pretended hosts need {', '.join(absent)}: apt-get install docker.io iproute2 iptables"
+        return f"pretended hosts need {', '.join(absent)}: apt-get install docker.io iproute2 mmdebstrap"
     able = int(re.findall(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text())[0], 16) >> 21 & 1
     return None if able else "pretended hosts need CAP_SYS_ADMIN"
 
@@ -138,10 +138,14 @@ class Rig:
             _asked(host, "/swarm/join", {**_place(host), "RemoteAddrs": [f"{first.address}:2377"], "JoinToken": token})
         self.mend()
 
-    def nodes(self, asked: Host | None = None) -> dict[str, dict[str, Any]]:
-        """The Swarm's nodes by name, as `asked` (or else the first host that answers) sees them."""
+    def nodes(self, asked: Host | None = None, *, timeout_s: float = PATIENCE_S) -> dict[str, dict[str, Any]]:
+        """The Swarm's nodes by name, as `asked`, or else the first that runs, sees them; empty without a majority.
+
+        Raises:
+            httpx.HTTPError: an engine does not answer in time.
+        """
         for host in [asked] if asked else [host for host in self.hosts if host.running]:
-            answer = host.docker.get("/nodes")
+            answer = host.docker.get("/nodes", timeout=timeout_s)
             if answer.status_code == 200:
                 return {node["Description"]["Hostname"]: node for node in answer.json()}
         return {}
@@ -191,9 +195,10 @@ class Rig:
 
     def power_cut(self) -> None:
         """Lose every host, one right after the other, before any can react."""
-        for host in self.hosts:
+        on = [host for host in self.hosts if host.running]
+        for host in on:
             host.cut()
-        for host in self.hosts:
+        for host in on:
             host.kill()
 
     def power_on(self) -> None:

@@ -3,14 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from engines.worlds import World
-
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.engine import SwarmEngine
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.place import Place
 from everup.engines.swarm.services import name_of
 from everup.engines.swarm.wire import Wire
+from tests.engines.worlds import World
 from tests.swarm.host import Host
 from tests.swarm.rig import Rig
 
@@ -73,4 +72,4 @@ class SwarmWorld(World):
 
 
 def _volume(host: Host, environment: str, node_id: str) -> Path:
-    return host.disk / "root" / "volumes" / name_of(environment, node_id) / "_data"
+    return Path(f"/proc/{host.pid}/root/var/lib/docker/volumes", name_of(environment, node_id), "_data")

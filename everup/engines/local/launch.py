@@ -69,7 +69,7 @@ def prepare(
             found.
     """
     fill = filler(node, home, programs)
-    env = {**_environment(node, fill, marker), **_confided(node, reveal)}
+    env = {**_environment(node, fill, marker), **confided(node, reveal)}
     cwd = fill(node.cwd) if node.cwd else str(home.path)
     if not Path(cwd).is_dir():
         raise NodeFailed(f"{node.id}: its directory {cwd} does not exist", "Correct `cwd` in the spec.", node=node.id)
@@ -131,8 +131,12 @@ def _environment(node: Node, fill: Fill, marker: str) -> dict[str, str]:
     return {"PATH": _PATH, **base, **filled, kernel.MARKER: marker}
 
 
-def _confided(node: Node, reveal: Reveal) -> dict[str, str]:
-    """The variables whose values are secrets."""
+def confided(node: Node, reveal: Reveal) -> dict[str, str]:
+    """The variables whose values are secrets, with these. Blocks as `reveal` does.
+
+    Raises:
+        NodeFailed: one is not to be had.
+    """
     try:
         return {variable: reveal(name) for variable, name in node.secrets.items()}
     except EverupError as error:

@@ -2,25 +2,23 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 
-from everup.engines.background import Background
 from everup.engines.local.launch import Reveal
-from everup.engines.swarm.deploy import await_start, deploy, discard_orders, sweep_orders
+from everup.engines.swarm.deploy import discard_orders, sweep_orders
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import Host
-from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.rounds import Rounds
-from everup.engines.swarm.services import FILES, Deployed, Start, at_rest, is_everywhere
+from everup.engines.swarm.services import FILES, Deployed, at_rest, is_everywhere
 from everup.engines.swarm.sight import Renewal, Stopping
+from everup.engines.swarm.starting import Starter
 from everup.engines.swarm.track import Track
 from everup.model.contracts import Fault
 from everup.model.desired import Node
-from everup.model.errors import EngineError, EverupError, NodeFailed, Unavailable
+from everup.model.errors import EngineError, NodeFailed, Unavailable
 from everup.model.observed import Confirmed
 
 _LOOK_EVERY_S = 0.1
@@ -43,9 +41,8 @@ class Acts:
         self._environment = environment
         self._fleet = fleet
         self._rounds = rounds
-        self._reveal = reveal
+        self._starter = Starter(environment, fleet, rounds, reveal, clock)
         self._clock = clock
-        self._work = Background()
 
     async def ensure(self, track: Track, node: Node, extra_args: tuple[str, ...]) -> None:
         """See `SwarmEngine.ensure`."""
@@ -56,11 +53,10 @@ class Acts:
         await self._rounds.look()
         track.node = node
         if is_everywhere(node):
-            hosts = [host for host in self._rounds.answering() if host.available]
             if not await self._renewed_everywhere(track, node):
-                await self._start(track, node, extra_args, hosts)
+                await self._starter.start(track, node, extra_args, self._starter.able())
             return
-        host = self._host_for(node)
+        host = self._starter.host_for(node)
         if track.runs():
             where, seen = max(track.seen.items(), key=lambda pair: pair[1].sight.start)
             agent = self._rounds.agent(where)
@@ -69,7 +65,7 @@ class Acts:
                 return
             await self._stop(track, agent)
         self._rounds.agent(host.id)
-        await self._start(track, node, extra_args, [host])
+        await self._starter.start(track, node, extra_args, [host])
 
     async def remove(self, track: Track, keep_data: bool) -> None:
         """See `SwarmEngine.remove`."""
@@ -79,8 +75,8 @@ class Acts:
             await self._end_copies(track, deployed)
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
-            places = dict.fromkeys([*([deployed.host_id] if deployed else []), *track.seen])
-            agents = [self._rounds.agent(host_id) for host_id in places]
+            here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
+            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
@@ -148,62 +144,7 @@ class Acts:
 
     async def settled(self) -> None:
         """Wait until all that goes on behind is done."""
-        await self._work.settled()
-
-    async def _start(self, track: Track, node: Node, extra_args: tuple[str, ...], hosts: Collection[HostView]) -> None:
-        track.pace.started(self._clock())
-        before = self._rounds.deployed(track.id)
-        try:
-            track.ticket = max(track.largest(), before.ticket if before else 0, time.time_ns() // 1_000_000) + 1
-            start = Start(
-                environment=self._environment,
-                node=node,
-                ticket=track.ticket,
-                image=node.image or self._fleet.image,
-                host_id="" if is_everywhere(node) else next(iter(hosts)).id,
-                extra_args=extra_args,
-                secrets=await asyncio.to_thread(self._confided, node),
-            )
-            deployed = await deploy(self._fleet.docker, start, before)
-            self._fleet.note(deployed)
-            if before:
-                former = set(before.secrets) - set(deployed.secrets)
-                self._work.begin(discard_orders(self._fleet.docker, former))
-            places = [host.id for host in hosts]
-            await await_start(self._fleet.docker, start, track, lambda: self._rounds.ask(places), places)
-        except NodeFailed as error:
-            track.pace.refused(self._clock(), error.message)
-            raise
-
-    def _confided(self, node: Node) -> dict[str, str]:
-        """The variables whose values are secrets. Blocks."""
-        try:
-            return {variable: self._reveal(name) for variable, name in node.secrets.items()}
-        except EverupError as error:
-            raise NodeFailed(f"{node.id}: {error.message}", error.hint, code=error.code, node=node.id) from error
-
-    def _host_for(self, node: Node) -> HostView:
-        """The host whose address it listens on; for one that listens nowhere the one it has, or the least loaded."""
-        hosts = self._fleet.hosts
-        if node.ports:
-            address = next(iter(node.ports.values())).host
-            if found := next((host for host in hosts if host.address == address), None):
-                return found
-            raise NodeFailed(
-                f"{node.id}: no host of this Swarm has its address {address}",
-                "A host keeps its address for as long as nodes are pinned to it: see docker node ls.",
-                code="engine.no_host",
-                node=node.id,
-            )
-        deployed = self._rounds.deployed(node.id)
-        had = self._fleet.host(deployed.host_id) if deployed else None
-        if had and had.available:
-            return had
-        able = [host for host in self._rounds.answering() if host.available]
-        if not able:
-            raise Unavailable("no host of this Swarm is available", "See docker node ls.", code="engine.no_host")
-        load = Counter(one.host_id for one in self._fleet.deployed(self._environment).values() if one.wanted)
-        return min(able, key=lambda host: (load[host.id], host.name))
+        await self._starter.work.settled()
 
     async def _stop(self, track: Track, agent: Host) -> None:
         """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
@@ -221,15 +162,14 @@ class Acts:
         if self._rounds.copied(track):
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
-            places = dict.fromkeys([*([deployed.host_id] if deployed else []), *track.seen])
-            agents = [self._rounds.agent(host_id) for host_id in places]
+            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, track.seen)]
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, track.asked) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
 
     async def _undeploy(self, deployed: Deployed) -> None:
         await self._fleet.docker.services.remove(deployed.id)
         self._fleet.forget(self._environment, deployed.node_id)
-        self._work.begin(discard_orders(self._fleet.docker, deployed.secrets))
+        self._starter.work.begin(discard_orders(self._fleet.docker, deployed.secrets))
 
     async def _end_copies(self, track: Track, deployed: Deployed | None) -> None:
         """Swarm asks the copies to end, and they are seen to have; what has not after its grace is killed."""
@@ -276,3 +216,8 @@ class Acts:
 def _labelled(spec: Thing, files_digest: str) -> Thing:
     """The labels of the service alone: nothing is restarted for them."""
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
+
+
+def _places(deployed: Deployed | None, seen: Iterable[str]) -> Iterable[str]:
+    """The hosts (ids) on which there may be something of a node."""
+    return dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])

@@ -5,23 +5,14 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from everup.engines.local.statefile import replace_text
-from everup.engines.swarm.certificates import self_signed
 from everup.engines.swarm.complaints import Conflict
 from everup.engines.swarm.docker import Docker, Thing
+from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.services import TICKET
 from everup.model.errors import Unavailable
-
-AGENT = "everup-agent"
-"""The name of the global service whose copies look after the nodes of their hosts."""
-
-KEY, CERT = f"{AGENT}-key", f"{AGENT}-cert"
-"""The files in which both sides find their pair."""
 
 SETTLE_S = 60.0
 """How long all agents may take to answer after they were started."""
@@ -29,34 +20,6 @@ SETTLE_S = 60.0
 _SPEC, _PAIR = "everup.agent-spec", "everup.agent-pair"
 _LOOK_EVERY_S = 0.2
 _SECOND_NS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A key and the certificate of itself that both sides show and expect, as files. PEM."""
-
-    cert: Path
-    key: Path
-
-    @property
-    def mark(self) -> str:
-        """By which it is recognised: 12 letters."""
-        return hashlib.sha256(self.cert.read_bytes()).hexdigest()[:12]
-
-
-def pair_in(folder: Path) -> Pair:
-    """The pair in `folder`, made where there is none. Blocks.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    pair = Pair(folder / f"{CERT}.pem", folder / f"{KEY}.pem")
-    if not (pair.cert.exists() and pair.key.exists()):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key, cert = self_signed(AGENT)
-        replace_text(pair.key, key)
-        replace_text(pair.cert, cert)
-    return pair
 
 
 async def own_image(docker: Docker, name: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from everup.engines.local.statefile import replace_text
-from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker, Thing, text
+from everup.engines.swarm.pair import CERT, KEY, Pair
 from everup.engines.swarm.placement import CONTROL_PORT
 from everup.model.errors import EngineError
 
@@ -52,7 +52,7 @@ class Credentials:
     sealing_key: str
     tls_key: str
     tls_cert: str
-    pair: bootstrap.Pair
+    pair: Pair
 
     @property
     def secrets(self) -> dict[str, bytes]:
@@ -60,8 +60,8 @@ class Credentials:
         return {
             SEALING_KEY: self.sealing_key.encode(),
             TLS_KEY: self.tls_key.encode(),
-            bootstrap.KEY: self.pair.key.read_bytes(),
-            bootstrap.CERT: self.pair.cert.read_bytes(),
+            KEY: self.pair.key.read_bytes(),
+            CERT: self.pair.cert.read_bytes(),
         }
 
 
@@ -73,8 +73,8 @@ def settle(home: Path, secrets: Path = SECRETS) -> None:
     """
     places = {
         SEALING_KEY: home / "secret.key",
-        bootstrap.KEY: home / "swarm" / f"{bootstrap.KEY}.pem",
-        bootstrap.CERT: home / "swarm" / f"{bootstrap.CERT}.pem",
+        KEY: home / "swarm" / f"{KEY}.pem",
+        CERT: home / "swarm" / f"{CERT}.pem",
     }
     try:
         for name, place in places.items():

@@ -14,8 +14,8 @@ from everup.engines.swarm.services import Deployed, Start
 from everup.engines.swarm.track import Track
 from everup.model.errors import EngineError, NodeFailed
 
-START_S = 60.0
-"""How long Swarm may take to have a container run: an image may have to be fetched first."""
+START_S, START_MORE_S = 60.0, 10.0
+"""How long Swarm may take to have a container run, and each further copy: an image may have to be fetched first."""
 
 LONGEST_ORDER = 500_000
 """Bytes that Swarm keeps in one secret."""
@@ -112,7 +112,7 @@ async def await_start(
             asked_s = now_s
             reasons = await bootstrap.troubles(docker, start.name, start.ticket)
             refused = [reason for state, reason in reasons.values() if state == "rejected"]
-            if refused or now_s - began_s > START_S:
+            if refused or now_s - began_s > START_S + START_MORE_S * len(hosts):
                 raise _unstarted(start, refused or [reason for _, reason in reasons.values()])
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 1.2, _SLOWEST_S)
@@ -120,6 +120,8 @@ async def await_start(
 
 def _all_started(start: Start, track: Track, hosts: Collection[str]) -> bool:
     """It is seen everywhere; raises what an agent says of why it is not."""
+    if track.asked >= start.ticket:
+        raise NodeFailed(f"{track.id} was fenced while it was being started", code="engine.fenced", node=track.id)
     for host_id in hosts:
         seen = track.seen.get(host_id)
         if seen is None:
@@ -128,8 +130,6 @@ def _all_started(start: Start, track: Track, hosts: Collection[str]) -> bool:
         if sight.start == start.ticket and sight.failure:
             raise NodeFailed(sight.failure, sight.hint, code=sight.code, node=track.id)
         if sight.start < start.ticket:
-            if sight.ticket >= start.ticket and not services.is_everywhere(start.node) and track.asked >= start.ticket:
-                raise NodeFailed(f"{track.id} was fenced while it was being started", node=track.id)
             return False
     return True
 

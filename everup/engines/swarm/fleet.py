@@ -9,6 +9,7 @@ from typing import Any
 from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.pair import Pair, pair_in
 from everup.engines.swarm.placement import AGENT_PORT, HostView
 from everup.engines.swarm.services import NODE, Deployed, read
 from everup.model.desired import NodeId, Tcp
@@ -44,7 +45,7 @@ class Fleet:
         self._agents: dict[str, Host] = {}
         self._deployed: dict[tuple[str, NodeId], Deployed] = {}
         self._noted_s: dict[tuple[str, NodeId], float] = {}
-        self._pair: bootstrap.Pair | None = None
+        self._pair: Pair | None = None
         self._looked_s: float | None = None
         self._look: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -124,7 +125,7 @@ class Fleet:
         await self.docker.close()
 
     async def _open(self) -> None:
-        self._pair = await asyncio.to_thread(bootstrap.pair_in, self._folder)
+        self._pair = await asyncio.to_thread(pair_in, self._folder)
         self.image = await bootstrap.own_image(self.docker, self.image)
         changed = await bootstrap.bring_up(self.docker, self.image, self._pair)
         await self.fresh()

@@ -71,11 +71,17 @@ class _Kept:
 
     alive: bool = False
     ticket: int = 0
+    barred: int = 0
     record: Record | None = None
     has_data: bool = False
     generation: int | None = None
     free_bytes: int | None = None
     disk_bytes: int | None = None
+
+    def dooms(self, one: Container) -> bool:
+        """It is a container of a barred start that is about to find that out: its program was never reached."""
+        task = self.record.task if self.record else ""
+        return 0 < one.ticket <= self.barred and one.labels.get(TASK_LABEL) != task
 
 
 @dataclass(frozen=True)
@@ -177,11 +183,11 @@ class Lookout:
         return life
 
     async def _sight(self, trace: Trace, kept: _Kept, now_s: float) -> Sight:
-        record, running = kept.record, trace.running()
+        record = kept.record
         newest = max(trace.containers, key=lambda one: (one.ticket, one.created_s), default=None)
         labels = newest.labels if newest else {}
         seen = Sight(
-            running=bool(running) or kept.alive,
+            running=kept.alive or any(not kept.dooms(one) for one in trace.running()),
             service=labels.get(SERVICE, record.service if record else ""),
             digest=record.digest if record else labels.get(DIGEST, ""),
             files_digest=record.files_digest if record else labels.get(FILES, ""),
@@ -245,6 +251,7 @@ def _look(trace: Trace) -> _Kept:
     return _Kept(
         alive=volume.alive(),
         ticket=volume.ticket(),
+        barred=volume.barred(),
         record=record,
         has_data=record is not None and home.has(keeps),
         generation=home.generation(keeps) if record else None,

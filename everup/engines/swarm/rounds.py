@@ -12,7 +12,7 @@ from everup.engines.swarm.services import Deployed, is_everywhere
 from everup.engines.swarm.sight import Ended
 from everup.engines.swarm.track import Seen, Track
 from everup.model.desired import NodeId
-from everup.model.errors import EngineError, Unavailable
+from everup.model.errors import Unavailable
 from everup.model.observed import NodeEvent, NodeState
 
 
@@ -122,10 +122,8 @@ class Rounds:
                 task.cancel()
 
     async def _ask(self, line: Line) -> None:
-        try:
-            found = await line.agent.nodes(self._environment)
-        except EngineError as error:
-            line.down(error.message)
+        found = await line.nodes()
+        if found is None:
             return
         for node_id in set(self.tracks) - set(found):
             self.tracks[node_id].seen.pop(line.host.id, None)

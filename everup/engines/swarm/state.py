@@ -210,7 +210,7 @@ class SwarmShelf:
 
     async def _store(self, piece: bytes) -> tuple[str, ...]:
         names = []
-        for begin in range(0, len(piece) or 1, PART_BYTES):
+        for begin in range(0, len(piece), PART_BYTES):
             self._serial += 1
             name = f"{LABEL}-{self._manifest.number}-{self._me}-{self._serial}"
             await self._docker.configs.create(name, piece[begin : begin + PART_BYTES], {LABEL: self._me})

@@ -29,6 +29,7 @@ REFUSED, FAILED = 86, 78
 """How a container ends whose start was superseded or fenced, and one whose node cannot be started."""
 
 _TICKET, _TURN, _ALIVE, _RECORD = "ticket", "turn", "alive", "record.json"
+_BARRED = "barred"
 _TURN_S = 10.0
 _LOOK_EVERY_S = 0.02
 
@@ -80,12 +81,16 @@ class Volume:
         Raises:
             EngineError: what is there is no number.
         """
-        try:
-            return int(self._inside(_TICKET).read_text())
-        except FileNotFoundError:
-            return 0
-        except ValueError as error:
-            raise EngineError(f"{self._folder / _TICKET} holds no number") from error
+        return self._read_ticket()[0]
+
+    def barred(self) -> int:
+        """The largest ticket that was barred, if no larger one was taken since; else 0.
+
+        Raises:
+            EngineError: what is there is no number.
+        """
+        ticket, is_barred = self._read_ticket()
+        return ticket if is_barred else 0
 
     def take(self, ticket: int, *, again: bool = False) -> bool:
         """Take a ticket for a start, durably; False when one as large was taken before: then nothing may start.
@@ -96,9 +101,13 @@ class Volume:
             OSError: it cannot be written, and does not count as taken.
         """
         with self._turn():
-            if ticket <= self.ticket():
+            taken = self.ticket()
+            if ticket <= taken:
                 return False
-            self._write_ticket(max(self.ticket(), ticket - 1) if again else ticket)
+            if not again:
+                self._write_ticket(f"{ticket}")
+            elif taken < ticket - 1:
+                self._write_ticket(f"{ticket - 1}")
             return True
 
     def bar(self, ticket: int) -> int:
@@ -106,7 +115,7 @@ class Volume:
         with self._turn():
             with contextlib.suppress(EngineError):  # what is no number is written anew
                 ticket = max(ticket, self.ticket())
-            self._write_ticket(ticket)
+            self._write_ticket(f"{ticket} {_BARRED}")
             return ticket
 
     def hold(self, patience_s: float) -> int | None:
@@ -149,8 +158,17 @@ class Volume:
         self._make()
         replace_text(self._inside(_RECORD), json.dumps(dataclasses.asdict(record)) + "\n")
 
-    def _write_ticket(self, ticket: int) -> None:
-        replace_text(self._inside(_TICKET), f"{ticket}\n")
+    def _read_ticket(self) -> tuple[int, bool]:
+        try:
+            number, *said = self._inside(_TICKET).read_text().split()
+            return int(number), said == [_BARRED]
+        except FileNotFoundError:
+            return 0, False
+        except ValueError as error:
+            raise EngineError(f"{self._folder / _TICKET} holds no number") from error
+
+    def _write_ticket(self, text: str) -> None:
+        replace_text(self._inside(_TICKET), f"{text}\n")
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

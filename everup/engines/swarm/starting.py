@@ -1,0 +1,112 @@
+"""Choosing a host for a node, and starting it there."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+
+from everup.engines.background import Background
+from everup.engines.local.launch import Reveal, confided
+from everup.engines.swarm.deploy import await_start, deploy, discard_orders
+from everup.engines.swarm.fleet import Fleet
+from everup.engines.swarm.placement import HostView
+from everup.engines.swarm.rounds import Rounds
+from everup.engines.swarm.services import Start, is_everywhere
+from everup.engines.swarm.track import Track
+from everup.model.desired import Node, NodeId
+from everup.model.errors import NodeFailed, Unavailable
+
+
+class Starter:
+    """Starts nodes; whoever calls sees to it that nothing else is done with the same one.
+
+    Args:
+        environment: its name.
+        fleet: the Swarm.
+        rounds: what the agents say.
+        reveal: gives the values of secrets; blocks.
+        clock: monotonic seconds.
+
+    Attributes:
+        work: what goes on behind.
+    """
+
+    def __init__(
+        self, environment: str, fleet: Fleet, rounds: Rounds, reveal: Reveal, clock: Callable[[], float]
+    ) -> None:
+        self.work = Background()
+        self._environment = environment
+        self._fleet = fleet
+        self._rounds = rounds
+        self._reveal = reveal
+        self._clock = clock
+        self._chosen: dict[NodeId, str] = {}
+
+    async def start(self, track: Track, node: Node, extra_args: tuple[str, ...], hosts: Collection[HostView]) -> None:
+        """Start a node that does not run, on the first of `hosts`, or on all of them; returns once it is seen there.
+
+        Raises:
+            NodeFailed: it cannot be started; says why.
+            EngineError: Docker refuses, or a host does not answer any more.
+        """
+        track.pace.started(self._clock())
+        before = self._rounds.deployed(track.id)
+        try:
+            track.ticket = max(track.largest(), before.ticket if before else 0, time.time_ns() // 1_000_000) + 1
+            start = Start(
+                environment=self._environment,
+                node=node,
+                ticket=track.ticket,
+                image=node.image or self._fleet.image,
+                host_id="" if is_everywhere(node) else next(iter(hosts)).id,
+                extra_args=extra_args,
+                secrets=await asyncio.to_thread(confided, node, self._reveal),
+            )
+            deployed = await deploy(self._fleet.docker, start, before)
+            self._fleet.note(deployed)
+            if before:
+                former = set(before.secrets) - set(deployed.secrets)
+                self.work.begin(discard_orders(self._fleet.docker, former))
+            places = [host.id for host in hosts]
+            await await_start(self._fleet.docker, start, track, lambda: self._rounds.ask(places), places)
+        except NodeFailed as error:
+            track.pace.refused(self._clock(), error.message)
+            raise
+        finally:
+            self._chosen.pop(track.id, None)
+
+    def host_for(self, node: Node) -> HostView:
+        """The host whose address it listens on; for one that listens nowhere the one it has, or the least loaded.
+
+        Raises:
+            NodeFailed: no host has that address.
+            Unavailable: no host is available.
+        """
+        hosts = self._fleet.hosts
+        if node.ports:
+            address = next(iter(node.ports.values())).host
+            if found := next((host for host in hosts if host.address == address), None):
+                return found
+            raise NodeFailed(
+                f"{node.id}: no host of this Swarm has its address {address}",
+                "A host keeps its address for as long as nodes are pinned to it: see docker node ls.",
+                code="engine.no_host",
+                node=node.id,
+            )
+        before = self._rounds.deployed(node.id)
+        had = self._fleet.host(before.host_id) if before else None
+        if had and had.available:
+            return had
+        able = self.able()
+        deployed = self._fleet.deployed(self._environment).values()
+        load = Counter({**{one.node_id: one.host_id for one in deployed if one.wanted}, **self._chosen}.values())
+        host = min(able, key=lambda host: (load[host.id], host.name))
+        self._chosen[node.id] = host.id  # others may choose before this one is deployed
+        return host
+
+    def able(self) -> list[HostView]:
+        """The hosts on which something can be started now; `Unavailable` where there is none."""
+        able = [host for host in self._rounds.answering() if host.available]
+        if not able:
+            raise Unavailable("no host of this Swarm is available", "See docker node ls.", code="engine.no_host")
+        return able
