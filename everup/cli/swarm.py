@@ -69,32 +69,41 @@ def install_in_swarm(
         print(f"to use it from here: everup context add {name} --server {done.urls[0]} --ca {file} < TOKEN")
 
 
-def uninstall_from_swarm(context: typer.Context) -> None:
+def uninstall_from_swarm(
+    context: typer.Context,
+    destroy: Annotated[
+        bool, typer.Option("--destroy", help="Forget all that it knows too; refused while there are environments.")
+    ] = False,
+) -> None:
     """Take the control plane out of the Swarm. What it looks after goes on running, and what it knows stays there.
 
     Examples:
 
       everup swarm uninstall
+
+      everup swarm uninstall --destroy
     """
     session = session_of(context)
     from everup.cli import render
 
-    found = asyncio.run(_uninstall())
+    found = asyncio.run(_uninstall(destroy))
     if session.as_json:
-        render.show_json({"uninstalled": found})
+        render.show_json({"uninstalled": found, "destroyed": destroy})
+    elif destroy:
+        print("the control plane is gone, with all that it knew")
     elif found:
         print("the control plane is gone; what ran goes on running, and everup swarm install brings it back")
     else:
         print("nothing to do: no control plane runs in this Swarm")
 
 
-async def _uninstall() -> bool:
+async def _uninstall(destroy: bool) -> bool:
     from everup.engines.swarm import control
     from everup.engines.swarm.docker import Docker
 
     docker = Docker()
     try:
-        return await control.uninstall(docker)
+        return await control.uninstall(docker, destroy=destroy)
     finally:
         await docker.close()
 

@@ -18,6 +18,7 @@ from everup.engines.swarm.state import (
     SUPERSEDED,
     SwarmShelf,
     manifest_in,
+    without_manifest,
 )
 from everup.engines.swarm.wire import Wire
 from everup.model.errors import EngineError, EverupError, Unavailable
@@ -65,13 +66,7 @@ async def keepers(rig: Rig) -> AsyncIterator[Keepers]:
         yield found
     finally:
         rig.mend()
-
-        def without(spec: dict[str, object]) -> dict[str, object]:
-            labels = spec.get("Labels")
-            assert isinstance(labels, dict)
-            return {**spec, "Labels": {name: text for name, text in labels.items() if name != LABEL}}
-
-        await docker.cluster.change(without)
+        await docker.cluster.change(without_manifest)
         for one in await docker.configs.list({"label": [LABEL]}):
             await docker.configs.remove(one["ID"])
         await found.close()

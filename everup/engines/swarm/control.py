@@ -9,9 +9,11 @@ from typing import Any
 
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.docker import Docker, Thing, text
-from everup.engines.swarm.pair import CERT, KEY, Pair
+from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import CONTROL_PORT
-from everup.model.errors import EngineError
+from everup.engines.swarm.services import ENVIRONMENT
+from everup.engines.swarm.state import LABEL, without_manifest
+from everup.model.errors import EngineError, Refused
 
 CONTROL, DOOR = "everup-control", "everup-door"
 """The names of the services: one replica, and a copy on every host that votes."""
@@ -138,11 +140,30 @@ def _given(found: Thing, kind: str, folder: Path) -> Thing:
     return {f"{kind}ID": found["ID"], f"{kind}Name": spec["Name"], "File": target}
 
 
-async def uninstall(docker: Docker) -> bool:
-    """Remove both services; what they looked after goes on running, and what is kept stays. False: none was there."""
+async def uninstall(docker: Docker, *, destroy: bool) -> bool:
+    """Remove both services; False: there were none. What is looked after goes on running, and what is known stays.
+
+    With `destroy` that is forgotten too, with the agents on the hosts.
+
+    Raises:
+        Refused: it is to be forgotten, and environments are still there.
+        EngineError: Docker refuses.
+    """
+    left = sorted({one["Spec"]["Labels"][ENVIRONMENT] for one in await docker.services.list({"label": [ENVIRONMENT]})})
+    if destroy and left:
+        names = ", ".join(left)
+        hint = "\n".join(f"everup -e {name} down --destroy" for name in left)
+        raise Refused(f"the nodes of {names} would have nobody to look after them", hint, code="refused.running")
     found = await docker.services.inspect(CONTROL)
-    for name in (CONTROL, DOOR):
+    for name in (CONTROL, DOOR, *((AGENT,) if destroy else ())):
         await docker.services.remove(name)
+    if destroy:
+        await docker.cluster.change(without_manifest)
+        for store in (docker.secrets, docker.configs):
+            for one in await store.list():
+                labels = one["Spec"].get("Labels") or {}
+                if _FILE in labels or LABEL in labels or one["Spec"]["Name"].startswith(f"{AGENT}-"):
+                    await store.remove(one["ID"])
     return found is not None
 
 

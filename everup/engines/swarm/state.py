@@ -81,6 +81,11 @@ def with_manifest(spec: Thing, manifest: Manifest) -> Thing:
     return {**spec, "Labels": {**(spec.get("Labels") or {}), LABEL: label}}
 
 
+def without_manifest(spec: Thing) -> Thing:
+    """The Swarm's spec without any: nothing is kept there, and no keeper may change that."""
+    return {**spec, "Labels": {name: text for name, text in (spec.get("Labels") or {}).items() if name != LABEL}}
+
+
 class SwarmShelf:
     """The pieces that a Swarm keeps; implements `Shelf` of the runtime. Its methods belong to one event loop.
 
