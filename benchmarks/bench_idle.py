@@ -23,6 +23,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--runs", type=int, default=10, help="windows of 6 seconds (default 10)")
     runs = parser.parse_args(argv).runs
     memory, cpu, up = Row("control plane RSS", "MB"), Row("control plane CPU, of one core", "%"), Row("everup up", "s")
+    keyed = Row("control plane RSS, once a secret was set", "MB")
     with Everup(SPEC) as everup:
         started_s = time.monotonic()
         everup("up")
@@ -34,6 +35,12 @@ def main(argv: list[str]) -> None:
             progress(f"idle · window {run + 1} of {runs}")
             cpu.add(cpu_percent([pid], 6.0))
             memory.add(rss_mb(pid))
-    for row in (memory, cpu, up):
+        for _ in range(runs):
+            with everup.api() as api:  # loads what encrypts
+                api.post("/v1/environments/bench-idle/secrets", json={"name": "key", "value": "x"}).raise_for_status()
+            time.sleep(1.0)
+            keyed.add(rss_mb(pid))
+    rows = [memory, keyed, cpu, up]
+    for row in rows:
         row.notes = {"nodes": nodes}
-    publish("idle", [memory, cpu, up])
+    publish("idle", rows)

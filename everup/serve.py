@@ -17,9 +17,10 @@ from fastapi import FastAPI
 from everup import __version__
 from everup.api import verdicts, views
 from everup.api.app import create_app
+from everup.api.doorway import Doorway
 from everup.api.errors import status_of
-from everup.api.server import OpenPort, serve_api, serve_beside
-from everup.api.tcp import bind_tcp
+from everup.api.server import serve_api, serve_beside
+from everup.api.tcp import OpenPort, open_tcp
 from everup.core.listening import listening
 from everup.core.words import told
 from everup.engines.local.engine import LocalEngine
@@ -42,8 +43,8 @@ from everup.runtime.mirror import Mirror
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 from everup.web.lobby import Entrance, Lobby, invitations
-from everup.web.ports import Authenticate, Tongue
 from everup.web.ports import Desk as Shown
+from everup.web.ports import Tongue
 
 if TYPE_CHECKING:
     from everup.engines.swarm.fleet import Fleet
@@ -146,11 +147,11 @@ def _superseded(error: EverupError) -> None:
     os._exit(1)
 
 
-def show_dashboard(app: FastAPI, desk: Shown, authenticate: Authenticate) -> Lobby:
+def show_dashboard(app: FastAPI, desk: Shown, doorway: Doorway) -> Lobby:
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
     tongue = Tongue(lambda picture: views.status(picture, host), verdicts.verdict, views.event, status_of)
-    lobby = Lobby(desk, tongue, authenticate, app, serve_beside)
+    lobby = Lobby(desk, tongue, doorway, app, serve_beside)
     app.include_router(invitations(lobby))
     app.add_middleware(Entrance, lobby=lobby)
     return lobby
@@ -169,11 +170,15 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
         desk = Desk(environments)
         await desk.open()
         tokens = environments.store.tokens()
-        app = create_app(desk, tokens)
-        show_dashboard(app, desk, tokens.authenticate)
-        beside = [asyncio.create_task(one) for one in (desk.telemetry.watch_loop(), desk.messenger.run(told))]
+        doorway = Doorway(desk, tokens.authenticate)
+        app = create_app(desk, tokens, doorway)
+        show_dashboard(app, desk, doorway)
+        watches = [desk.telemetry.watch_loop(), desk.messenger.run(told)]
+        if opened and opened.certificate:
+            watches.append(opened.certificate.watch(desk.certified))
         if mirror:
-            beside.append(asyncio.create_task(mirror.keep_story()))
+            watches.append(mirror.keep_story())
+        beside = [asyncio.create_task(one) for one in watches]
         gc.freeze()
         await serve_api(app, home.socket, stop, opened=opened)
         for task in beside:
@@ -190,11 +195,11 @@ def open_port(home: Home, words: Sequence[str]) -> OpenPort | None:
     """
     if words:
         to = listening(*words)
-        return OpenPort(bind_tcp(to), to)
+        return open_tcp(to)
     try:
         kept = json.loads(home.listening.read_text()) if home.listening.exists() else None
         found = listening(*map(str, kept)) if kept else None
-        return OpenPort(bind_tcp(found), found) if found else None
+        return open_tcp(found) if found else None
     except (EverupError, OSError, ValueError, TypeError) as error:
         print(f"the API is on its Unix socket only; {home.listening} cannot be followed: {error}", flush=True)
         return None

@@ -99,7 +99,7 @@ def is_command(node: Function) -> bool:
     decorated = any(
         re.search(r"\.(command|callback)\(", ast.unparse(decorator) + "(") for decorator in node.decorator_list
     )
-    grouped = [command for _, members in GROUPS.values() for command in members.values()]
+    grouped = [command for *_, members in GROUPS.values() for command in members.values()]
     return decorated or node.name in {one.__name__ for ones in (*COMMANDS.values(), grouped) for one in ones}
 
 

@@ -9,6 +9,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from everup.core.plan import plan
@@ -18,6 +19,9 @@ from everup.model.contracts import Grant
 from everup.model.desired import Blueprint, Endpoint, Node, NodeId, Part, Probe, Protocol, Tcp
 from everup.model.observed import Attempt, Confirmed, Group, Health, NodeState, NodeStatus, Observed, Reading
 from tests.redis_words import Data, Opinion, haproxy, info, sentinel
+
+SECRETS = {"password": "hunter2", "own": "swordfish"}
+"""What clients of a Redis are granted, and what Everup and its nodes are."""
 
 NOW_S = 1000.0
 GENERATION = 3
@@ -34,15 +38,24 @@ def grant(service: Any, label: str = "redis01", *, revision: int = 0, network: s
         for claim in claims
         if claim.ports
     }
-    return Grant(label, listeners, {claim.key: "hunter2" for claim in claims if not claim.ports}, revision=revision)
+    secrets = {claim.key: SECRETS[claim.key] for claim in claims if not claim.ports}
+    return Grant(label, listeners, secrets, revision=revision)
 
 
 def redis(
-    ha: bool | dict[str, int] = True, *, was: Any = None, revision: int = 0, network: str = "127.77.0", **keys: Any
+    ha: bool | dict[str, int] = True,
+    *,
+    was: Any = None,
+    revision: int = 0,
+    network: str = "127.77.0",
+    secrets: Mapping[str, str] = MappingProxyType({}),
+    **keys: Any,
 ) -> Blueprint:
-    """A Redis service `redis01`. `was` is the `ha` that an earlier declaration had: what it was granted is kept."""
+    """A Redis service `redis01`. `was` is the `ha` that an earlier declaration had: what it was granted is kept; so are
+    `secrets`, since it got passwords."""
     service = KIND.service.model_validate({"kind": "redis", "ha": ha, **keys})
     granted = grant(service, revision=revision, network=network)
+    granted = replace(granted, secrets={**granted.secrets, **secrets})
     if was:
         earlier = grant(KIND.service.model_validate({"kind": "redis", "ha": was, **keys}))
         granted = replace(granted, listeners={**earlier.listeners, **granted.listeners})

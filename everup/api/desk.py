@@ -66,7 +66,7 @@ class Messenger(Protocol):
         """Where notices go."""
         ...
 
-    async def add(self, destination: Destination) -> None:
+    async def add(self, destination: Destination, url: str) -> None:
         """Send notices there as well. `Refused` where there is one of that name, or nobody understands its URL."""
         ...
 
@@ -189,7 +189,7 @@ class Renewer(Protocol):
         ...
 
     async def finish_rotation(self, environment: str, label: str, cut: bool) -> tuple[str, int]:
-        """End the former password, and with `cut` its sessions: its name, and how many sessions it had."""
+        """End the former password, and with `cut` the sessions that may have begun with it; its name, their number."""
         ...
 
 

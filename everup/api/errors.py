@@ -21,6 +21,7 @@ from everup.model.errors import (
     NotPermitted,
     Refused,
     SpecError,
+    TooMany,
     Unavailable,
 )
 
@@ -41,16 +42,6 @@ class TooSlow(EverupError):
     """A request did not come whole in time."""
 
     default_code = "request.too_slow"
-
-
-class TooMany(EverupError):
-    """Somebody asks too often; `retry_after_s` says when to try again."""
-
-    default_code = "request.too_many"
-
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(message, f"Try again in {retry_after_s} s.")
-        self.retry_after_s = retry_after_s
 
 
 class WrongMethod(EverupError):

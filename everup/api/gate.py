@@ -1,7 +1,5 @@
 """The gate before every route: who asks, whether they may, and how much they may send; deny by default."""
 
-import asyncio
-import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Annotated, Any
 
@@ -9,10 +7,10 @@ from fastapi import Depends, FastAPI, Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Match
 
-from everup.api.errors import TooLarge, TooMany, TooSlow, Unnamed, WrongMethod, answer
+from everup.api.doorway import Doorway, address_of, replaying, whole
+from everup.api.errors import Unnamed, WrongMethod, answer
 from everup.api.leases import Receive, leased
 from everup.api.permits import BODY_BYTES, Judgement, Permit, judge, methods_for, permits_for, refusal
-from everup.api.rates import Meter
 from everup.api.repeats import Message, Repeats, Send
 from everup.core.permission import unknown
 from everup.model.access import OWNER, Caller
@@ -21,19 +19,7 @@ from everup.model.errors import EverupError
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-Authenticate = Callable[[Headers], Caller | None]
-"""Who asks, by the headers of a request; None: they do not say."""
-
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-
-BODY_S = 30.0
-"""How long the body of a request may take to come."""
-
-RATE, BURST = 50.0, 200
-"""Requests a second, and at once, from each caller with a token. The socket's owner is not counted."""
-
-STRANGERS_RATE, STRANGERS_BURST = 5.0, 50
-"""The same from each address that names nobody."""
 
 
 def caller_of(request: Request) -> Caller:
@@ -63,18 +49,10 @@ class Gate:
         exists: whether the application has a route for a request.
     """
 
-    def __init__(
-        self,
-        app: App,
-        *,
-        authenticate: Authenticate,
-        exists: Callable[[Scope], bool],
-    ) -> None:
+    def __init__(self, app: App, *, doorway: Doorway, exists: Callable[[Scope], bool]) -> None:
         self._app = app
-        self._authenticate = authenticate
+        self._doorway = doorway
         self._exists = exists
-        self._known = Meter(RATE, BURST)
-        self._strangers = Meter(STRANGERS_RATE, STRANGERS_BURST)
         self._repeats = Repeats()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,8 +73,13 @@ class Gate:
             EverupError: they may not.
         """
         state = scope.setdefault("state", {})
-        caller: Caller | None = state.get("caller") or self._authenticate(headers)
-        self._count(scope, caller)
+        caller: Caller | None = state.get("caller")
+        if caller is None and (secret := _bearer(headers)) is not None:
+            caller = self._doorway.recognise(secret, address_of(scope))
+        if caller is not None:
+            state["caller"] = caller
+        if caller != OWNER:
+            self._doorway.count(caller.name if caller else "", address_of(scope))
         permit, environment = next(permits_for(scope["method"], scope["path"]), (None, None))
         verdict = judge(permit, caller, environment)
         if verdict == Judgement.UNNAMED or (verdict != Judgement.PERMITTED and caller is None):
@@ -106,7 +89,6 @@ class Gate:
                 "Send a valid one: Authorization: Bearer TOKEN; an operator makes one: everup token create NAME.",
             )
         if caller is not None:
-            state["caller"] = caller
             if verdict == Judgement.HIDDEN:
                 raise unknown(environment or "", caller.environments or ())
             if verdict == Judgement.FORBIDDEN and (permit or self._exists(scope)):
@@ -115,15 +97,6 @@ class Gate:
             raise WrongMethod(scope["method"], allow)
         return caller, permit
 
-    def _count(self, scope: Scope, caller: Caller | None) -> None:
-        if caller == OWNER:
-            return
-        client = scope.get("client")
-        stranger = client[0] if client else ""
-        wait_s = self._known.wait_s(caller.name) if caller else self._strangers.wait_s(stranger)
-        if wait_s:
-            raise TooMany(f"too many requests from {caller.name if caller else stranger}", math.ceil(wait_s))
-
     async def _pass(
         self, scope: Scope, headers: Headers, who: tuple[Caller | None, Permit | None], way: tuple[Receive, Send]
     ) -> None:
@@ -131,11 +104,13 @@ class Gate:
         receive, send = way
         if scope["method"] not in WRITES:
             if caller not in (None, OWNER):
-                receive, send = leased(lambda: self._authenticate(headers) == caller, receive, send)
+                receive, send = leased(
+                    lambda: self._doorway.authenticate(_bearer(headers) or "") == caller, receive, send
+                )
             await self._app(scope, receive, send)
             return
-        body = await _whole(receive, headers, permit.body_bytes if permit else BODY_BYTES)
-        replayed = _replaying(body, receive)
+        body = await whole(receive, headers, permit.body_bytes if permit else BODY_BYTES)
+        replayed = replaying(body, receive)
 
         async def work(send: Send) -> None:
             await self._app(scope, replayed, send)
@@ -146,6 +121,12 @@ class Gate:
             return
         request = (scope["method"].encode(), scope["path"].encode(), scope.get("query_string", b""), body)
         await self._repeats.once(caller.name, key, request, work, send)
+
+
+def _bearer(headers: Headers) -> str | None:
+    """The token in the header `Authorization`; None where there is none."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
 
 
 def _guarded(send: Send) -> Send:
@@ -161,47 +142,10 @@ def _guarded(send: Send) -> Send:
     return sending
 
 
-async def _whole(receive: Receive, headers: Headers, most_bytes: int) -> bytes:
-    """The body of a request.
-
-    Raises:
-        TooLarge: it is longer than `most_bytes`.
-        TooSlow: it did not come in time.
-    """
-    length = headers.get("content-length", "0")
-    chunks: list[bytes] = []
-    size = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            more = size <= most_bytes
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise TooSlow("the connection ended before the request was whole")
-                chunks.append(message.get("body", b""))
-                more = message.get("more_body", False) and sum(map(len, chunks)) <= most_bytes
-    except TimeoutError as error:
-        raise TooSlow(f"the request did not come whole within {BODY_S:.0f} s") from error
-    size = max(size, sum(map(len, chunks)))
-    if size > most_bytes:
-        raise TooLarge(f"the request carries {size:,} bytes or more; {most_bytes:,} are the most here")
-    return b"".join(chunks)
-
-
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    """A source that gives the body as one message, and then what the connection has to say."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replayed() -> Message:
-        return waiting.pop() if waiting else await receive()
-
-    return replayed
-
-
-def install_gate(app: FastAPI, authenticate: Authenticate) -> None:
+def install_gate(app: FastAPI, doorway: Doorway) -> None:
     """Put the gate before every route of the application, those added later too."""
 
     def exists(scope: Scope) -> bool:
         return any(route.matches(scope)[0] == Match.FULL for route in app.router.routes)
 
-    app.add_middleware(Gate, authenticate=authenticate, exists=exists)
+    app.add_middleware(Gate, doorway=doorway, exists=exists)

@@ -14,7 +14,7 @@ from everup.api.views import WORST_FIRST
 from everup.core.check import check, meant_to_last
 from everup.core.health import lag_bytes, service_health
 from everup.core.plan import view_of
-from everup.core.tally import Histogram, Vitals
+from everup.core.tally import Certified, Histogram, Vitals
 from everup.model.access import OWNER, Level
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Role, View
@@ -186,8 +186,20 @@ def _control_plane(vitals: Vitals, shown: set[str]) -> "Iterator[Metric]":
     yield from (build, start, size)
     yield _histogram("event_loop_lag_seconds", "How late the event loop was.", (), [((), vitals.lag)])
     yield _histogram("reconcile_duration_seconds", "How long it took to look and to decide.", ["environment"], turns)
+    yield from _certificate(vitals.certificate)
     waiting = _gauge("notifications_waiting", "Notifications that are not delivered yet.")
     waiting.add_metric([], vitals.waiting)
     yield waiting
     sent = [((outcome,), count) for outcome, count in vitals.notices.items()]
     yield _counts("notifications", "Notifications by what became of them.", ["outcome"], sent)
+
+
+def _certificate(now: Certified | None) -> "Iterator[Metric]":
+    words = "When the certificate that the API shows expires, in seconds since 1970."
+    expiry = _gauge("certificate_expiry_timestamp_seconds", words)
+    refused = _gauge("certificate_refused", "1 while the certificate's files hold what cannot be used.")
+    if now:
+        refused.add_metric([], bool(now.refused))
+        if now.expires_s is not None:
+            expiry.add_metric([], now.expires_s)
+    yield from (expiry, refused)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from everup.api.desk import Desk
-from everup.model.notices import Destination, Topic
+from everup.model.notices import Destination, Topic, scheme_of
 from everup.model.spec import Frozen
 
 Json = dict[str, Any]
@@ -39,8 +39,8 @@ def notify_routes(desk: Desk) -> APIRouter:
     @router.post("", status_code=201)
     async def add(request: NewDestination) -> Json:
         """Send notifications there as well; refused where nobody understands the URL."""
-        one = Destination(request.name, request.url, request.topics, request.environments)
-        await desk.messenger.add(one)
+        one = Destination(request.name, scheme_of(request.url), request.topics, request.environments)
+        await desk.messenger.add(one, request.url)
         return _shown(one)
 
     @router.post("/test")

@@ -17,15 +17,19 @@ class Meter:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, who: str) -> float:
-        """0.0 when one more request is admitted; else after how many seconds the next one is."""
+        """0.0 when one more request is admitted, which is counted; else after how many seconds the next one is."""
+        if due_s := self.due_s(who):
+            return due_s
         now_s = self._clock()
         if len(self._buckets) >= REMEMBERED and who not in self._buckets:
             self._forget(now_s)
-        left = self._left(who, now_s)
-        if left < 1:
-            return (1 - left) / self._rate
-        self._buckets[who] = (left - 1, now_s)
+        self._buckets[who] = (self._left(who, now_s) - 1, now_s)
         return 0.0
+
+    def due_s(self, who: str) -> float:
+        """As `wait_s`, and counts nothing."""
+        left = self._left(who, self._clock())
+        return 0.0 if left >= 1 else (1 - left) / self._rate
 
     def _left(self, who: str, now_s: float) -> float:
         left, at_s = self._buckets.get(who, (float(self._burst), now_s))

@@ -40,57 +40,80 @@ LONGEST = 200
 """Characters of an argument, or of a path that leads nowhere."""
 
 
-TURNED_AWAY = frozenset({401, 429})
+NOTED_RATE, NOTED_BURST = 0.1, 100
+"""How much of what costs nothing to provoke is recorded, a second and at once, lest it fill the store: what is asked
+too often, for each caller, and what strangers do, for all of them together."""
+
+UNNAMED, TOO_OFTEN = 401, 429
 """Answers to those who do not say who they are, or who ask too often."""
 
-NOTED_RATE, NOTED_BURST = 0.1, 100
-"""How many of them are recorded for each caller, a second and at once; for strangers, all of them together. They cost
-nothing to provoke, and must not fill the store."""
+
+class Notebook:
+    """Writes deeds into the audit log, but no more than a measure of those of strangers."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._idle = Meter(NOTED_RATE, NOTED_BURST)
+
+    async def record(self, one: Deed) -> None:
+        """Record a deed, on the disk before it returns; for strangers nothing is done, so theirs need not be.
+
+        Raises:
+            EverupError: the store refuses it.
+        """
+        if (one.who and one.status != TOO_OFTEN) or not self._idle.wait_s(one.who):
+            try:
+                await self._desk.trail.append(one)
+            except EverupError:
+                if one.who:
+                    raise
 
 
 class Recorded:
     """Holds every answer to a write, or to a read of passwords, back until its entry is on the disk.
 
-    The outermost layer of the application, so that what others refuse is recorded too.
+    So it does with every refusal of a token. It is the outermost layer of the application, so that what others refuse
+    is recorded too.
     """
 
-    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+    def __init__(self, app: ASGIApp, notebook: Notebook) -> None:
         self._app = app
-        self._desk = desk
-        self._turned_away = Meter(NOTED_RATE, NOTED_BURST)
+        self._record = notebook.record
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not (_changes(scope) or TELLING.fullmatch(scope["path"])):
+        http = scope["type"] == "http"
+        always = http and (_changes(scope) or TELLING.fullmatch(scope["path"]) is not None)
+        if not always and not (http and any(name == b"authorization" for name, _ in scope["headers"])):
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
-        reply = _Reply(scope, receive, send, self._record)
+        reply = _Reply((scope, receive, send), self._record, always)
         try:
             await self._app(scope, receive, reply.send)
         except Exception:
-            if not reply.begun:
+            if always and not reply.begun:
                 await self._record(deed(scope, 500, "internal"))
             raise
 
-    async def _record(self, one: Deed) -> None:
-        if one.status not in TURNED_AWAY or not self._turned_away.wait_s(one.who):
-            await self._desk.trail.append(one)
-
 
 class _Reply:
-    """The answer to one request: it begins once its entry is written, and is an error where that cannot be."""
+    """The answer to one request: it begins once its entry is written, and is an error where that cannot be.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+    Without `always` that is so for refusals of a token only.
+    """
+
+    def __init__(self, request: tuple[Scope, Receive, Send], record: Record, always: bool) -> None:
+        self._scope, self._receive, self._send = request
         self._record = record
+        self._always = always
         self._start: Message | None = None
         self._refused = False
         self.begun = False
 
     async def send(self, message: Message) -> None:
         """Pass on what the application says."""
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.start" and (self._always or self._turned_away(message["status"])):
             self._start = message
             return
         if self._start is not None:
@@ -105,6 +128,9 @@ class _Reply:
         if not self._refused:
             await self._send(message)
 
+    def _turned_away(self, status: int) -> bool:
+        return status in (UNNAMED, TOO_OFTEN) and "caller" not in self._scope["state"]
+
 
 def announce(desk: Desk) -> Callable[[Request], Awaitable[None]]:
     """A dependency of routes: writes down what is about to be done, before it is; it is refused where that fails."""
@@ -117,12 +143,13 @@ def announce(desk: Desk) -> Callable[[Request], Awaitable[None]]:
     return before
 
 
-def deed(scope: Scope, status: int | None, code: str) -> Deed:
+def deed(scope: Mapping[str, Any], status: int | None, code: str) -> Deed:
     """What a request is about, and what came of it if it was answered."""
     state = scope.get("state", {})
     client = scope.get("client")
     caller: Caller | None = state.get("caller") or (None if client else OWNER)
-    route = getattr(scope.get("route"), "path", "") or scope["path"][:LONGEST]
+    found = getattr(scope.get("route"), "path", "")
+    route = f"{scope.get('root_path', '')}{found}" if found else scope["path"][:LONGEST]
     given = dict(state.get("given", {}))
     where = {name: str(value)[:LONGEST] for name, value in scope.get("path_params", {}).items()}
     if "environment" in given:

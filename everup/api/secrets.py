@@ -34,7 +34,7 @@ class Setting(Frozen):
 
 
 class Rotation(Frozen):
-    """With `finish` the former password ends, and with `cut` the sessions that began with it too."""
+    """With `finish` the former password ends, and with `cut` the sessions that may have begun with it too."""
 
     finish: bool = False
     cut: bool = False

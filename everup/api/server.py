@@ -4,16 +4,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from everup.api.certificate import Certificate
 from everup.api.gate import owned
-from everup.api.tcp import Bounded
-from everup.core.listening import Listening
+from everup.api.tcp import Bounded, OpenPort
 
 GRACE_S = 2
 """Seconds that open requests get to end when the server stops; streams are then cut."""
@@ -46,14 +45,6 @@ def bind(path: Path) -> socket.socket:
     return listener
 
 
-@dataclass(frozen=True)
-class OpenPort:
-    """A TCP port that is open already, and where it is; whoever comes in by it has to say who they are."""
-
-    listener: socket.socket
-    to: Listening
-
-
 async def serve_api(
     app: FastAPI,
     path: Path,
@@ -72,9 +63,7 @@ async def serve_api(
     listener = bind(path)
     servers = [(_server(owned(app), http="h11"), listener)]
     if opened:
-        to = opened.to
-        tcp = _server(app, http=Bounded, ssl_certfile=to.tls_cert, ssl_keyfile=to.tls_key, server_header=False)
-        servers.append((tcp, opened.listener))
+        servers.append((_tcp_server(app, opened.certificate), opened.listener))
 
     async def end() -> None:
         await stop.wait()
@@ -94,8 +83,15 @@ async def serve_api(
 
 
 async def serve_beside(app: Callable[..., Any], listener: socket.socket) -> None:
-    """Serve another application on a listening socket until this is cancelled."""
-    await _server(app, http="h11", server_header=False).serve(sockets=[listener])
+    """Serve another application on a TCP socket until this is cancelled, within the bounds of the API's own port."""
+    await _tcp_server(app).serve(sockets=[listener])
+
+
+def _tcp_server(app: Any, certificate: Certificate | None = None) -> _Server:
+    server = _server(app, http=Bounded, server_header=False)
+    server.config.load()
+    server.config.ssl = certificate.context if certificate else None
+    return server
 
 
 def _server(app: Any, **settings: Any) -> _Server:

@@ -2,10 +2,11 @@
 
 import asyncio
 import socket
-import ssl
+from dataclasses import dataclass
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from everup.api.certificate import Certificate
 from everup.core.listening import Listening
 from everup.model.errors import EverupError
 
@@ -16,16 +17,24 @@ HEAD_S = 10.0
 """How long a connection may take to say what it wants, each time."""
 
 
-def bind_tcp(to: Listening) -> socket.socket:
-    """A listening socket.
+@dataclass(frozen=True)
+class OpenPort:
+    """A TCP port that is open already, and where it is; whoever comes in by it has to say who they are."""
+
+    listener: socket.socket
+    to: Listening
+    certificate: Certificate | None
+
+
+def open_tcp(to: Listening) -> OpenPort:
+    """Open a port.
 
     Raises:
         EverupError: the address is taken or not of this machine, or the certificate and its key cannot be used.
     """
-    if to.tls_cert is not None:
-        _try_certificate(to.tls_cert, to.tls_key)
+    certificate = Certificate(to.tls_cert, to.tls_key) if to.tls_cert and to.tls_key else None
     try:
-        return _bound(to)
+        return OpenPort(_bound(to), to, certificate)
     except OSError as error:
         raise EverupError(
             f"the API cannot listen on {to.host}:{to.port}: {error.strerror or error}",
@@ -45,18 +54,6 @@ def _bound(to: Listening) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
-
-
-def _try_certificate(cert: str, key: str | None) -> None:
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")  # never ask
-    except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else error
-        raise EverupError(
-            f"the certificate {cert} with the key {key} cannot be used: {said}",
-            "Both are PEM files; the key belongs to the certificate and has no passphrase.",
-            code="listen.tls",
-        ) from error
 
 
 class Bounded(H11Protocol):

@@ -1,4 +1,4 @@
-"""The routes of tokens, and how a request shows one."""
+"""The routes of tokens."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -6,9 +6,8 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter
 from pydantic import Field
-from starlette.datastructures import Headers
 
-from everup.api.gate import Asking, Authenticate
+from everup.api.gate import Asking
 from everup.model.access import Caller, Level
 from everup.model.spec import Frozen, Label
 from everup.model.tokens import Token
@@ -47,16 +46,6 @@ class Wanted(Frozen):
     level: Annotated[Level, Field(strict=False)]
     environments: Annotated[tuple[Label, ...] | None, Field(strict=False, min_length=1, max_length=100)] = None
     expires_in_s: Annotated[float | None, Field(strict=False, gt=0, le=LONGEST_S)] = None
-
-
-def bearer(tokens: TokenDesk) -> Authenticate:
-    """Who asks, by the token in the header `Authorization`."""
-
-    def authenticate(headers: Headers) -> Caller | None:
-        scheme, _, secret = headers.get("authorization", "").partition(" ")
-        return tokens.authenticate(secret.strip()) if scheme.lower() == "bearer" else None
-
-    return authenticate
 
 
 def token_routes(tokens: TokenDesk) -> APIRouter:

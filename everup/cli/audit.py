@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from everup.cli.exits import UNHEALTHY, Usage
+from everup.cli.exits import UNHEALTHY
 from everup.cli.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -21,59 +20,62 @@ PAGE = 1000
 UNSHOWN = ("directory", "text_sha256")
 """Arguments that only --json shows."""
 
-COMMON = ("v1", "environments", "services", "nodes")
+COMMON = ("v1", "ui", "environments", "services", "nodes")
 """Words of routes that say nothing of what is done."""
 
 
-class What(StrEnum):
-    """What `everup audit` is told."""
-
-    VERIFY = "verify"
-
-
-def audit(
+def list_entries(
     context: typer.Context,
-    what: Annotated[
-        What | None, typer.Argument(metavar="[verify]", help="Check that no entry was changed or taken out.")
-    ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many requests to show.")] = 50,
-    head: Annotated[
-        str, typer.Option("--head", metavar="HASH", help="With verify: the head of an earlier time, kept elsewhere.")
-    ] = "",
 ) -> None:
-    """Show who changed what, or read passwords: every such request, also those that were refused.
+    """Show who changed what, read passwords or signed in: every such request, also those that were refused.
 
-    verify follows the chain of hashes from the first entry, prints the hash at its head, and ends with 3 at the first
-    entry that is not as it was written. Keep the head where nobody who can write here can: --head compares it later,
-    and only that proves that nothing is missing at the end.
+    The word list may be left out.
 
     Examples:
 
       everup audit
 
       everup audit -n 500 --json
+    """
+    session = session_of(context)
+    from everup.cli import render
+    from everup.cli.daemon import control
+
+    with control(session) as client:
+        entries = list(_newest(client, lines))
+    if session.as_json:
+        render.show_json({"entries": entries})
+    else:
+        for line in told(entries, lines):
+            render.show(line)
+
+
+def verify_log(
+    context: typer.Context,
+    head: Annotated[
+        str, typer.Option("--head", metavar="HASH", help="The head of an earlier time, kept elsewhere.")
+    ] = "",
+) -> None:
+    """Check that no entry of the audit log was changed or taken out.
+
+    It follows the chain of hashes from the first entry, prints the hash at its head, and ends with 3 at the first
+    entry that is not as it was written. Keep the head where nobody who can write here can: --head compares it later,
+    and only that proves that nothing is missing at the end.
+
+    Examples:
 
       everup audit verify
 
       everup audit verify --head 5f0c2a...
     """
     session = session_of(context)
-    if head and what is None:
-        raise Usage("--head is for verify", "everup audit verify --head HASH")
-    from everup.cli import render
     from everup.cli.daemon import control
     from everup.core.chain import verify
 
     with control(session) as client:
-        entries = list(_newest(client, lines)) if what is None else []
-        found = verify(_all(client), head.lower()) if what else None
-    if found:
-        _show_verdict(session, found)
-    elif session.as_json:
-        render.show_json({"entries": entries})
-    else:
-        for line in told(entries, lines):
-            render.show(line)
+        found = verify(_all(client), head.lower())
+    _show_verdict(session, found)
 
 
 def _show_verdict(session: Session, found: "Chain") -> None:
@@ -137,4 +139,4 @@ def _verb(what: str) -> str:
     """What a route does, in the words that tell it from others."""
     method, _, route = what.partition(" ")
     words = [word for word in route.split("/") if word and word not in COMMON and not word.startswith("{")]
-    return " ".join([method.lower(), *words] if method == "GET" else words)
+    return " ".join([method.lower(), *words] if method == "GET" and "/ui/" not in route else words)

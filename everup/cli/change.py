@@ -1,7 +1,6 @@
-"""Changing what runs: scale, limit, switchover."""
+"""Changing what runs: scale, limit, ha, switchover."""
 
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,31 +44,31 @@ def limit(context: typer.Context, label: Label, count: Count) -> None:
     _set(session_of(context), label, "limit", count, None)
 
 
-class Ha(StrEnum):
-    """What `everup ha` is told."""
-
-    ENABLE = "enable"
-    DISABLE = "disable"
-
-
-def ha(
-    context: typer.Context,
-    what: Annotated[Ha, typer.Argument(metavar="enable|disable", help="Add redundancy, or take it away.")],
-    label: Label,
-    wait: Wait = True,
-    timeout: Timeout = "300s",
-) -> None:
-    """Make one server a group that survives the loss of any one, or a group one server, while clients write.
+def enable_ha(context: typer.Context, label: Label, wait: Wait = True, timeout: Timeout = "300s") -> None:
+    """Make one server a group that survives the loss of any one, while clients write.
 
     The data stays where it is, and so does the address that follows the primary. The spec file is not edited.
 
     Examples:
 
       everup ha enable db01
+    """
+    _make_ha(session_of(context), label, True, seconds(timeout) if wait else None)
+
+
+def disable_ha(context: typer.Context, label: Label, wait: Wait = True, timeout: Timeout = "300s") -> None:
+    """Make a group one server, while clients write.
+
+    The data stays where it is, and so does the address that follows the primary. The spec file is not edited.
+
+    Examples:
 
       everup ha disable redis01
     """
-    session = session_of(context)
+    _make_ha(session_of(context), label, False, seconds(timeout) if wait else None)
+
+
+def _make_ha(session: Session, label: str, enabled: bool, timeout_s: float | None) -> None:
     from everup.cli import render
     from everup.cli.client import service_in
     from everup.cli.daemon import control
@@ -78,11 +77,9 @@ def ha(
     with control(session) as client:
         name = session.name(client)
         begun = Follower(client, name)
-        enabled = what == Ha.ENABLE
-        timeout_s = seconds(timeout) if wait else None
         answer = ask(session, client, name, label, ("ha", {"enabled": enabled}), timeout_s)
         foreseen = answer["predicted_pause_s"] is not None
-        measured = begun.await_field("pause.measured", label, "pause_s") if wait and foreseen else None
+        measured = begun.await_field("pause.measured", label, "pause_s") if timeout_s is not None and foreseen else None
         body = client.get(f"environments/{name}")
     declared = _declared(body["file"], label, "ha")
     if session.as_json:

@@ -61,22 +61,53 @@ app = typer.Typer(
 COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Bring up and take down": (apply.up, apply.plan, apply.down),
     "Look": (look.status, judge.check, judge.explain, ledger.lost, look.events, look.logs, dashboard.dashboard),
-    "Tell": (notify.notify,),
     "Connect": (use.env, use.run, use.connect, use.shell),
-    "Change": (change.scale, change.limit, change.ha, change.switchover),
+    "Change": (change.scale, change.limit, change.switchover),
     "Release": (release.deploy, release.rollback, release.restart),
     "Prove": (drill.drill,),
-    "Keep safe": (secret.secret, secret.rotate, audit.audit),
-    "This machine": (machine.doctor, machine.schema, machine.serve, store.store),
+    "Keep safe": (secret.rotate,),
+    "This machine": (machine.doctor, machine.schema, machine.serve),
 }
 """Heading of the help -> its commands, each named like its function."""
 
-GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
+GROUPS: Mapping[str, tuple[str, str, Mapping[str, Callable[..., None]]]] = {
+    "notify": (
+        "Tell",
+        "Tell people of incidents, changed primaries, failed drills and lost redundancy: by mail, chat, webhook, ...",
+        {
+            "add": notify.add_destination,
+            "list": notify.list_destinations,
+            "test": notify.test_destinations,
+            "remove": notify.remove_destination,
+        },
+    ),
+    "ha": (
+        "Change",
+        "Add redundancy to a service that runs, or take it away.",
+        {"enable": change.enable_ha, "disable": change.disable_ha},
+    ),
+    "secret": (
+        "Keep safe",
+        "Values that must not stand in the spec file, which names them: env: {API_KEY: {secret: NAME}}.",
+        {"set": secret.set_secret, "list": secret.list_secrets, "remove": secret.remove_secret},
+    ),
+    "audit": (
+        "Keep safe",
+        "Who changed what, when and from where; and whether that record is whole.",
+        {"list": audit.list_entries, "verify": audit.verify_log},
+    ),
+    "store": (
+        "This machine",
+        "Back up what the control plane knows, or restore it.",
+        {"backup": store.backup_store, "verify": store.verify_store, "restore": store.restore_store},
+    ),
     "token": (
+        "Access",
         "Who may use the API over TCP, and how far.",
         {"create": tokens.create_token, "list": tokens.list_tokens, "revoke": tokens.revoke_token},
     ),
     "context": (
+        "Access",
         "Control planes elsewhere, each by a name.",
         {
             "add": places.add_context,
@@ -90,17 +121,17 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Callable[..., None]]]] = {
         {"install": swarm.install_in_swarm, "uninstall": swarm.uninstall_from_swarm},
     ),
 }
-"""A first word -> what it is about, and its commands by their second word."""
+"""A first word -> its heading, what it is about, and its commands by their second word."""
 
 for _heading, _commands in COMMANDS.items():
     for _command in _commands:
         app.command(_command.__name__, rich_help_panel=_heading, epilog=EPILOG)(told_apart(_command))
 
-for _word, (_about, _members) in GROUPS.items():
+for _word, (_heading, _about, _members) in GROUPS.items():
     _group = typer.Typer(name=_word, help=_about, no_args_is_help=True, rich_markup_mode="rich")
     for _second, _command in _members.items():
         _group.command(_second, epilog=EPILOG)(told_apart(_command))
-    app.add_typer(_group, rich_help_panel="Access")
+    app.add_typer(_group, rich_help_panel=_heading)
 
 
 def _print_version(wanted: bool) -> None:
@@ -148,7 +179,7 @@ def options(
 
 def run() -> None:
     """The entry point of the command; never shows a traceback."""
-    words, tail = hoist(sys.argv[1:])
+    words, tail = hoist(sys.argv[1:], {word: tuple(members) for word, (_, _, members) in GROUPS.items()})
     session = Session(tail=tail, as_json="--json" in words)
     code = DONE
     try:
@@ -194,7 +225,9 @@ def _misused(error: Exception, session: Session) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "everup"
     first = message[0].lower() + message[1:] if message else "the command line makes no sense"
-    _report(Usage(first.rstrip("."), f"{command} --help shows what is possible."), session)
+    words = ", ".join(GROUPS[command.split()[-1]][-1]) if command.split()[-1] in GROUPS else ""
+    hint = f"{command} --help shows what is possible{f': {words}' if words else ''}."
+    _report(Usage(first.rstrip("."), hint), session)
     return USAGE
 
 

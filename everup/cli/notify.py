@@ -1,7 +1,7 @@
 """Notifications: where they go, and whether they arrive."""
 
 import sys
-from enum import StrEnum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,83 +14,101 @@ if TYPE_CHECKING:
     from everup.cli.client import Client, Json
 
 
-class Errand(StrEnum):
-    """What `everup notify` is told."""
-
-    ADD = "add"
-    LIST = "list"
-    TEST = "test"
-    REMOVE = "remove"
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination.")]
 
 
-def notify(
+def add_destination(
     context: typer.Context,
-    what: Annotated[Errand, typer.Argument(metavar="add|list|test|remove", help="What to do.")],
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The destination; test: all if none.")] = None,
+    name: Name,
     on: Annotated[
-        list[Topic] | None, typer.Option("--on", help="add: only about this; may be given again. Default: everything.")
+        list[Topic] | None, typer.Option("--on", help="Only about this; may be given again. Default: everything.")
     ] = None,
 ) -> None:
-    """Tell people of incidents, changed primaries, failed drills and lost redundancy: by mail, chat, webhook, ...
+    """Send messages to a URL of Apprise's (mailto://, slack://, json://host/path, ...), which is asked for.
 
-    add asks for a URL as Apprise writes them (mailto://, slack://, json://host/path, ...), or reads it from standard
-    input; it is kept in the store and shown to nobody. With -e it gets the messages of that environment alone.
+    Or it is read from standard input; it is kept encrypted and shown to nobody. With -e it gets the messages of that
+    environment alone.
 
     Examples:
 
       everup notify add oncall --on incident --on redundancy
 
       pass show chat-url | everup notify add team
-
-      everup notify test
     """
     session = session_of(context)
-    from everup.cli import render
-    from everup.cli.daemon import control
-
-    if what in (Errand.ADD, Errand.REMOVE) and not name:
-        raise Usage(f"notify {what} needs a NAME", f"everup notify {what} oncall")
-    with control(session, start=what != Errand.LIST) as client:
-        if what == Errand.LIST:
-            body = client.get("notifications")
-        elif what == Errand.TEST:
-            body = client.post("notifications/test", {"name": name})
-        elif what == Errand.REMOVE:
-            body = client.delete(f"notifications/{name}")
-        else:
-            body = _add(session, client, str(name), on or [])
-    if session.as_json:
-        render.show_json(body)
-    else:
-        _say(what, body)
-    if not all(one["sent"] for one in body.get("deliveries", ())):
-        raise typer.Exit(FAILED)
-
-
-def _add(session: Session, client: "Client", name: str, on: list[Topic]) -> "Json":
     asked = sys.stdin.isatty()
     url = typer.prompt("Apprise URL (not shown)", hide_input=True, err=True) if asked else sys.stdin.readline()
     if "://" not in url:
         raise Usage("no URL was given", "https://appriseit.com/services lists what is possible.")
     environments = [session.environment] if session.environment else []
-    topics = [topic.value for topic in on]
-    return client.post(
-        "notifications", {"name": name, "url": url.strip(), "topics": topics, "environments": environments}
-    )
+    topics = [topic.value for topic in on or []]
+    wanted = {"name": name, "url": url.strip(), "topics": topics, "environments": environments}
+    body = _asked(session, lambda client: client.post("notifications", wanted))
+    if not session.as_json:
+        print(f"added: {_line(body)}; try it: everup notify test {body['name']}")
 
 
-def _say(what: Errand, body: "Json") -> None:
-    if what == Errand.TEST:
+def list_destinations(context: typer.Context) -> None:
+    """List where messages go, and about what.
+
+    Examples:
+
+      everup notify list
+    """
+    session = session_of(context)
+    body = _asked(session, lambda client: client.get("notifications"), start=False)
+    if session.as_json:
+        return
+    if body["destinations"]:
+        print("\n".join(map(_line, body["destinations"])))
+    else:
+        print("nobody is told of anything; everup notify add NAME")
+
+
+def test_destinations(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The destination; default: all.")] = None,
+) -> None:
+    """Send a message to one destination, or to all of them, and say what became of it.
+
+    Examples:
+
+      everup notify test oncall
+
+      everup notify test
+    """
+    session = session_of(context)
+    body = _asked(session, lambda client: client.post("notifications/test", {"name": name}))
+    if not session.as_json:
         for one in body["deliveries"]:
             print(f"{one['name']}: {'sent' if one['sent'] else 'not sent: ' + one['because']}")
-    elif what == Errand.REMOVE:
+    if not all(one["sent"] for one in body["deliveries"]):
+        raise typer.Exit(FAILED)
+
+
+def remove_destination(context: typer.Context, name: Name) -> None:
+    """Send nothing there any more; what waits for it is dropped.
+
+    Examples:
+
+      everup notify remove oncall
+    """
+    session = session_of(context)
+    body = _asked(session, lambda client: client.delete(f"notifications/{name}"))
+    if not session.as_json:
         print(f"{body['name']} was removed")
-    elif what == Errand.ADD:
-        print(f"added: {_line(body)}; try it: everup notify test {body['name']}")
-    elif not body["destinations"]:
-        print("nobody is told of anything; everup notify add NAME")
-    else:
-        print("\n".join(map(_line, body["destinations"])))
+
+
+def _asked(session: Session, ask: "Callable[[Client], Json]", *, start: bool = True) -> "Json":
+    """What the control plane answers; shown as JSON where asked for."""
+    from everup.cli import render
+    from everup.cli.daemon import control
+
+    with control(session, start=start) as client:
+        body = ask(client)
+    if session.as_json:
+        render.show_json(body)
+    return body
 
 
 def _line(one: "Json") -> str:

@@ -1,7 +1,6 @@
 """Secrets, set from the keyboard or standard input: every user can see command lines. And passwords that change."""
 
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,69 +14,78 @@ if TYPE_CHECKING:
     from everup.cli.client import Client, Json
 
 
-class What(StrEnum):
-    """What `everup secret` is told."""
-
-    SET = "set"
-    LIST = "list"
-    REMOVE = "remove"
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The secret.")]
 
 
-def secret(
-    context: typer.Context,
-    what: Annotated[What, typer.Argument(metavar="set|list|remove", help="Set one, list all, or forget one.")],
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The secret.")] = None,
-) -> None:
-    """Keep values that must not stand in the spec file, which names them: env: {API_KEY: {secret: NAME}}.
+def set_secret(context: typer.Context, name: Name) -> None:
+    """Keep a value, asked for here or read from standard input (a line end at its end is not part of it).
 
-    set asks for the value, or reads it from standard input (a line end at its end is not part of it). It is encrypted
-    at rest, and no command shows it again. Whoever uses it reads it when it starts: everup restart LABEL.
+    It is encrypted at rest, and no command shows it again. Whoever uses it reads it when it starts: everup restart
+    LABEL.
 
     Examples:
 
       everup secret set stripe-key
 
       everup secret set stripe-key < key.txt
+    """
+    session, value = session_of(context), _value(name)
+    body = _asked(session, "", {"name": name, "value": value})
+    if not session.as_json:
+        print(f"{name} is set; {_reads(body)}")
+
+
+def list_secrets(context: typer.Context) -> None:
+    """List the secrets that are set, without their values, and who uses them.
+
+    Examples:
 
       everup secret list
+
+      everup secret list -e staging
+    """
+    session = session_of(context)
+    body = _asked(session, "", None)
+    if not session.as_json:
+        _show(body)
+
+
+def remove_secret(context: typer.Context, name: Name) -> None:
+    """Forget a secret that nobody uses.
+
+    Examples:
 
       everup secret remove stripe-key
     """
     session = session_of(context)
-    if (name is None) != (what == What.LIST):
-        raise Usage(f"secret {what} takes {'no name' if name else 'a name'}", "everup secret --help")
-    value = _value(name) if what == What.SET and name else ""
+    _asked(session, f"/{name}/remove", {})
+    if not session.as_json:
+        print(f"{name} is forgotten")
+
+
+def _asked(session: Session, path: str, body: "Json | None") -> "Json":
+    """What the control plane answers to `body`, or to a question where that is None; shown as JSON where asked for."""
     from everup.cli import render
     from everup.cli.daemon import control
 
     with control(session, start=True) as client:
-        path = f"environments/{_environment(session, client)}/secrets"
-        if what == What.LIST:
-            body = client.get(path)
-        elif what == What.SET:
-            body = client.post(path, {"name": name, "value": value})
-        else:
-            body = client.post(f"{path}/{name}/remove")
+        path = f"environments/{_environment(session, client)}/secrets{path}"
+        answer = client.get(path) if body is None else client.post(path, body)
     if session.as_json:
-        render.show_json(body)
-    elif what == What.LIST:
-        _show(body)
-    elif what == What.SET:
-        print(f"{name} is set; {_reads(body)}")
-    else:
-        print(f"{name} is forgotten")
+        render.show_json(answer)
+    return answer
 
 
 def rotate(
     context: typer.Context,
     label: Label,
     finish: Annotated[bool, typer.Option("--finish", help="End the former password.")] = False,
-    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end the sessions that began with it too.")] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="With --finish: end its sessions too.")] = False,
 ) -> None:
-    """Give the clients of a PostgreSQL another password, while the former one goes on working.
+    """Give the clients of a PostgreSQL or a Redis (auth: true) another password, while the former one goes on working.
 
     Services that need it here are restarted with the new variables, one instance after another. Whoever else uses it
-    reads them again (everup env LABEL); once all have, --finish ends the former password.
+    reads them again (everup env LABEL); once all have, --finish ends the former password. No server is restarted.
 
     Examples:
 
@@ -85,7 +93,7 @@ def rotate(
 
       everup rotate db01 --finish
 
-      everup rotate db01 --finish --cut
+      everup rotate redis01 --finish --cut
     """
     session = session_of(context)
     if cut and not finish:
@@ -100,7 +108,8 @@ def rotate(
         render.show_json(body)
     elif finish:
         end = "all ended" if cut else "each goes on until it ends"
-        had = f"sessions that it had: {body['sessions']}, {end}" if body["sessions"] else "it had no sessions left"
+        may = f"sessions that may have begun with it: {body['sessions']}, {end}"
+        had = may if body["sessions"] else "no session is left that began with it"
         print(f"{label}: {body['former']} can log in no more; {had}")
     else:
         print(f"{label}: clients log in as {body['user']} from now on; {body['former']} still can")

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,66 +16,56 @@ if TYPE_CHECKING:
     from everup.runtime.safekeeping import Contents
 
 
-class Errand(StrEnum):
-    """What `everup store` is told."""
-
-    BACKUP = "backup"
-    RESTORE = "restore"
-    VERIFY = "verify"
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
 
 
-def store(
-    context: typer.Context,
-    what: Annotated[Errand, typer.Argument(metavar="backup|restore|verify", help="What to do.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
-    adopt: Annotated[
-        bool, typer.Option("--adopt", help="restore: leave running nodes running; the control plane takes them over.")
-    ] = False,
-) -> None:
-    """Back up what the control plane knows (specs, addresses, passwords, primaries, events, drills), or restore it.
+def backup_store(context: typer.Context, file: File) -> None:
+    """Back up what the control plane knows (specs, addresses, passwords, primaries, events, drills).
 
-    backup may run at any time and writes one file, mode 0600, that holds secrets. The data of services is not in it.
-    restore refuses while a control plane runs, or nodes do without --adopt, and keeps the former files.
+    It may run at any time, and writes one file, mode 0600, that holds passwords; the key of the secrets is not in it,
+    nor is the data of services.
 
     Examples:
 
       everup store backup everup-$(date +%F).tar.gz
-
-      everup store verify everup-2026-11-23.tar.gz
-
-      everup store restore everup-2026-11-23.tar.gz --adopt
     """
-    session = session_of(context)
-    session.here("store", "the store is a file there")
-    {Errand.BACKUP: _backup, Errand.VERIFY: _verify, Errand.RESTORE: _restore}[what](session, file, adopt)
-
-
-def _backup(session: Session, file: Path, adopt: bool) -> None:
+    session = _here(context)
     from everup.runtime.safekeeping import back_up
 
     _show(session, file, back_up(session.home, file.absolute()), "backed up")
 
 
-def _verify(session: Session, file: Path, adopt: bool) -> None:
+def verify_store(context: typer.Context, file: File) -> None:
+    """Read a whole backup and compare every checksum; nothing is changed.
+
+    Examples:
+
+      everup store verify everup-2026-11-23.tar.gz
+    """
+    session = _here(context)
     from everup.runtime.safekeeping import verify
 
     _show(session, file, verify(file), "good")
 
 
-def _show(session: Session, file: Path, contents: "Contents", word: str) -> None:
-    from everup.cli import render
-    from everup.core.words import size_of
+def restore_store(
+    context: typer.Context,
+    file: File,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Leave running nodes running; the control plane takes them over.")
+    ] = False,
+) -> None:
+    """Put a backup back; the former files are kept.
 
-    if session.as_json:
-        render.show_json({"file": str(file.absolute()), **asdict(contents)})
-        return
-    names = ", ".join(contents.environments) or "none"
-    size = size_of(sum(one.size_bytes for one in contents.files))
-    print(f"{word}: {file}, of {contents.at_utc}, by Everup {contents.everup}")
-    print(f"  environments: {names}\n  files: {', '.join(one.name for one in contents.files)} ({size})")
+    It refuses while a control plane runs, and while nodes do without --adopt.
 
+    Examples:
 
-def _restore(session: Session, file: Path, adopt: bool) -> None:
+      everup store restore everup-2026-11-23.tar.gz
+
+      everup store restore everup-2026-11-23.tar.gz --adopt
+    """
+    session = _here(context)
     from everup.cli import render
     from everup.runtime.lock import take_lock
     from everup.runtime.restoring import restore
@@ -98,6 +87,25 @@ def _restore(session: Session, file: Path, adopt: bool) -> None:
         print(f"  {name}: its primary changed after the backup was made; the newest data decides who it is")
     going_on = f"{len(done.running)} nodes go on running; " if done.running else ""
     print(f"  {going_on}everup up starts the control plane")
+
+
+def _here(context: typer.Context) -> Session:
+    session = session_of(context)
+    session.here("store", "the store is a file there")
+    return session
+
+
+def _show(session: Session, file: Path, contents: "Contents", word: str) -> None:
+    from everup.cli import render
+    from everup.core.words import size_of
+
+    if session.as_json:
+        render.show_json({"file": str(file.absolute()), **asdict(contents)})
+        return
+    names = ", ".join(contents.environments) or "none"
+    size = size_of(sum(one.size_bytes for one in contents.files))
+    print(f"{word}: {file}, of {contents.at_utc}, by Everup {contents.everup}")
+    print(f"  environments: {names}\n  files: {', '.join(one.name for one in contents.files)} ({size})")
 
 
 def _nodes(home: "Home") -> "Mapping[str, Mapping[str, NodeState]]":

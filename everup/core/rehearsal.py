@@ -20,7 +20,9 @@ IMPOSSIBLE: Mapping[DrillFault, str] = {
     "sender for all, so that not even root's packet filter could cut off one alone",
     DrillFault.DISK_FULL: "its nodes share one disk with all else on this machine, which would fill up with them",
 }
-"""Why an engine that cannot cause a fault cannot."""
+"""Why an engine that runs all on one machine cannot cause a fault."""
+
+ELSE = "the engine cannot cause it"
 
 ADVICE: Mapping[DrillFault, str] = {
     DrillFault.PARTITION: "A hung node is the nearest fault that can be caused here: --fault hang",
@@ -49,7 +51,8 @@ def stage(
     """
     via = _path(blueprint, wish.via)
     if fault not in OF_NO_NODE | {DrillFault.SWITCHOVER} and fault.value not in possible:
-        because = IMPOSSIBLE.get(fault, "the engine cannot cause it")
+        one_machine = not any(status.state.host for status in view.nodes.values())
+        because = IMPOSSIBLE.get(fault, ELSE) if one_machine else ELSE
         raise Refused(f"{fault.value} cannot be caused here: {because}", ADVICE.get(fault, ""), code="refused.fault")
     _refuse_unwell(blueprint, view, "it might not survive another fault")
     client = blueprint.clients[via]

@@ -101,11 +101,21 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Certified:
+    """The certificate that the API shows: when it expires, in seconds since 1970 (None: nobody can tell), and why what
+    its files hold now is not taken; "" where it is."""
+
+    expires_s: float | None
+    refused: str = ""
+
+
+@dataclass(frozen=True)
 class Vitals:
     """Everything that is counted, as it stands: what happened, each environment's loop, and the control plane itself.
 
     `lag` tells how late the event loop was (seconds), `store_bytes` how much room the store takes, `notices` how many
-    notifications were sent, failed or dropped, `waiting` how many are on their way.
+    notifications were sent, failed or dropped, `waiting` how many are on their way; `certificate` is None where the API
+    shows none.
     """
 
     tally: Tally
@@ -115,3 +125,4 @@ class Vitals:
     since_utc: str
     notices: Mapping[str, int] = field(default_factory=dict)
     waiting: int = 0
+    certificate: Certified | None = None

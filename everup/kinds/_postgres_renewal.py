@@ -8,10 +8,12 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, field
+from typing import Any
 
 from everup.kinds._postgres_server import SUPERUSER, own_name
 from everup.model.contracts import Grant
-from everup.model.desired import Ask, Protocol, Renewal, Tcp
+from everup.model.desired import Ask, NodeId, Protocol, Tcp
+from everup.model.renewal import Renewal, Turn
 
 LOGIN, FORMER = "login", "former"
 """Grants: `role:password` that clients use since the first renewal; the role whose password still works, or ""."""
@@ -28,33 +30,36 @@ def login_of(grant: Grant) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where statements go, and the password of the superuser who sends them."""
+    """Where statements go, the node there, and the password of the superuser who sends them."""
 
     to: Tcp
+    node: NodeId
     superuser: str = field(repr=False)
 
-    def asked(self, *statements: str) -> Ask:
+    def asked(self, *statements: str) -> dict[NodeId, Ask]:
         """These, one after the other."""
         commands = tuple((one,) for one in statements)
-        return Ask(self.to, commands, Protocol.SQL, ANSWER_S, password=self.superuser, user=SUPERUSER)
+        return {self.node: Ask(self.to, commands, Protocol.SQL, ANSWER_S, password=self.superuser, user=SUPERUSER)}
 
 
 @dataclass(frozen=True)
 class Begin:
-    """Makes `role`, a member of `own`, with a password."""
+    """Makes `role`, a member of `own`, with a password, and remembers that `now` still works."""
 
     endpoint: Endpoint
     own: str
     role: str
+    now: str
 
-    def __call__(self, password: str) -> Ask:
-        """What to ask for; a role that an attempt of before has left gets the new password."""
+    def __call__(self, password: str) -> Turn:
+        """What to do; a role that an attempt of before has left gets the new password."""
         role, own = self.role, self.own
-        return self.endpoint.asked(
+        asks = self.endpoint.asked(
             f'DO $$ BEGIN CREATE ROLE "{role}" IN ROLE "{own}"; EXCEPTION WHEN duplicate_object THEN NULL; END $$',
             f"ALTER ROLE \"{role}\" SET role TO '{own}'",
             f"ALTER ROLE \"{role}\" LOGIN PASSWORD '{scram(password)}'",
         )
+        return Turn(asks, after={LOGIN: f"{role}:{password}", FORMER: self.now})
 
 
 @dataclass(frozen=True)
@@ -64,29 +69,34 @@ class Finish:
     endpoint: Endpoint
     former: str
 
-    def __call__(self, cut: bool) -> Ask:
-        """What to ask for; the second answer counts its sessions, which `cut` ends."""
+    def __call__(self, cut: bool) -> Turn:
+        """What to do; the second answer counts its sessions, which `cut` ends."""
         sessions = f"FROM pg_stat_activity WHERE usename = '{self.former}'"
         ending = (f"SELECT pg_terminate_backend(pid) {sessions}",) if cut else ()
-        return self.endpoint.asked(
+        asks = self.endpoint.asked(
             f'ALTER ROLE "{self.former}" NOLOGIN PASSWORD NULL', f"SELECT count(*) {sessions}", *ending
         )
+        return Turn(asks, after={FORMER: ""})
 
 
-def renewal_of(grant: Grant, listen: Tcp) -> Renewal:
-    """How the service whose endpoint is at `listen` gets another password for its clients."""
+def renewal_of(grant: Grant, listen: Tcp, endpoint: NodeId) -> Renewal:
+    """How the service whose endpoint, the node `endpoint`, is at `listen` gets another password for its clients."""
     own, now, former = own_name(grant.label), login_of(grant)[0], grant.secrets.get(FORMER, "")
     number = int(now.rpartition("_")[2]) + 1 if now != own else 2
-    role, endpoint = f"{own[:50]}_login_{number}", Endpoint(listen, grant.secrets["superuser"])
+    role, place = f"{own[:50]}_login_{number}", Endpoint(listen, endpoint, grant.secrets["superuser"])
     return Renewal(
         login=role,
         current=now,
         former=former,
-        begun={LOGIN: role + ":{password}", FORMER: now},
-        finished={FORMER: ""},
-        begin=Begin(endpoint, own, role),
-        finish=Finish(endpoint, former),
+        begin=Begin(place, own, role, now),
+        finish=Finish(place, former),
+        sessions=sessions,
     )
+
+
+def sessions(replies: tuple[Any, ...]) -> int:
+    """How many sessions the former role had."""
+    return int(replies[1][0][0])
 
 
 def scram(password: str) -> str:

@@ -20,6 +20,7 @@ from everup.kinds._redis_reading import (
     young_sessions,
 )
 from everup.kinds._redis_scene import KNOBS, Scene, follow_command, port_of, wanted_settings
+from everup.kinds._redis_users import admission, admit, introduction
 from everup.model.desired import (
     Ask,
     Blueprint,
@@ -175,7 +176,11 @@ def _where_they_part(scene: Scene, promoted: RedisFacts) -> dict[str, int]:
 
 
 def _make_primary(scene: Scene, node: Node, *first: tuple[str, ...]) -> Generator[Step, Any, RedisFacts | None]:
-    """Promote `node` after the commands `first`; what it then says of itself, if that is "primary"."""
+    """Promote `node` after the commands `first`; what it then says of itself, if that is "primary".
+
+    It came back a moment ago, perhaps: clients must not find that it knows their former passwords only.
+    """
+    first = (*first, *admission(node))
     (reply,) = yield Together((scene.ask(node, *first, ("REPLICAOF", "NO", "ONE"), *DATA_QUESTION),))
     facts = None if isinstance(reply, Silence) else redis_facts(reply[len(first) + 1 :])
     return facts if facts and facts.role == Role.PRIMARY else None
@@ -331,7 +336,7 @@ def enlist(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     if opinion is None or not opinion.known:
         commands.append(("SENTINEL", "MONITOR", scene.label, to.host, str(to.port), str(scene.majority)))
         if voter.probe.password:
-            commands.append(("SENTINEL", "SET", scene.label, "auth-pass", voter.probe.password))
+            commands.append(introduction(scene.label, voter))
     commands += [("SENTINEL", "SET", scene.label, name, value) for name, value in wanted_settings(scene).items()]
     knobs = [word for pair in KNOBS.items() for word in pair]
     commands.append(("SENTINEL", "DEBUG", *knobs))
@@ -384,4 +389,5 @@ OPERATIONS = {
     "forget": forget,
     "lead": lead,
     "promote": promote,
+    "admit": admit,
 }

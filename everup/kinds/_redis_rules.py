@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from everup.core.rules import start
 from everup.kinds._redis_reading import SentinelFacts
-from everup.kinds._redis_scene import KNOBS, Scene, port_of, wanted_settings
+from everup.kinds._redis_scene import KNOBS, Scene, port_of, tried_since, wanted_settings
+from everup.kinds._redis_users import let_in
 from everup.kinds._scene import fallen
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node
@@ -185,18 +186,12 @@ def lead_endpoint(blueprint: Blueprint, view: View) -> Iterator[Action]:
     status = view.status(end.node)
     if not status.ready or status.reading is None:
         return
-    if _tried_since(view, "lead", status.read_s) or status.read_s <= scene.settled_s:
+    if tried_since(view, "lead", status.read_s) or status.read_s <= scene.settled_s:
         return
     server = status.reading.facts.get("servers", {}).get("primary")
     if server is None or server.address != str(port_of(primary)) or not server.up or server.admin != "ready":
         seen = f"{server.address}, {'up' if server.up else 'down'}" if server else "nowhere"
         yield Operate(blueprint.label, "lead", f"the endpoint leads to {seen}; the primary is {primary.id}")
-
-
-def _tried_since(view: View, operation: str, read_s: float) -> bool:
-    """The operation ended after the reading that would call for it: look again first."""
-    last = view.attempts.get(operation)
-    return last is not None and last.at_s >= read_s
 
 
 def instruct_sentinels(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -206,7 +201,7 @@ def instruct_sentinels(blueprint: Blueprint, view: View) -> Iterator[Action]:
         return
     for voter in scene.voters:
         opinion, read_s = scene.opinion(voter), scene.status(voter).read_s
-        if opinion is None or _tried_since(view, "enlist", read_s) or _tried_since(view, "forget", read_s):
+        if opinion is None or tried_since(view, "enlist", read_s) or tried_since(view, "forget", read_s):
             continue
         if (lacks := _lacks(scene, opinion)) is not None:
             yield Operate(blueprint.label, "enlist", lacks, voter.id)
@@ -244,7 +239,7 @@ def _clear_memory(scene: Scene, primary: Node) -> Iterator[Action]:
         others = [other for other in scene.voters if other != voter]
         if opinion is None or not opinion.known or any(other not in complete for other in others):
             continue
-        if opinion.named != str(port_of(primary)) or _tried_since(scene.view, "forget", scene.status(voter).read_s):
+        if opinion.named != str(port_of(primary)) or tried_since(scene.view, "forget", scene.status(voter).read_s):
             continue
         seen = (*opinion.replicas, *opinion.peers)
         ghosts = sorted(peer.address for peer in seen if peer.address not in expected)
@@ -314,6 +309,7 @@ RULES = (
     retire_primary,
     keep_roles,
     lead_endpoint,
+    let_in,
     mark_generation,
     replace_members,
     instruct_sentinels,

@@ -7,7 +7,7 @@ from functools import cached_property
 from everup.kinds._redis_reading import RedisFacts, SentinelFacts
 from everup.kinds._scene import GroupScene, why_old
 from everup.model.desired import Ask, Command, Node, Part, Tcp
-from everup.model.observed import Role
+from everup.model.observed import Role, View
 
 SETTINGS = {"down-after-milliseconds": "5000", "failover-timeout": "5000", "parallel-syncs": "2"}
 """Sentinel's own timers: the net under a dead Everup, and clearly longer than the 3 s after which it fences a hang."""
@@ -122,8 +122,8 @@ class Scene(GroupScene):
         return [node for node in (*self.members, *self.voters) if node != voter and str(port_of(node)) not in known]
 
     def ask(self, node: Node, *commands: Command, timeout_s: float = 1.0) -> Ask:
-        """Commands for a data node or a Sentinel, with the group's password."""
-        return Ask(port_of(node), commands, timeout_s=timeout_s, password=node.probe.password)
+        """Commands for a data node or a Sentinel, from who may do everything there."""
+        return ask_of(node, *commands, timeout_s=timeout_s)
 
     @property
     def elector_id(self) -> str:
@@ -134,6 +134,20 @@ class Scene(GroupScene):
 def port_of(node: Node) -> Tcp:
     """Where a data node or a Sentinel itself listens."""
     return node.ports["redis"] if node.part == Part.DATA else node.ports["voter"]
+
+
+def ask_of(node: Node, *commands: Command, timeout_s: float) -> Ask:
+    """Commands for a data node or a Sentinel; its probe knows how to log in."""
+    probe = node.probe
+    return Ask(
+        port_of(node), commands, timeout_s=timeout_s, password=probe.password, user=probe.user, spare=probe.spare
+    )
+
+
+def tried_since(view: View, operation: str, read_s: float) -> bool:
+    """The operation ended after the reading that would call for it: look again first."""
+    last = view.attempts.get(operation)
+    return last is not None and last.at_s >= read_s
 
 
 def follow_command(primary: Tcp) -> tuple[Command, ...]:

@@ -232,7 +232,7 @@ class Postgres:
             retiring=tuple(spare),
             pauses=pauses_of(listen, grant.secrets["superuser"]),
             clients={"endpoint": ClientPath("postgres")},
-            renewal=renewal_of(grant, listen),
+            renewal=renewal_of(grant, listen, end.id),
         )
         return grouped(alone, service, grant) if "patroni" in grant.secrets else alone
 

@@ -1,6 +1,6 @@
 """Redis: one node, or a primary with replicas and Sentinels; always behind an endpoint that follows the primary."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,14 +11,26 @@ from everup.core.targets import CALM, Watch, watch_for
 from everup.kinds import _haproxy
 from everup.kinds._redis_connect import CONNECT
 from everup.kinds._redis_outlook import Weaknesses, election
-from everup.kinds._redis_reading import DATA_QUESTION, read_data, read_sentinel, sentinel_question
+from everup.kinds._redis_reading import read_data, read_sentinel
 from everup.kinds._redis_recipes import OPERATIONS
+from everup.kinds._redis_renewal import renewal_of
 from everup.kinds._redis_rules import RULES
+from everup.kinds._redis_users import (
+    FILE,
+    OWN,
+    data_question,
+    login_of,
+    read_guarded_data,
+    read_guarded_sentinel,
+    users,
+    voter_question,
+)
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import (
     Ask,
     Blueprint,
     ClientPath,
+    Command,
     Endpoint,
     Node,
     Part,
@@ -29,6 +41,7 @@ from everup.model.desired import (
     Stop,
     Tcp,
 )
+from everup.model.observed import Reading
 from everup.model.spec import Duration, Frozen, Service
 
 REDIS_PORT = 6379
@@ -131,8 +144,11 @@ class RedisService(Service):
         return self.ha.sentinels if isinstance(self.ha, Ha) else 3 if self.ha else 0
 
 
-def redis_conf(address: Tcp, service: RedisService, password: str) -> str:
-    """The recommended configuration (redis.md, end), for a node that listens at `address`."""
+def redis_conf(address: Tcp, service: RedisService, own: str) -> str:
+    """The recommended configuration (redis.md, end), for a node that listens at `address`.
+
+    `own` is the password by which replicas log in, "" where nobody needs one; clients' passwords are no part of it.
+    """
     safe = service.durability == "safe" and service.replicas
     lines = [
         f"bind {address.host}",
@@ -153,13 +169,16 @@ def redis_conf(address: Tcp, service: RedisService, password: str) -> str:
         f"min-replicas-to-write {1 if safe else 0}",
         f"min-replicas-max-lag {1 if safe else 10}",
     ]
-    if password:
-        lines += [f"requirepass {password}", f"masterauth {password}"]
+    if own:
+        lines += [f"aclfile ../{FILE}", f"masteruser {OWN}", f"masterauth {own}"]  # seen from `dir`
     return "\n".join(lines) + "\n"
 
 
-def sentinel_conf(address: Tcp, password: str) -> str:
-    """A Sentinel's first configuration; which group it watches is told to it at run time, and it remembers."""
+def sentinel_conf(address: Tcp, grant: Grant) -> str:
+    """A Sentinel's first configuration; which group it watches is told to it at run time, and it remembers.
+
+    Who may log in stands in it as well, and is rewritten with it.
+    """
     lines = [
         f"bind {address.host}",
         f"bind-source-addr {address.host}",
@@ -168,23 +187,26 @@ def sentinel_conf(address: Tcp, password: str) -> str:
         f"sentinel announce-ip {address.host}",
         f"sentinel announce-port {address.port}",
     ]
-    if password:
-        lines += [f"requirepass {password}", f"sentinel sentinel-pass {password}"]
+    if "own" in grant.secrets:
+        own = grant.secrets["own"]
+        lines += [f"sentinel sentinel-user {OWN}", f"sentinel sentinel-pass {own}", *users(grant)]
     return "\n".join(lines) + "\n"
 
 
 def data_node(grant: Grant, service: RedisService, index: int) -> Node:
     """The `index`-th data node (from 1): the same alone and in a group, so that HA can be added in place."""
     address = grant.listeners[f"data-{index}"]["redis"]
-    password = grant.secrets.get("password", "")
+    own = grant.secrets.get("own", "")
     node = Node(
         id=f"{grant.label}-{index}",
         service=grant.label,
         part=Part.DATA,
         program="redis-server",
         args=("redis.conf",),
-        probe=Probe(Protocol.RESP, address, read_data, DATA_QUESTION, password=password),
-        files={"redis.conf": redis_conf(address, service, password), "data/.keep": ""},
+        probe=_probe(grant, address, read_guarded_data if own else read_data, data_question(bool(own))),
+        files={"redis.conf": redis_conf(address, service, own), "data/.keep": ""},
+        seeds={FILE: "\n".join(users(grant)) + "\n"} if own else {},
+        told=(FILE,) if own else (),
         ports={"redis": address},
         env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
         keeps=("data/appendonlydir/*.manifest", "data/appendonlydir/*.base.*"),
@@ -196,20 +218,31 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
 def voter_node(grant: Grant, index: int) -> Node:
     """The `index`-th Sentinel (from 1)."""
     address = grant.listeners[f"sentinel-{index}"]["voter"]
-    password = grant.secrets.get("password", "")
-    question = sentinel_question(grant.label)
+    own = grant.secrets.get("own", "")
+    question = voter_question(grant.label, bool(own))
     return Node(
         id=f"{grant.label}-sentinel-{index}",
         service=grant.label,
         part=Part.VOTER,
         program="redis-server",
         args=("sentinel.conf", "--sentinel"),
-        probe=Probe(Protocol.RESP, address, read_sentinel, question, interval_s=1.0, password=password),
-        seeds={"sentinel.conf": sentinel_conf(address, password)},
+        probe=_probe(grant, address, read_guarded_sentinel if own else read_sentinel, question),
+        seeds={"sentinel.conf": sentinel_conf(address, grant)},
+        told=("sentinel.conf",) if own else (),
         ports={"voter": address},
         env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
         stop=Stop("SIGTERM", 5.0),
     )
+
+
+def _probe(
+    grant: Grant, address: Tcp, read: Callable[[tuple[Any, ...]], Reading], question: tuple[Command, ...]
+) -> Probe:
+    """A question from who may do everything; a node of an earlier Everup knows the first password of all instead."""
+    if "own" not in grant.secrets:
+        return Probe(Protocol.RESP, address, read, question)
+    own, first = grant.secrets["own"], grant.secrets["password"]
+    return Probe(Protocol.RESP, address, read, question, password=own, user=OWN, spare=first)
 
 
 def front_node(grant: Grant, index: int) -> Node:
@@ -239,7 +272,8 @@ class Redis:
     connect = CONNECT
 
     def claims(self, label: str, service: Any) -> tuple[Claim, ...]:
-        """An address per data node and per Sentinel, one for the endpoint, and a password when asked for.
+        """An address per data node and per Sentinel, one for the endpoint, and passwords when asked for: the first that
+        clients get, and that of Everup and the nodes themselves.
 
         A single node is granted the addresses of the largest group too: growing then leaves the endpoint as it is.
         """
@@ -248,7 +282,7 @@ class Redis:
             Claim(f"sentinel-{index}", {"sentinel": SENTINEL_PORT, "voter": VOTER_PORT}, votes=True)
             for index in range(1, service.sentinels + 1)
         ]
-        secrets = [Claim("password")] if service.auth else []
+        secrets = [Claim("password"), Claim("own")] if service.auth else []
         return (Claim("endpoint", {"redis": REDIS_PORT}, everywhere=True), *listeners, *secrets)
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
@@ -259,9 +293,10 @@ class Redis:
         nodes = [data_node(grant, service, index) for index in members]
         nodes += [voter_node(grant, index) for index in voters]
         nodes += [front_node(grant, index) for index in voters]
-        listen, password = grant.listeners["endpoint"]["redis"], grant.secrets.get("password", "")
+        listen, own = grant.listeners["endpoint"]["redis"], grant.secrets.get("own", "")
+        password = login_of(grant)[1] if own else ""
         slots = {f"{grant.label}-{n}": grant.listeners[f"data-{n}"]["redis"] for n in (*members, *spare_members)}
-        end = _haproxy.primary_node(grant.label, listen, nodes[0].ports["redis"], redis_check(password), slots)
+        end = _haproxy.primary_node(grant.label, listen, nodes[0].ports["redis"], redis_check(own), slots)
         end = end if service.rto is None else service.watch.over(end)
         secret = f":{password}@" if password else ""
         bindings = {"URL": f"redis://{secret}{listen}"}
@@ -290,15 +325,19 @@ class Redis:
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(
-                Ask(listen, BEAT, timeout_s=10.0, password=password), join_s=0.15, handover_s=0.06, restart_s=0.2
+                Ask(listen, BEAT, timeout_s=10.0, password=own, user=OWN if own else "", spare=password),
+                join_s=0.15,
+                handover_s=0.06,
+                restart_s=0.2,
             ),
+            renewal=renewal_of(grant, _with_passwords((*nodes, *retiring))) if own else None,
             clients={way: ClientPath(f"redis-{way}") for way in (*(["sentinel"] if voters else []), "endpoint")},
         )
 
 
-def redis_check(password: str) -> tuple[str, ...]:
+def redis_check(own: str) -> tuple[str, ...]:
     """The endpoint's own look at a server, as a backstop to being told: it must answer and call itself primary."""
-    auth = [rf"send AUTH\ {password}\r\n", "expect string +OK"] if password else []
+    auth = [rf"send AUTH\ {OWN}\ {own}\r\n", "expect string +OK"] if own else []
     return (*auth, r"send PING\r\n", "expect string +PONG", r"send info\ replication\r\n", "expect string role:master")
 
 
@@ -306,6 +345,11 @@ def _split(grant: Grant, prefix: str, count: int) -> tuple[Iterable[int], Iterab
     """Indexes that are declared, and those that were once granted and no longer are."""
     granted = [int(key.removeprefix(prefix)) for key in grant.listeners if key.startswith(prefix)]
     return range(1, count + 1), sorted(index for index in granted if index > count)
+
+
+def _with_passwords(nodes: Iterable[Node]) -> Iterable[Node]:
+    """Those where clients log in themselves."""
+    return (node for node in nodes if node.part in (Part.DATA, Part.VOTER))
 
 
 KIND = Redis()

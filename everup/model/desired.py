@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from everup.model.actions import Action
     from everup.model.findings import Election, Finding
     from everup.model.observed import Reading, View
+    from everup.model.renewal import Renewal
 
 NodeId = str
 """`<label>-<name>`, unique in an environment and valid as a folder name: `redis01-2`, `redis01-sentinel-1`."""
@@ -71,6 +72,7 @@ class Probe:
     `read` gets the replies as `Ask` describes them and never raises. `interval_s` applies to a ready node; a starting
     one is asked every few milliseconds. `hang_s` is how long a running node may stay silent before it counts as hung;
     `absent_s` the same while connections are refused, for a node that starts what listens there again by itself.
+    `user`, `password` and `spare` are as in `Ask`.
     """
 
     protocol: Protocol
@@ -83,6 +85,7 @@ class Probe:
     absent_s: float | None = None
     password: str = field(default="", repr=False)
     user: str = ""
+    spare: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Node:
         files: name -> text, written before every start; owned by Everup. A change restarts the node, or, with
             `reload_signal`, rewrites them and sends that signal.
         seeds: name -> text, written only when absent, because the program rewrites them itself.
+        told: names of seeds whose changes a running node is told of: they are not part of the digest.
         ports: name -> address it listens on. The engine refuses to start it when somebody else listens there.
         env: environment variables; `ambient` ones (PATH and the like) are not part of the digest.
         secrets: further ones: variable -> name of a secret, whose value the engine asks for at every start.
@@ -126,6 +130,7 @@ class Node:
     probe: Probe
     files: Mapping[str, str] = field(default_factory=dict)
     seeds: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
     ports: Mapping[str, Tcp] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     ambient: Mapping[str, str] = field(default_factory=dict)
@@ -150,7 +155,8 @@ class Node:
 
     def _hash(self, files: Mapping[str, str] | None) -> str:
         ports = {name: str(port) for name, port in self.ports.items()}
-        what: list[Any] = [self.program, self.args, ports, dict(self.env), dict(self.seeds), self.cwd, files]
+        seeds = {name: text for name, text in self.seeds.items() if name not in self.told}
+        what: list[Any] = [self.program, self.args, ports, dict(self.env), seeds, self.cwd, files]
         if self.secrets:  # which ones, not their values
             what.append(dict(self.secrets))
         if self.image:
@@ -178,6 +184,8 @@ class Ask:
     An HTTP command is `(path,)`, a GET whose reply is (status, all that follows the status line), or
     `(method, path, body)` with a JSON body and at will a fourth word, the value of `Authorization`; its reply is
     (status, body).
+
+    `spare` is for RESP: a password without a user, tried where `user` is not let in.
     """
 
     to: Address
@@ -186,6 +194,7 @@ class Ask:
     timeout_s: float = 1.0
     password: str = field(default="", repr=False)
     user: str = ""
+    spare: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -301,25 +310,6 @@ class Salvage:
 
 
 @dataclass(frozen=True)
-class Renewal:
-    """How clients get another password while the former one works too: what to ask for, and which grants follow.
-
-    `login` is the name that clients log in with afterwards, `current` the one now, `former` one that can still log in
-    since an earlier renewal, or "". `begun` and `finished` are grants to keep after `begin` (given the password, which
-    takes the place of `{password}` in them) and after `finish` (told whether to cut sessions; its second reply counts
-    them). Both may be asked for again.
-    """
-
-    login: str
-    current: str
-    former: str
-    begun: Mapping[str, str]
-    finished: Mapping[str, str]
-    begin: Callable[[str], Ask]
-    finish: Callable[[bool], Ask]
-
-
-@dataclass(frozen=True)
 class ClientPath:
     """A way in which clients reach a service, for drills to write along: the program that does (a name in
     `everup.drills.clients`) and what it is told besides the service's bindings."""
@@ -364,7 +354,7 @@ class Blueprint:
     weaknesses: "Callable[[Blueprint, View], Iterable[Finding]] | None" = None
     election: "Callable[[Blueprint, View], Election] | None" = None
     salvage: Salvage | None = None
-    renewal: Renewal | None = None
+    renewal: "Renewal | None" = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

@@ -69,6 +69,16 @@ class Refused(EverupError):
     default_code = "refused"
 
 
+class TooMany(EverupError):
+    """Somebody asks too often; `retry_after_s` says when to try again."""
+
+    default_code = "request.too_many"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message, f"Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
 class EngineError(EverupError):
     """The engine that runs the nodes did not do what it was asked."""
 

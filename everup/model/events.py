@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 CATALOGUE: Mapping[str, str] = {
     "spec.applied": "A new spec took effect. fields: services",
     "control.started": "A control plane started. fields: pid, adopted (running nodes it found)",
+    "certificate.renewed": "The API shows the certificate that is in its files now. fields: expires_utc",
+    "certificate.refused": "The certificate's files changed and cannot be used; the former goes on. fields: because",
     "control.restored": "What the control plane knows was restored from a backup. fields: backup_utc, forgotten",
     "node.started": "A node's process was started. fields: because",
     "node.ready": "A node answered its probe for the first time since it started. fields: after_s",

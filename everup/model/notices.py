@@ -1,7 +1,7 @@
 """What people are told without asking, and where it goes."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -37,25 +37,33 @@ class Notice:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where notices go. `url` is Apprise's and may hold a secret; only the scheme of it is ever shown.
+    """Where notices go. Of its URL, which is Apprise's and may hold a secret, only the scheme is ever shown.
 
     `topics` and `environments` narrow down what is sent there; empty: everything.
     """
 
     name: str
-    url: str = field(repr=False)
+    scheme: str
     topics: tuple[Topic, ...] = ()
     environments: tuple[str, ...] = ()
-
-    @property
-    def scheme(self) -> str:
-        """What kind of place it is: the part of the URL before `://`."""
-        return self.url.partition("://")[0]
 
     def wants(self, notice: Notice) -> bool:
         """Whether this notice goes there."""
         here = not self.environments or notice.environment in self.environments
         return here and (not self.topics or bool(notice.topics & set(self.topics)))
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A notice on its way to one destination, since `at_utc` (ISO 8601).
+
+    `number` is that in the store; None where the store did not take it.
+    """
+
+    destination: str
+    notice: Notice
+    at_utc: str
+    number: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,11 @@ class Delivery:
     sent: bool
     because: str = ""
     lasting: bool = False
+
+
+def scheme_of(url: str) -> str:
+    """What kind of place a URL leads to: the part before `://`."""
+    return url.partition("://")[0]
 
 
 def without_secrets(words: str, url: str) -> str:

@@ -59,7 +59,7 @@ class Cipher:
         except InvalidTag as error:
             raise EverupError(
                 f"{about} was encrypted with another key than that of {self.key_file}, or was changed since",
-                "Bring that key back, or set the secret again.",
+                "Bring that key back, or set it again.",
                 code="secret.sealed",
             ) from error
 

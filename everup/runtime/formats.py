@@ -21,7 +21,14 @@ def _number(db: sqlite3.Connection) -> None:
         db.execute(f"DELETE FROM {table} WHERE environment NOT IN (SELECT name FROM environments)")
 
 
-STEPS: tuple[Step, ...] = (_number,)
+def _seal(db: sqlite3.Connection) -> None:
+    """From 1, whose URLs of destinations are as they were given.
+
+    `Destinations.seal` encrypts them. Not this: a key that cannot be had must keep nobody from opening the store.
+    """
+
+
+STEPS: tuple[Step, ...] = (_number, _seal)
 """Each leads from the format of its place in the list to the next one, whichever of the tables are there."""
 
 
@@ -78,3 +85,7 @@ def _keep(db: sqlite3.Connection, place: Path) -> None:
     place.touch(mode=0o600)
     with closing(sqlite3.connect(place)) as copy:
         db.backup(copy)
+        if "destinations" in _tables(copy):  # with secrets that nobody would think of finding there
+            copy.execute("PRAGMA secure_delete = ON")
+            copy.execute("DELETE FROM destinations")
+            copy.commit()

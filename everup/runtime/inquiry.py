@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from everup.core.incident import latest
-from everup.core.tally import Vitals
+from everup.core.tally import Certified, Vitals
 from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine
 from everup.model.errors import NotFound
@@ -40,9 +40,31 @@ class Inquiry:
         for name, controller in controllers.items():
             self.telemetry.tally.episodes.retain(name, [one.label for one in controller.blueprints])
         meters = {name: controller.meter for name, controller in controllers.items()}
-        notices, waiting = self.messenger.outcomes, self.messenger.waiting
+        notices, waiting = self.messenger.courier.outcomes, self.messenger.courier.waiting
         telemetry = self.telemetry
-        return Vitals(telemetry.tally, meters, telemetry.lag, store_bytes(store), self._since_utc, notices, waiting)
+        return Vitals(
+            telemetry.tally,
+            meters,
+            telemetry.lag,
+            store_bytes(store),
+            self._since_utc,
+            notices,
+            waiting,
+            telemetry.certificate,
+        )
+
+    def certified(self, now: Certified) -> None:
+        """Take note of how the API's certificate stands, and say in every environment what became of a new one."""
+        before, self.telemetry.certificate = self.telemetry.certificate, now
+        if before in (None, now):
+            return
+        name, fields = "certificate.refused", {"because": now.refused}
+        if not now.refused:
+            expires = datetime.fromtimestamp(now.expires_s, UTC) if now.expires_s is not None else None
+            name, fields = "certificate.renewed", {"expires_utc": expires.isoformat() if expires else ""}
+        print(f"{name}: {', '.join(fields.values())}", flush=True)
+        for environment in self._environments.names():
+            self._environments.get(environment).controller.journal.say(name, **fields)
 
     async def plan(self, source: Source, caller: Caller = OWNER) -> tuple[tuple[Change, ...], tuple[Foresight, ...]]:
         """What `apply` would change, and how long writers would wait for it; issues nothing and changes nothing."""

@@ -94,7 +94,7 @@ class Ledger:
         assert blueprint.salvage is not None
         old, new = homes
         if old is None or new is None:
-            raise Unkept(f"the data of {pair[0] if old is None else pair[1]} is not there")
+            raise Unkept(f"the data of {pair[0] if old is None else pair[1]} is gone, or not on this machine")
         now = datetime.now(UTC)
         draft = self.folder / f".{now:%Y%m%dT%H%M%S%f}-{pair[0]}"
         for unfinished in self.folder.glob(f".*-{pair[0]}"):  # by a control plane that ended in the middle

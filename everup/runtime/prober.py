@@ -92,7 +92,9 @@ class Prober:
         probe = node.probe
         if probe.protocol == Protocol.NONE or probe.to is None:
             return None, ()
-        question = Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password, probe.user)
+        question = Ask(
+            probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password, probe.user, probe.spare
+        )
         return await ask_again(question, self._console, link)
 
 

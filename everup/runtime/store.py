@@ -19,6 +19,7 @@ from everup.runtime.cipher import Cipher
 from everup.runtime.database import unusable
 from everup.runtime.destinations import TABLE, Destinations
 from everup.runtime.mirror import Mirror
+from everup.runtime.outbox import OUTBOX_TABLE, Outbox
 from everup.runtime.revision_shelf import RevisionShelf
 from everup.runtime.tokens import TABLE as TOKENS_TABLE
 from everup.runtime.tokens import Tokens
@@ -76,7 +77,8 @@ class Store(RevisionShelf):
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        super().__init__(path, _TABLES + AUDIT_TABLE + SECRETS_TABLE + TOKENS_TABLE + TABLE, mirror)
+        tables = _TABLES + AUDIT_TABLE + SECRETS_TABLE + TOKENS_TABLE + TABLE + OUTBOX_TABLE
+        super().__init__(path, tables, mirror)
         try:
             row = self._db.execute("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'events'").fetchone()
         except sqlite3.Error as error:
@@ -97,7 +99,12 @@ class Store(RevisionShelf):
     @property
     def destinations(self) -> Destinations:
         """Where notifications go."""
-        return Destinations(self._db, self._write)
+        return Destinations(self._db, self._write, self.vault)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Notifications that were not delivered yet."""
+        return Outbox(self._db, self._write)
 
     def environments(self) -> dict[str, Saved]:
         """Every environment ever applied and not destroyed, by name."""

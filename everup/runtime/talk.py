@@ -186,7 +186,10 @@ async def open_link(question: Ask) -> Link:
         return await SqlLink.open(question.to, question.user, question.password)
     link = await RespLink.open(question.to)
     if question.password:
-        await link.ask((("AUTH", question.password),))
+        words = (question.user, question.password) if question.user else (question.password,)
+        (reply,) = await link.ask((("AUTH", *words),))
+        if isinstance(reply, ReplyError) and question.spare:
+            await link.ask((("AUTH", question.spare),))
     return link
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from everup.core.tally import QUICK_S, Histogram, Tally
+from everup.core.tally import QUICK_S, Certified, Histogram, Tally
 from everup.model.events import Event
 from everup.runtime.store import Store
 
@@ -17,6 +17,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.tally = Tally()
         self.lag = Histogram(QUICK_S)
+        self.certificate: Certified | None = None
 
     def hear(self, event: Event) -> None:
         """Count an event, as it is said."""

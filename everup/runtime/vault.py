@@ -10,6 +10,9 @@ from everup.model.errors import NotFound
 from everup.model.secret import Secret
 from everup.runtime.cipher import Cipher
 
+SEALED = "sealed:"
+"""How the URL of a destination begins that was sealed here."""
+
 SECRETS_TABLE = """
 CREATE TABLE IF NOT EXISTS secrets (
     environment TEXT NOT NULL, name TEXT NOT NULL, sealed TEXT NOT NULL, set_at_utc TEXT NOT NULL, set_by TEXT NOT NULL,
@@ -30,15 +33,32 @@ class Vault:
         self._write = write
         self._cipher = cipher
 
+    async def seal(self, text: str, about: str) -> str:
+        """Encrypt a text for whoever says the same `about`; the first ever makes the key.
+
+        Raises:
+            EverupError: there is no usable key.
+        """
+        sql = "SELECT EXISTS (SELECT 1 FROM secrets) OR EXISTS (SELECT 1 FROM destinations WHERE url LIKE ?)"
+        if not self._db.execute(sql, (f"{SEALED}%",)).fetchone()[0]:
+            await asyncio.to_thread(self._cipher.make_key)
+        return await asyncio.to_thread(self._cipher.seal, text, about)
+
+    def open(self, sealed: str, about: str) -> str:
+        """The text that was sealed. Blocks; may be called on any thread.
+
+        Raises:
+            EverupError: there is no usable key.
+        """
+        return self._cipher.open(sealed, about)
+
     async def put(self, environment: str, name: str, value: str, by: str) -> None:
         """Keep a value under that name, instead of a former one; on the disk before it returns.
 
         Raises:
             EverupError: there is no usable key, or the store refuses it.
         """
-        if self._db.execute("SELECT 1 FROM secrets LIMIT 1").fetchone() is None:
-            await asyncio.to_thread(self._cipher.make_key)
-        sealed = await asyncio.to_thread(self._cipher.seal, value, f"{environment}/{name}")
+        sealed = await self.seal(value, f"{environment}/{name}")
         row = (environment, name, sealed, datetime.now(UTC).isoformat(timespec="seconds"), by)
         await self._write(lambda db: db.execute("INSERT OR REPLACE INTO secrets VALUES (?,?,?,?,?)", row))
 
@@ -68,4 +88,4 @@ class Vault:
         row = self._db.execute(sql, (environment, name)).fetchone()
         if row is None:
             raise NotFound(f"the secret {name} is not set", f"everup secret set {name}", code="secret.missing")
-        return self._cipher.open(row[0], f"{environment}/{name}")
+        return self.open(row[0], f"{environment}/{name}")

@@ -15,24 +15,26 @@ from everup.web.forms import Forms
 from everup.web.gate import Gate
 from everup.web.live import Feed
 from everup.web.pages import Pages
-from everup.web.ports import Desk, Tongue
+from everup.web.ports import Desk, Doorway, Tongue
 from everup.web.sessions import Sessions
 from everup.web.sight import Sight
+from everup.web.signing import Signing
 
 
-def dashboard(desk: Desk, tongue: Tongue, sessions: Sessions, api: ASGIApp) -> Starlette:
+def dashboard(desk: Desk, tongue: Tongue, doorway: Doorway, sessions: Sessions, api: ASGIApp) -> Starlette:
     """Every page over one control plane. Who is not signed in gets the way in, the style, and nothing else.
 
     Args:
         api: is asked to do what the forms say; it believes what `state.caller` of a request names.
     """
     sight, feed = Sight(desk, tongue), Feed(desk, tongue)
-    pages, forms = Pages(desk, sight, feed, sessions), Forms(sight, sessions, Errands(api))
+    pages, forms = Pages(desk, sight, feed, sessions), Forms(sight, Errands(api))
+    signing = Signing(sight, sessions, doorway)
     read, both = ["GET"], ["GET", "POST"]
     routes = [
         Route("/", pages.overview, methods=read),
-        Route("/sign-in", forms.sign_in, methods=both),
-        Route("/sign-out", forms.sign_out, methods=["POST"]),
+        Route("/sign-in", signing.sign_in, methods=both),
+        Route("/sign-out", signing.sign_out, methods=["POST"]),
         Route("/e/{environment}", pages.environment, methods=read),
         Route("/e/{environment}/incidents", pages.incidents, methods=read),
         Route("/e/{environment}/drills", pages.drills, methods=read),
@@ -49,7 +51,7 @@ def dashboard(desk: Desk, tongue: Tongue, sessions: Sessions, api: ASGIApp) -> S
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, sessions=sessions)],
+        middleware=[Middleware(Gate, sessions=sessions, doorway=doorway)],
         exception_handlers={EverupError: told, HTTPException: told},
     )
 

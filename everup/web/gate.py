@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from everup.model.errors import NotFound, NotPermitted
-from everup.web.ports import BASE
+from everup.model.errors import EverupError, NotFound, NotPermitted
+from everup.web.ports import BASE, Doorway
 from everup.web.sessions import LASTS_S, Session, Sessions
 
 OPEN = (f"{BASE}/sign-in", f"{BASE}/static/")
@@ -30,11 +30,12 @@ MOST_BYTES = 8192
 
 
 class Gate:
-    """Lets in who has a session; puts it in `request.state.session`."""
+    """Lets in who has a session, which it puts in `request.state.session`, as often as the API would."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, sessions: Sessions, doorway: Doorway) -> None:
         self._app = app
         self._sessions = sessions
+        self._doorway = doorway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -53,12 +54,28 @@ class Gate:
                 headers["Cache-Control"] = "no-cache" if path.startswith(f"{BASE}/static/") else "no-store"
             await send(message)
 
+        try:
+            app, body = await self._way(request, session)
+        except EverupError as error:
+            app, body = self._doorway.answer(error), receive
+        await app(scope, body, guarded)
+
+    async def _way(self, request: Request, session: Session | None) -> tuple[ASGIApp, Receive]:
+        """Who serves a request, and where that finds its body.
+
+        Raises:
+            EverupError: it is too much, or one too many.
+        """
+        path = request.url.path
+        if not self._sessions.invited(request.query_params.get("once", "")):  # whom no stranger can keep out
+            self._doorway.count(session.csrf if session else "", self._doorway.address_of(request.scope))
         if session is None and not any(path == one or (one.endswith("/") and path.startswith(one)) for one in OPEN):
-            await _outside(request)(scope, receive, guarded)
-        elif request.method not in ("GET", "HEAD") and not same_origin(request):
-            await Response("this form was sent by another site", 403)(scope, receive, guarded)
-        else:
-            await self._app(scope, receive, guarded)
+            return _outside(request), request.receive
+        if request.method in ("GET", "HEAD"):
+            return self._app, request.receive
+        if not same_origin(request):
+            return Response("this form was sent by another site", 403), request.receive
+        return self._app, await self._doorway.bounded(request.receive, request.headers, MOST_BYTES)
 
 
 def _outside(request: Request) -> Response:
@@ -102,17 +119,8 @@ def word_for_forms() -> str:
 
 
 async def form(request: Request) -> dict[str, str]:
-    """The fields of a form.
-
-    Raises:
-        NotPermitted: it is larger than any form here.
-    """
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BYTES:
-            raise NotPermitted("the form is too large", "Go back and send it again.")
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    """The fields of a form."""
+    return dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
 
 
 async def signed_form(request: Request) -> dict[str, str]:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from everup.model.errors import Refused
 from everup.model.spec import Frozen
-from everup.web.ports import BASE, Authenticate, Desk, Json, Tongue
+from everup.web.ports import BASE, Desk, Doorway, Json, Tongue
 from everup.web.sessions import INVITED_S, Sessions
 
 HOST = "127.0.0.1"
@@ -37,9 +37,10 @@ class Wanted(Frozen):
 class Lobby:
     """An ASGI application that becomes the dashboard at its first request: whoever never looks does not pay for it."""
 
-    def __init__(self, desk: Desk, tongue: Tongue, authenticate: Authenticate, api: ASGIApp, serve: Serve) -> None:
+    def __init__(self, desk: Desk, tongue: Tongue, doorway: Doorway, api: ASGIApp, serve: Serve) -> None:
         self._desk, self._tongue, self._api = desk, tongue, api
-        self.sessions = Sessions(authenticate, time.monotonic)
+        self._doorway = doorway
+        self.sessions = Sessions(doorway.authenticate, time.monotonic)
         self._serve = serve
         self._app: ASGIApp | None = None
         self._loading = asyncio.Lock()
@@ -71,7 +72,7 @@ class Lobby:
             await self._serve(app, listener)
 
     def _make(self, module: Any) -> ASGIApp:
-        made: ASGIApp = module.dashboard(self._desk, self._tongue, self.sessions, self._api)
+        made: ASGIApp = module.dashboard(self._desk, self._tongue, self._doorway, self.sessions, self._api)
         return made
 
     async def _load(self) -> ASGIApp:

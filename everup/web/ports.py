@@ -1,8 +1,11 @@
 """What the dashboard needs of those around it; the composition root hands it over."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive
 
 from everup.model.access import Caller
 from everup.model.errors import EverupError
@@ -16,6 +19,36 @@ BASE = "/ui"
 
 Authenticate = Callable[[str], Caller | None]
 """Who a token stands for; None when it stands for nobody any more."""
+
+
+class Doorway(Protocol):
+    """What all ways into this process have in common: who shows a token, how often, how much; and the audit log."""
+
+    authenticate: Authenticate
+
+    def address_of(self, scope: Mapping[str, Any]) -> str:
+        """Where a request came from, as tries are counted; "" for the Unix socket."""
+        ...
+
+    def recognise(self, secret: str, address: str) -> Caller | None:
+        """Who shows this at `address`; None: it is no token. `TooMany` where too many wrong ones came from there."""
+        ...
+
+    def count(self, who: str, address: str) -> None:
+        """Count a request of somebody known, `who`, or of a stranger (""). `TooMany` where there were too many."""
+        ...
+
+    async def bounded(self, receive: Receive, headers: Headers, most_bytes: int) -> Receive:
+        """What gives the body of a request; `EverupError` where it is too long, or does not come in time."""
+        ...
+
+    async def note(self, scope: Mapping[str, Any], status: int, code: str = "") -> None:
+        """Record what came of a request; `scope["state"]` has the `caller`, and what was `given`."""
+        ...
+
+    def answer(self, error: EverupError) -> ASGIApp:
+        """The HTTP answer to an error, for whoever gets no page."""
+        ...
 
 
 class Desk(Protocol):

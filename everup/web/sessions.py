@@ -61,15 +61,21 @@ class Sessions:
         _put(self._invitations, _digest(word), self._clock() + INVITED_S)
         return word
 
+    def invited(self, word: str) -> bool:
+        """Whether that is an invitation that can still be accepted."""
+        return self._invitations.get(_digest(word), float("-inf")) > self._clock()
+
     def accept(self, word: str) -> str | None:
         """Open a session for the owner with an invitation; None when it is unknown, used or too old."""
-        ends_s = self._invitations.pop(_digest(word), None)
-        return None if ends_s is None or ends_s <= self._clock() else self._open(OWNER, None)
+        invited = self.invited(word)
+        self._invitations.pop(_digest(word), None)
+        return self.open(OWNER, None) if invited else None
 
-    def sign_in(self, token: str) -> str | None:
-        """Open a session with a token; what the browser is to keep, None when the token stands for nobody."""
-        caller = self._authenticate(token)
-        return self._open(caller, token) if caller else None
+    def open(self, caller: Caller, token: str | None) -> str:
+        """Open a session for whoever showed a token; what the browser is to keep."""
+        key, now_s = secrets.token_urlsafe(32), self._clock()
+        _put(self._sessions, _digest(key), Session(caller, secrets.token_urlsafe(32), now_s + LASTS_S, token, now_s))
+        return key
 
     def find(self, key: str) -> Session | None:
         """The session of a browser, if it is open; its token is asked again from time to time."""
@@ -92,11 +98,6 @@ class Sessions:
     def close(self, key: str) -> None:
         """End a session."""
         self._sessions.pop(_digest(key), None)
-
-    def _open(self, caller: Caller, token: str | None) -> str:
-        key, now_s = secrets.token_urlsafe(32), self._clock()
-        _put(self._sessions, _digest(key), Session(caller, secrets.token_urlsafe(32), now_s + LASTS_S, token, now_s))
-        return key
 
 
 def _digest(word: str) -> bytes:

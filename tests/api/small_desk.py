@@ -7,7 +7,7 @@ from typing import Any
 from everup.core.chain import ORIGIN, seal
 from everup.core.permission import check
 from everup.core.plan import preview
-from everup.core.tally import QUICK_S, Histogram, Meter, Tally, Vitals
+from everup.core.tally import QUICK_S, Certified, Histogram, Meter, Tally, Vitals
 from everup.model.access import Caller
 from everup.model.audit import Deed
 from everup.model.desired import Blueprint, Endpoint, Node, Part, Probe, Protocol, Tcp
@@ -97,7 +97,7 @@ class SmallMessenger:
     def destinations(self) -> tuple[Destination, ...]:
         return tuple(self.known.values())
 
-    async def add(self, destination: Destination) -> None:
+    async def add(self, destination: Destination, url: str) -> None:
         if destination.name in self.known:
             raise Refused(f"there is a destination {destination.name}")
         self.known[destination.name] = destination
@@ -182,7 +182,9 @@ class SmallDesk:
 
     def vitals(self) -> Vitals:
         meters = {name: Meter() for name in self.pictures}
-        return Vitals(self.tally, meters, Histogram(QUICK_S), 4096, "2026-11-22T14:00:00+00:00", {"sent": 2})
+        certificate = Certified(1.8e9, "key values mismatch")
+        since_utc = "2026-11-22T14:00:00+00:00"
+        return Vitals(self.tally, meters, Histogram(QUICK_S), 4096, since_utc, {"sent": 2}, certificate=certificate)
 
     def variables(self, environment: str) -> dict[str, dict[str, str]]:
         self.picture(environment)

@@ -13,6 +13,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from everup.api.app import create_app
+from everup.api.doorway import Doorway
 from everup.api.gate import owned
 from everup.api.permits import PERMITS, permits_for
 from everup.model.access import Level
@@ -90,8 +91,9 @@ class World:
             secrets[name] = await self._made(name.replace(" ", "-"), level, environments)
         self.headers |= {name: {"Authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
         self.headers["basic"] = {"Authorization": f"Basic {secrets['operator']}"}
-        self.app = create_app(self.desk, self.tokens)
-        show_dashboard(self.app, self.desk, self.tokens.authenticate)
+        doorway = Doorway(self.desk, self.tokens.authenticate)
+        self.app = create_app(self.desk, self.tokens, doorway)
+        show_dashboard(self.app, self.desk, doorway)
         return self
 
     async def _made(self, name: str, level: Level = Level.OPERATOR, environments: Any = None) -> str:
@@ -111,7 +113,7 @@ class World:
             place = "/v1/tokens/spare"
             await self._made("spare")
         if route == "DELETE /v1/notifications/{name}":
-            await self.desk.messenger.add(Destination("web-1", "json://127.0.0.1:9/"))
+            await self.desk.messenger.add(Destination("web-1", "json"), "json://127.0.0.1:9/")
         app = owned(self.app) if who == "owner" else self.app
         address = (f"127.0.{self._asked // 250}.{self._asked % 250}", 4711)  # strangers are counted by address
         transport = httpx.ASGITransport(app, client=address, raise_app_exceptions=False)

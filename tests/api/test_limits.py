@@ -6,13 +6,14 @@ import json
 import httpx
 import pytest
 
-from everup.api import gate
+from everup.api import doorway
 from everup.api.app import create_app
 from everup.api.gate import owned
 from everup.api.permits import BODY_BYTES
 from everup.api.rates import REMEMBERED, Meter
 from everup.api.repeats import KEPT, Repeats
-from everup.model.access import Level
+from everup.model.access import Caller, Level
+from everup.model.errors import TooMany
 from everup.runtime.store import Store
 
 SCALE = "/v1/environments/shop/services/web/scale"
@@ -66,10 +67,10 @@ async def place(desk, tmp_path):
 @pytest.fixture
 def strict(monkeypatch):
     """Buckets that do not fill while a test runs, however slow the machine is."""
-    for name in ("RATE", "STRANGERS_RATE"):
-        monkeypatch.setattr(gate, name, 0.001)
-    for name in ("BURST", "STRANGERS_BURST"):
-        monkeypatch.setattr(gate, name, 5)
+    for name in ("RATE", "STRANGERS_RATE", "GUESSES_RATE"):
+        monkeypatch.setattr(doorway, name, 0.001)
+    for name in ("BURST", "STRANGERS_BURST", "GUESSES_BURST"):
+        monkeypatch.setattr(doorway, name, 5)
 
 
 async def test_too_many_requests_are_told_when_to_come_back(strict, place):
@@ -88,6 +89,58 @@ async def test_strangers_are_counted_apart_from_those_who_are_known(strict, plac
         statuses = [(await stranger.get("/v1/caller")).status_code for _ in range(7)]
     assert statuses == [401] * 5 + [429] * 2
     assert (await first.get("/v1/caller")).status_code == 200
+
+
+@pytest.fixture
+def door(desk):
+    """A doorway, and what it asks who a token stands for: `right` is ann's."""
+    asked = []
+
+    def authenticate(secret):
+        asked.append(secret)
+        return Caller("ann", Level.VIEWER) if secret == "right" else None
+
+    return doorway.Doorway(desk, authenticate), asked
+
+
+def test_who_guesses_is_told_nothing_and_who_was_let_in_before_is_let_in(strict, door):
+    way, asked = door
+    assert way.recognise("right", "10.0.0.8")
+    assert [way.recognise(f"wrong {number}", "10.0.0.9") for number in range(5)] == [None] * 5
+    with pytest.raises(TooMany) as refused:
+        way.recognise("unheard of", "10.0.0.9")
+    assert refused.value.retry_after_s >= 900 and "unheard of" not in asked
+    assert way.recognise("right", "10.0.0.9")
+    assert way.recognise("unheard of", "10.0.0.8") is None
+
+
+def test_the_same_wrong_token_again_and_again_is_no_guess(strict, door):
+    way, asked = door
+    assert {way.recognise("expired", "10.0.0.9") for _ in range(50)} == {None}
+    assert asked == ["expired"]
+    assert way.recognise("right", "10.0.0.9")
+
+
+def test_the_unix_socket_is_never_made_to_wait(strict, door):
+    way, _ = door
+    for number in range(50):
+        assert way.recognise(f"wrong {number}", "") is None
+        way.count("", "")
+    assert way.recognise("right", "")
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (None, ""),
+        (("10.0.0.9", 4711), "10.0.0.9"),
+        (("2001:db8:1:2:3:4:5:6", 4711), "2001:db8:1:2::/64"),
+        (("::ffff:10.0.0.9", 4711), "10.0.0.9"),
+        (("testclient", 1), "testclient"),
+    ],
+)
+def test_a_host_with_a_network_of_its_own_is_one_address(client, address):
+    assert doorway.address_of({"client": client}) == address
 
 
 async def test_the_sockets_owner_is_not_counted(strict, place):
@@ -112,7 +165,7 @@ async def test_a_body_that_is_too_long_is_refused_announced_or_not(place, desk):
 
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(place, monkeypatch):
     _, first, _ = place
-    monkeypatch.setattr(gate, "BODY_S", 0.05)
+    monkeypatch.setattr(doorway, "BODY_S", 0.05)
 
     async def never():
         yield b"{"

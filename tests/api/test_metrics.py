@@ -72,6 +72,8 @@ async def test_what_is_and_what_was_counted(troubled: SmallDesk):
     assert found["everup_service_lost_writes"][labels(**of)] == 3
     assert found["everup_store_size_bytes"] == {(): 4096}
     assert found["everup_notifications_total"] == {labels(outcome="sent"): 2}
+    assert found["everup_certificate_expiry_timestamp_seconds"] == {(): 1.8e9}
+    assert found["everup_certificate_refused"] == {(): 1}
 
 
 async def test_names_follow_the_conventions(troubled: SmallDesk):

@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import gc
 import json
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,14 +17,16 @@ import trustme
 
 from everup.api import tcp
 from everup.api.app import create_app
-from everup.api.server import OpenPort, serve_api
-from everup.api.tcp import bind_tcp
+from everup.api.certificate import Certificate
+from everup.api.server import serve_api
+from everup.api.tcp import open_tcp
 from everup.core.listening import Listening, listening
+from everup.core.tally import Certified
 from everup.model.access import Level
 from everup.model.errors import EverupError
 from everup.runtime.home import Home
 from everup.runtime.store import Store
-from everup.serve import open_port
+from everup.serve import open_port, serve
 
 PATIENCE_S = 60
 
@@ -54,7 +60,7 @@ async def served(desk, folder, to: Listening) -> AsyncIterator[str]:
     _, secret = await tokens.create("op", Level.OPERATOR, None, None)
     stop, up = asyncio.Event(), asyncio.Event()
     app = create_app(desk, tokens)
-    opened = OpenPort(bind_tcp(to), to)
+    served.opened = opened = open_tcp(to)
     serving = asyncio.create_task(serve_api(app, folder / "sock", stop, ready=up.set, opened=opened))
     try:
         await asyncio.wait_for(up.wait(), PATIENCE_S)
@@ -79,6 +85,106 @@ async def test_with_a_certificate_it_speaks_tls_and_only_that(desk, authority, p
                 await http.get(f"{to.url}/v1/caller")
             with pytest.raises(httpx.TransportError):
                 await http.get(f"{to.url.replace('https', 'http')}/v1/caller")
+
+
+def replace_with(pems, issued) -> None:
+    for file, pem in zip(pems, (issued.cert_chain_pems[0], issued.private_key_pem), strict=True):
+        pem.write_to_path(file)
+
+
+async def serial_of(to: Listening, trusting: ssl.SSLContext) -> str:
+    """The number of the certificate that a new connection is shown; it is verified."""
+    _, writer = await asyncio.open_connection(to.host, to.port, ssl=trusting)
+    found = writer.get_extra_info("peercert")
+    writer.close()
+    return str(found["serialNumber"])
+
+
+async def test_a_renewed_certificate_is_shown_to_whoever_connects_next(desk, authority, pems, tmp_path):
+    to = listening(f"127.0.0.1:{free_port()}", *pems)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=900)
+    async with served(desk, tmp_path, to) as secret, httpx.AsyncClient(verify=trusting, timeout=PATIENCE_S) as http:
+        certificate = served.opened.certificate
+        headers = {"Authorization": f"Bearer {secret}"}
+        assert (await http.get(f"{to.url}/v1/caller", headers=headers)).status_code == 200
+        first = await serial_of(to, trusting)
+        await certificate.look()
+        assert await serial_of(to, trusting) == first
+        replace_with(pems, authority.issue_cert("127.0.0.1", not_after=later))
+        await certificate.look()
+        assert await serial_of(to, trusting) != first
+        assert certificate.now == Certified(later.timestamp())
+        assert (await http.get(f"{to.url}/v1/caller", headers=headers)).status_code == 200  # as before
+
+
+async def test_a_control_plane_looks_after_its_certificate_by_itself(authority, pems, tmp_path, monkeypatch):
+    monkeypatch.setattr("everup.api.certificate.LOOK_EVERY_S", 0.02)
+    home = Home(tmp_path / "home")
+    home.prepare()
+    serving = asyncio.create_task(serve(home, open_tcp(listening(f"127.0.0.1:{free_port()}", *pems))))
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=900)
+
+    async def told(expires_s: float | None, refused: int) -> None:
+        """Wait until the metrics say so; None: when it expires, whatever that is."""
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(home.socket)), timeout=PATIENCE_S) as owner,
+        ):
+            while True:
+                page = (await owner.get("http://everup/metrics")).text if home.socket.exists() else ""
+                found = dict(re.findall(r"^everup_certificate_(\w+) (\S+)$", page, re.MULTILINE))
+                expiry_s = float(found.get("expiry_timestamp_seconds", 0))
+                if expiry_s in (expires_s or expiry_s,) and found.get("refused") == f"{refused:.1f}":
+                    return
+                await asyncio.sleep(0.02)
+
+    try:
+        await told(None, 0)
+        replace_with(pems, authority.issue_cert("127.0.0.1", not_after=later))
+        await told(later.timestamp(), 0)
+        Path(pems[1]).write_text("no key")
+        await told(later.timestamp(), 1)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        gc.unfreeze()
+
+
+async def test_a_broken_pair_leaves_the_old_one_in_use_and_says_so(desk, authority, pems, tmp_path):
+    to = listening(f"127.0.0.1:{free_port()}", *pems)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    past = datetime.now(UTC) - timedelta(days=1)
+    async with served(desk, tmp_path, to):
+        certificate = served.opened.certificate
+        first, began = await serial_of(to, trusting), certificate.now
+        broken = {
+            "key values mismatch": lambda: authority.issue_cert("127.0.0.1").private_key_pem.write_to_path(pems[1]),
+            "no pem file of its sort": lambda: Path(pems[0]).write_text("no certificate"),
+            "it expired at": lambda: replace_with(
+                pems, authority.issue_cert("127.0.0.1", not_before=past - timedelta(days=1), not_after=past)
+            ),
+            "No such file": lambda: Path(pems[0]).unlink(),
+        }
+        for because, spoil in broken.items():
+            spoil()
+            await certificate.look()
+            assert certificate.now.expires_s == began.expires_s  # once: somebody may just be writing them
+            await certificate.look()
+            assert because in certificate.now.refused
+            assert await serial_of(to, trusting) == first
+        replace_with(pems, authority.issue_cert("127.0.0.1"))
+        await certificate.look()
+        assert await serial_of(to, trusting) != first
+        assert certificate.now.refused == ""
+
+
+async def test_a_certificate_that_expired_is_better_than_no_port_at_all(authority, pems):
+    past = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+    replace_with(pems, authority.issue_cert("127.0.0.1", not_before=past - timedelta(days=1), not_after=past))
+    assert Certificate(*pems).now == Certified(past.timestamp())
 
 
 async def test_the_same_application_trusts_the_socket_and_asks_the_port(desk, tmp_path):
@@ -156,7 +262,7 @@ def test_a_port_that_is_taken_is_told(tmp_path):
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(EverupError, match="cannot listen on"):
-            bind_tcp(listening(f"127.0.0.1:{other.getsockname()[1]}"))
+            open_tcp(listening(f"127.0.0.1:{other.getsockname()[1]}"))
 
 
 def test_a_certificate_that_cannot_be_used_is_told_before_anybody_is_served(authority, pems, tmp_path):
@@ -167,7 +273,7 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anybody_is_served(auth
     junk.write_text("no certificate")
     for wrong in ((cert, str(other)), (str(junk), key), (str(tmp_path / "missing.pem"), key)):
         with pytest.raises(EverupError, match="cannot be used"):
-            bind_tcp(listening(f"127.0.0.1:{free_port()}", *wrong))
+            open_tcp(listening(f"127.0.0.1:{free_port()}", *wrong))
 
 
 def test_what_is_kept_in_the_home_is_opened_and_what_cannot_be_leaves_the_services_alone(tmp_path, capsys):

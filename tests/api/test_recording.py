@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from everup.api.app import create_app
+from everup.api.doorway import Doorway
 from everup.api.gate import owned
-from everup.api.recording import NOTED_BURST, READS, Recorded, announce
+from everup.api.recording import NOTED_BURST, READS, Notebook, Recorded, announce
 from everup.core.chain import verify
 from everup.model.access import Caller, Level
 from tests.api.small_desk import SmallDesk
@@ -225,7 +226,9 @@ async def test_what_a_form_says_is_recorded_but_for_what_makes_it_a_form_of_ours
         await announce(desk)(request)
         return Response((await request.body()).decode(), 303)
 
-    app = Recorded(Starlette(routes=[Route("/e/{environment}/s/{label}/scale", page, methods=["POST"])]), desk)
+    app = Recorded(
+        Starlette(routes=[Route("/e/{environment}/s/{label}/scale", page, methods=["POST"])]), Notebook(desk)
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://everup") as http:
         answer = await http.post("/e/shop/s/web/scale", data={"said": "3", "csrf": "hunter2"})
@@ -233,6 +236,25 @@ async def test_what_a_form_says_is_recorded_but_for_what_makes_it_a_form_of_ours
     assert [(one["given"], one["where"], one["status"]) for one in desk.trail.entries] == [
         ({"said": "3"}, {"environment": "shop", "label": "web"}, status) for status in (None, 303)
     ]
+
+
+async def test_a_wrong_token_is_recorded_whatever_is_asked_with_it_and_questions_are_not(desk):
+    app = create_app(desk, doorway=Doorway(desk, {"right": Caller("ann", Level.OPERATOR)}.get))
+    transport = httpx.ASGITransport(app, client=("192.0.2.7", 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://everup/v1") as http:
+        for token, status in (("wrong", 401), ("right", 200)):
+            answer = await http.get("/control", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == status
+        assert (await http.get("/control")).status_code == 401
+        (entry,) = desk.trail.entries
+        assert (entry["what"], entry["who"], entry["status"]) == ("GET /v1/control", "", 401)
+        desk.trail.room = 0
+        answer = await http.get("/control", headers={"Authorization": "Bearer wrong"})
+        assert (answer.status_code, "disk" in answer.text) == (401, False)
+        async with http.stream(
+            "GET", f"{SHOP}/events?follow=true", headers={"Authorization": "Bearer right"}
+        ) as events:
+            assert events.status_code == 200
 
 
 async def test_strangers_cannot_fill_the_log_and_nobody_known_goes_unrecorded(desk):

@@ -23,6 +23,33 @@ def test_global_options_come_first_and_f_follows_where_it_means_follow(words, pa
     assert hoist(words) == (parsed, None)
 
 
+GROUPS = {"notify": ("add", "list", "test"), "audit": ("list", "verify"), "ha": ("enable", "disable")}
+
+
+@pytest.mark.parametrize(
+    ("words", "parsed"),
+    [
+        ("notify --on drill add team", "notify add --on drill team"),
+        ("notify add test --on drill", "notify add test --on drill"),
+        ("notify test", "notify test"),
+        ("notify", "notify"),
+        ("notify bogus team", "notify bogus team"),
+        ("ha --no-wait enable db01 --json", "--json ha enable --no-wait db01"),
+        ("audit", "audit list"),
+        ("audit -n 3 -e shop", "--environment shop audit list -n 3"),
+        ("audit --head beef verify", "audit verify --head beef"),
+        ("audit verify --head beef", "audit verify --head beef"),
+        ("audit list", "audit list"),
+        ("audit --help", "audit --help"),
+        ("audit verify --help", "audit verify --help"),
+        ("status audit verify", "status audit verify"),
+        ("", ""),
+    ],
+)
+def test_what_a_group_is_told_comes_next_to_its_name(words, parsed):
+    assert hoist(words.split(), GROUPS) == (parsed.split(), None)
+
+
 def test_nothing_after_the_dashes_is_touched():
     assert hoist(["run", "web", "--json", "--", "jq", "-f", "x", "--", "-e"]) == (
         ["--json", "run", "web"],

@@ -53,3 +53,9 @@ def test_what_was_asked_for_and_never_answered_stands_out():
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_newest_are_shown(count: int):
     assert lines(count) == lines()[-count:]
+
+
+@pytest.mark.parametrize("what", ["POST /ui/sign-in", "GET /ui/sign-in"])
+def test_signing_in_is_called_so_however_it_was_done(what: str):
+    (line,) = told([entry(1, what, given={"via": "link"}, status=200)], 1)
+    assert " ".join(str(line).split()).endswith("ann from socket sign-in via=link done")

@@ -70,7 +70,7 @@ def test_what_is_too_old_is_passed_over_on_the_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says", "version"),
     [
-        ("redis-server", REDIS.replace("7.0.15", "6.0.16"), "6.2"),
+        ("redis-server", REDIS.replace("7.0.15", "6.2.14"), "7.0"),
         ("redis-server", VALKEY.replace("8.0.1", "7.1.0"), "7.2"),
         ("haproxy", "HAProxy version 2.4.22-1 2023/02/14 - https://haproxy.org/", "2.6"),
     ],

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everup.engines.swarm import services
-from everup.engines.swarm.services import Start, at_rest, name_of, order, order_name, read, spec
+from everup.engines.swarm.services import Start, at_rest, name_of, order, order_name, read, read_end, spec
 from everup.model.desired import Stop, Tcp
 from tests.engines.worlds import a_node
 
@@ -121,3 +121,29 @@ def test_docker_waits_longer_than_the_agent() -> None:
     container = spec(a_start(stop=Stop("SIGINT", 30.0)))["TaskTemplate"]["ContainerSpec"]
     assert container["StopSignal"] == "SIGINT"
     assert container["StopGracePeriod"] > 30 * 10**9
+
+
+def task(state: str, **status: Any) -> dict[str, Any]:
+    """A task, as Docker lists it."""
+    container = spec(a_start())["TaskTemplate"]["ContainerSpec"]
+    return {
+        "Spec": {"ContainerSpec": container},
+        "Status": {"State": state, "Timestamp": "2026-01-01T00:00:00Z", **status},
+    }
+
+
+def test_the_swarm_tells_of_an_end_that_the_host_reported() -> None:
+    end = read_end(task("failed", ContainerStatus={"ExitCode": 137}))
+    assert end is not None
+    assert (end.environment, end.node_id, end.ticket, end.exit_code) == ("shop", "web-1", 7, -9)
+    assert read_end(task("shutdown")) is not None
+
+
+@pytest.mark.parametrize("state", ["running", "orphaned", "preparing", "remove", "pending", "rejected"])
+def test_what_swarm_only_supposes_is_no_end(state: str) -> None:
+    assert read_end(task(state)) is None
+
+
+def test_tasks_of_others_are_passed_over() -> None:
+    assert read_end({"Spec": {"ContainerSpec": {"Image": "x"}}, "Status": {"State": "failed"}}) is None
+    assert read_end({"Spec": {}, "Status": {"State": "failed"}}) is None

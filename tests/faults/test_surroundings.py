@@ -179,7 +179,7 @@ def test_a_password():
         assert f":{password}@" in truth.variables["REDIS_URL"]
         for node in (*truth.part("data"), *truth.part("voter")):
             for wrong in (None, "wrong"):
-                client = redis.Redis(node["address"], node["port"], password=wrong, socket_timeout=2)
+                client = redis.Redis(node["address"], node["port"], password=wrong, socket_timeout=60, retry=None)
                 with client, pytest.raises(redis.AuthenticationError):
                     client.ping()
         out = everup("status", "--nodes").stdout + everup("events", "--json").stdout

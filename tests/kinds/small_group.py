@@ -12,6 +12,7 @@ from typing import Any
 from everup.kinds._redis_scene import KNOBS, SETTINGS, port_of
 from everup.model.desired import Ask, Blueprint, Node, NodeId, Part, Protocol, ReplyError, Silence
 from everup.model.observed import Confirmed, NodeState
+from tests.kinds.small_users import NOAUTH, Doors
 from tests.redis_words import NO_GROUP, Data, haproxy, info, run_id
 
 DOWN_AFTER_S, HOLD_OFF_S, DEMOTE_S = 5, 10, 8
@@ -27,6 +28,7 @@ class Process:
     digest: str = ""
     pid: int = 0
     dead: Confirmed | None = None
+    doors: Doors = field(default_factory=Doors)
 
     @property
     def answers(self) -> bool:
@@ -99,6 +101,7 @@ class SmallGroup:
         if one.running and one.digest == node.digest:
             return
         self.pids += 1
+        one.doors.furnish(node)
         one.running, one.hung, one.digest, one.pid, one.dead = True, False, node.digest, self.pids, None
         if isinstance(one, Server):
             one.follows = f"{extra_args[1]}:{extra_args[2]}" if extra_args else None
@@ -237,8 +240,11 @@ class SmallGroup:
             return Silence("refused")
         if question.protocol != Protocol.RESP:
             return ()
+        if not one.doors.enters(question):
+            return (NOAUTH,) * len(question.commands)
         reply = self._redis if isinstance(one, Server) else self._sentinel
-        return tuple(reply(one, words) for words in question.commands)
+        said = ((one.doors.answer(words), words) for words in question.commands)
+        return tuple(reply(one, words) if answer is NotImplemented else answer for answer, words in said)
 
     def _proxy(self, command: str) -> str:
         words = command.split()
@@ -302,8 +308,8 @@ class SmallGroup:
             case ("SENTINEL", "SENTINELS", _):
                 peers = [other for other in self.voters if address_of(other) in one.seen]
                 return [_row(address_of(other), run_id(other.node)) for other in peers]
-            case ("SENTINEL", "SET", _, name, value):
-                one.settings[name] = value
+            case ("SENTINEL", "SET", _, *pairs):
+                one.settings |= dict(zip(pairs[::2], pairs[1::2], strict=True))
             case ("SENTINEL", "RESET", _):
                 one.seen = set()
                 return 1

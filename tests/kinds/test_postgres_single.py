@@ -198,10 +198,11 @@ def test_every_renewal_makes_a_role_that_becomes_the_services_own() -> None:
     before = db()
     assert before.renewal
     assert (before.renewal.current, before.renewal.login, before.renewal.former) == ("db01", "db01_login_2", "")
-    statements = " ".join(word for (word,) in before.renewal.begin("hunter2").commands)
+    turn = before.renewal.begin("hunter2")
+    statements = " ".join(word for (word,) in turn.asks["db01-endpoint"].commands)
     assert 'CREATE ROLE "db01_login_2" IN ROLE "db01"' in statements
     assert "hunter2" not in statements
-    assert before.renewal.begun == {"login": "db01_login_2:{password}", "former": "db01"}
+    assert (turn.before, turn.after) == ({}, {"login": "db01_login_2:hunter2", "former": "db01"})
 
 
 def test_clients_get_the_new_role_and_no_server_is_touched() -> None:
@@ -221,7 +222,10 @@ def test_clients_get_the_new_role_and_no_server_is_touched() -> None:
     ]
     assert after.renewal
     assert (after.renewal.former, after.renewal.login) == ("db01", "db01_login_3")
-    assert ('ALTER ROLE "db01" NOLOGIN PASSWORD NULL',) in after.renewal.finish(False).commands
+    turn = after.renewal.finish(False)
+    assert ('ALTER ROLE "db01" NOLOGIN PASSWORD NULL',) in turn.asks["db01-endpoint"].commands
+    assert (turn.before, turn.after) == ({}, {"former": ""})
+    assert after.renewal.sessions(([], [["3"]])) == 3
 
 
 def test_a_verifier_is_the_one_that_postgresql_would_make() -> None:

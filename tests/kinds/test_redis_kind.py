@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from everup.kinds._redis_users import granted, hashed
 from everup.kinds.redis import KIND, redis_check
 from everup.model.desired import Part, Protocol
 from tests.worlds import grant, redis
@@ -60,19 +61,22 @@ def test_the_label_is_the_masters_name_verbatim():
     assert blueprint.bindings["SENTINEL_MASTER"] == "redis_01"
 
 
-def test_a_password_goes_to_nodes_sentinels_endpoint_probes_and_variables():
+def test_clients_have_a_password_and_the_nodes_another_one():
     guarded = redis(auth=True)
+    everything = [str((node.files, node.args, node.env, node.seeds)) for node in guarded.nodes]
     for node in guarded.of(Part.DATA):
-        assert {"requirepass hunter2", "masterauth hunter2"} <= set(conf(node))
+        assert {"masteruser everup", "masterauth swordfish", "aclfile ../users.acl"} <= set(conf(node))
     for node in guarded.of(Part.VOTER):
         seed = node.seeds["sentinel.conf"].splitlines()
-        assert {"requirepass hunter2", "sentinel sentinel-pass hunter2"} <= set(seed)
+        assert {"sentinel sentinel-user everup", "sentinel sentinel-pass swordfish"} <= set(seed)
     for node in (*guarded.of(Part.DATA), *guarded.of(Part.VOTER)):
-        assert node.probe.password == "hunter2"
-        assert "hunter2" not in repr(node.probe)
+        assert (node.probe.user, node.probe.password, node.probe.spare) == ("everup", "swordfish", "hunter2")
+        assert granted(node) == {"default": {hashed("hunter2")}, "everup": {hashed("swordfish")}}
+        assert not any(word in repr(node.probe) for word in ("hunter2", "swordfish"))
+    assert "hunter2" not in str(everything)
     assert guarded.bindings["PASSWORD"] == "hunter2"
     assert guarded.bindings["URL"] == "redis://:hunter2@127.77.0.2:6379"
-    assert redis_check("hunter2")[0] == r"send AUTH\ hunter2\r\n"
+    assert redis_check("swordfish")[0] == r"send AUTH\ everup\ swordfish\r\n"
     assert "hunter2" not in guarded.endpoint.url
 
 

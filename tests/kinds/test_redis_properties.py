@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from everup.core.health import Patience, judge, service_health, witness
 from everup.core.plan import plan, view_of
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
-from everup.model.desired import Ask, Blueprint, Crown, NodeId, Outcome, Part, Pause, Silence, Together
+from everup.model.desired import Ask, Blueprint, Crown, NodeId, Outcome, Part, Pause, Probe, Silence, Together
 from everup.model.observed import Attempt, Group, NodeState, NodeStatus, Observed
 from tests.kinds.small_group import Server, SmallGroup, Voter
 from tests.worlds import redis, shown
@@ -42,7 +42,7 @@ class ControlPlane:
             state = states.get(node.id, NodeState(running=False))
             status = witness(before, state, now_s)
             if status.state.running and node.id not in deaf_to and node.probe.to:
-                reply = self.group.answer(Ask(node.probe.to, node.probe.commands, node.probe.protocol))
+                reply = self.group.answer(question_of(node.probe))
                 reading = None if isinstance(reply, Silence) else node.probe.read(reply)
                 status = judge(status, reading, now_s, now_s, Patience(node.probe.hang_s))
             self.statuses[node.id] = status
@@ -137,6 +137,11 @@ class ControlPlane:
 
     def is_settled(self, actions: Collection[Action]) -> bool:
         return not actions and service_health(self.blueprint, view_of(self.blueprint, self.observed()))[0] == "healthy"
+
+
+def question_of(probe: Probe) -> Ask:
+    """What a prober asks."""
+    return Ask(probe.to, probe.commands, probe.protocol, probe.timeout_s, probe.password, probe.user, probe.spare)
 
 
 def live(plane: ControlPlane, seconds: int, deaf_to: Collection[NodeId] = ()) -> bool:

@@ -395,7 +395,7 @@ def test_enlist_tells_a_new_sentinel_all_it_needs():
     told = play(plane, "enlist", "redis01-sentinel-2")
     commands = [words for _, words in told.asked]
     assert commands[0] == ("SENTINEL", "MONITOR", "redis01", "127.77.0.11", "6379", "2")
-    assert ("SENTINEL", "SET", "redis01", "auth-pass", "hunter2") in commands
+    assert ("SENTINEL", "SET", "redis01", "auth-user", "everup", "auth-pass", "swordfish") in commands
     assert ("SENTINEL", "SET", "redis01", "down-after-milliseconds", "5000") in commands
     assert commands[-1][:2] == ("SENTINEL", "DEBUG")
     plane.look()

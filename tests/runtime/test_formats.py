@@ -66,6 +66,29 @@ def test_the_former_store_is_kept_beside_the_new_one(tmp_path: Path, script: Pat
         assert not kept.exists()
 
 
+SECRET = b"a-token-in-the-path"
+
+
+async def test_urls_that_were_kept_as_they_were_are_encrypted_and_leave_no_trace(tmp_path: Path):
+    path = written(tmp_path / "everup.sqlite", FORMER[-1])
+    assert SECRET in path.read_bytes()
+    with closing(Store(path)) as store:
+        (team,) = store.destinations.all()
+        assert (team.name, team.scheme, team.environments) == ("oncall", "json", ("shop",))
+        key = tmp_path / "secret.key"
+        key.write_text("command: false")
+        key.chmod(0o600)
+        with pytest.raises(EverupError):
+            await store.destinations.seal()
+        assert store.destinations.url("oncall").encode().endswith(SECRET)  # it works without, as it did before
+        key.unlink()
+    with closing(Store(path)) as store:
+        await store.destinations.seal()
+        assert store.destinations.url("oncall").encode().endswith(SECRET)
+        assert not [file.name for file in tmp_path.iterdir() if SECRET in file.read_bytes()]
+        assert key.exists() and (tmp_path / "everup.sqlite.format-1").exists()
+
+
 def test_a_new_store_has_the_newest_format_and_nothing_to_keep(tmp_path: Path):
     with closing(Store(tmp_path / "everup.sqlite")):
         assert format_of(tmp_path / "everup.sqlite") == len(STEPS)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import os
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +18,7 @@ from everup.model.events import Event
 from everup.model.observed import Group, NodeState
 from everup.model.spec import Source
 from everup.runtime import safekeeping
+from everup.runtime.formats import STEPS
 from everup.runtime.home import Home
 from everup.runtime.lock import take_lock
 from everup.runtime.restoring import restore
@@ -60,7 +62,7 @@ def text(home: Home) -> dict[str, str]:
 def test_a_backup_holds_the_store_and_what_is_beside_it_and_nothing_of_nodes(home: Home, tmp_path: Path):
     contents = back_up(home, tmp_path / "backup")
     assert [one.name for one in contents.files] == ["everup.sqlite", "tls/server.pem"]
-    assert (contents.environments, contents.store_format) == (("shop",), 1)
+    assert (contents.environments, contents.store_format) == (("shop",), len(STEPS))
     assert verify(tmp_path / "backup") == contents
     assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
     assert sorted(place.name for place in tmp_path.iterdir()) == ["backup", "home"]
@@ -115,6 +117,14 @@ def test_without_a_store_or_a_place_nothing_is_written(home: Home, tmp_path: Pat
     assert [place.name for place in tmp_path.iterdir()] == ["home"]
 
 
+def reads_as(content: bytes) -> bytes | None:
+    """What is in a compressed file; None where it is broken."""
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
 def test_any_damage_to_a_backup_is_found(home: Home, tmp_path: Path):
     file = tmp_path / "backup"
     back_up(home, file)
@@ -123,6 +133,8 @@ def test_any_damage_to_a_backup_is_found(home: Home, tmp_path: Path):
     spoilt += [whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :] for at in range(20, len(whole) - 8, 97)]
     spoilt.append(gzip.compress(gzip.decompress(whole).replace(b"a certificate", b"a certifikate")))
     for content in spoilt:
+        if reads_as(content) == reads_as(whole):
+            continue  # some bits of a compressed stream mean nothing
         file.write_bytes(content)
         with pytest.raises(EverupError) as caught:
             verify(file)

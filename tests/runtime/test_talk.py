@@ -116,6 +116,23 @@ async def test_a_password_goes_first():
     assert heard.index(b"hunter2") < heard.index(b"PING")
 
 
+async def test_where_the_user_is_unknown_the_spare_password_is_tried():
+    heard: list[bytes] = []
+
+    async def conversation(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said := await reader.read(4096):
+            heard.append(said)
+            writer.write(b"-WRONGPASS no such user\r\n" if b"everup" in said else b"+OK\r\n")
+            await writer.drain()
+
+    async with server(conversation) as to:
+        assert await put(to, user="everup", password="ours", spare="theirs") == ("OK",)
+        assert [b"everup" in heard[0], b"theirs" in heard[1], b"PING" in heard[2]] == [True] * 3
+        heard.clear()
+        assert await put(to, user="known", password="ours", spare="theirs") == ("OK",)
+        assert not any(b"theirs" in said for said in heard)
+
+
 async def test_a_kept_link_is_used_again():
     connections = 0
 

@@ -1,10 +1,12 @@
 """One rig for all tests that need several hosts; xdist keeps them on one worker (see the conftest of all tests)."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from everup.engines.swarm.pair import Pair, pair_in
+from tests.swarm.bench import Bench
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.rig import Rig, missing
 
@@ -41,3 +43,21 @@ def _mended(request: pytest.FixtureRequest) -> Iterator[None]:
 def image_id(rig: Rig) -> str:
     """Everup's image, on every host."""
     return rig.load(everup_image(), TAG)
+
+
+@pytest.fixture(scope="session")
+def agent_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """What an agent that a test starts by itself, and its client, hold."""
+    return pair_in(tmp_path_factory.mktemp("agent"))
+
+
+@pytest.fixture
+async def bench(rig: Rig, image_id: str, agent_pair: Pair) -> AsyncIterator[Bench]:
+    """An agent on the first host; whatever a test starts there is gone afterwards."""
+    with rig.entered():
+        bench = Bench(rig.hosts[0], image_id, agent_pair)
+        try:
+            await bench.open()
+            yield bench
+        finally:
+            await bench.close()

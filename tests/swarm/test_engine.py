@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from everup.engines.swarm.engine import SwarmEngine
-from everup.engines.swarm.services import filters, name_of
+from everup.engines.swarm.pair import AGENT
+from everup.engines.swarm.services import at_rest, filters, name_of
 from everup.model.desired import Node, Socket, Tcp
 from everup.model.errors import NodeFailed, Unavailable
 from everup.model.observed import EVERYWHERE
 from tests.engines.test_contract import *  # noqa: F403  (the whole suite, over the world below)
 from tests.engines.worlds import a_node, eventually
+from tests.swarm.host import Host
 from tests.swarm.rig import Rig
 from tests.swarm.world import SwarmWorld, fleet_of, no_secrets
 
@@ -23,9 +25,10 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of one control plane; the agents know it by the pair in there."""
-    return tmp_path_factory.mktemp("control-plane")
+def home(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of one control plane; the agents know it by the pair in there, and would know no other of the same Swarm."""
+    yield tmp_path_factory.mktemp("control-plane")
+    rig.leader().docker.delete(f"/services/{AGENT}").raise_for_status()
 
 
 @pytest.fixture
@@ -79,8 +82,13 @@ async def test_swarm_alone_starts_nothing_again(world: SwarmWorld) -> None:
     await eventually(lambda: not_running(world, "web-1"))
     services = world.fleet.docker.services
     name = name_of(world.environment, "web-1")
-    for replicas in (0, 1):  # what a new leader of the Swarm does to a slot that it finds empty
-        await services.change(name, lambda spec, n=replicas: {**spec, "Mode": {"Replicated": {"Replicas": n}}})  # type: ignore[misc]
+
+    async def emptied() -> bool:
+        return not await world.fleet.docker.cluster.tasks({"service": [name]})
+
+    await services.change(name, at_rest)
+    await eventually(emptied)
+    await services.change(name, lambda spec: {**spec, "Mode": {"Replicated": {"Replicas": 1}}})  # as a new leader does
 
     async def refused() -> bool:
         tasks = await world.fleet.docker.cluster.tasks({"service": [name]})
@@ -192,6 +200,15 @@ async def test_all_copies_get_new_files_and_answer_commands(world: SwarmWorld) -
     assert copies(world, "web-endpoint") == before
     assert (await world.state("web-endpoint")).files_digest == node("b ").files_digest
     await eventually(lambda: answers(("b one\n", "b two\n") * 3))
+    name = f"{name_of(world.environment, 'web-endpoint')}."
+    await one_hangs(world, "web-endpoint", world.rig.hosts[1])
+    await eventually(lambda: silent(world, Socket("web-endpoint", "c.sock")))
+    others = [
+        world.rig.hosts[index].containers(name_of(world.environment, "web-endpoint"))[0]["Id"] for index in (0, 2)
+    ]
+    await world.engine.fence("web-endpoint")
+    await eventually(lambda: all_answer(world, Socket("web-endpoint", "c.sock"), 3))
+    assert [world.rig.hosts[index].containers(name)[0]["Id"] for index in (0, 2)] == others
 
 
 async def test_a_fence_ends_a_start_that_is_under_way(world: SwarmWorld) -> None:
@@ -223,6 +240,29 @@ async def test_a_silent_host_is_no_dead_host(world: SwarmWorld) -> None:
     await eventually(lambda: says(world, "web-1", ""))
     after = await world.state("web-1")
     assert (after.running or after.dead) is not None
+
+
+async def one_hangs(world: SwarmWorld, node_id: str, host: Host) -> None:
+    """Freeze one copy of a node."""
+    container = host.containers(f"{name_of(world.environment, node_id)}.")[0]["Id"]
+    host.docker.post(f"/containers/{container}/pause").raise_for_status()
+
+
+async def silent(world: SwarmWorld, to: Socket) -> bool:
+    """A copy does not answer although its agent does."""
+    try:
+        await world.engine.console(to, ("one",))
+    except ConnectionError as error:
+        return "c.sock" in str(error)
+    return False
+
+
+async def all_answer(world: SwarmWorld, to: Socket, copies: int) -> bool:
+    await world.states()
+    try:
+        return len(await world.engine.console(to, ("one",))) == copies
+    except ConnectionError:
+        return False
 
 
 async def not_running(world: SwarmWorld, node_id: str) -> bool:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from everup.api.app import create_app
+from everup.api.doorway import Doorway
 from everup.model.access import OWNER, Caller, Level
 from everup.serve import show_dashboard
 from tests.api.small_desk import SmallDesk, redis, web, world
@@ -40,8 +41,9 @@ def tokens() -> dict[str, Caller]:
 
 @pytest.fixture
 def app(desk: SmallDesk, tokens: dict[str, Caller]) -> FastAPI:
-    app = create_app(desk)
-    show_dashboard(app, desk, tokens.get)
+    doorway = Doorway(desk, tokens.get)
+    app = create_app(desk, doorway=doorway)
+    show_dashboard(app, desk, doorway)
     return app
 
 

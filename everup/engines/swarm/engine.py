@@ -10,6 +10,7 @@ from everup.engines.background import Background
 from everup.engines.local.launch import Reveal
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.acts import Acts
+from everup.engines.swarm.consoles import Consoles
 from everup.engines.swarm.fleet import Fleet, other_cluster
 from everup.engines.swarm.logs import merged
 from everup.engines.swarm.rounds import Rounds
@@ -53,6 +54,7 @@ class SwarmEngine:
         self._rounds = Rounds(environment, fleet, clock)
         self._work = Background()
         self._acts = Acts(environment, fleet, self._rounds, reveal, clock)
+        self._consoles = Consoles(environment, self._rounds, clock)
         self._opening: asyncio.Task[None] | None = None
 
     async def ensure(self, node: Node, extra_args: tuple[str, ...] = ()) -> None:
@@ -96,8 +98,12 @@ class SwarmEngine:
     async def fence(self, node_id: NodeId) -> Confirmed:
         """Kill everything of a node; return only when nothing of it can run any more.
 
+        Of what is everywhere, only the copies that do not answer their agents (`console`) are killed, where it is known
+        which those are: Swarm starts them again, and clients of the others are not cut.
+
         Raises:
-            Unavailable: its host does not answer, so nobody knows.
+            Unavailable: its host does not answer, so nobody knows; or, for what is everywhere, one of the hosts that
+                the Swarm holds for ready.
         """
         await self._opened()
         await self._acts.strike(self._rounds.track(node_id))  # at once, also in the middle of somebody's graceful stop
@@ -128,16 +134,9 @@ class SwarmEngine:
         """What each copy of the node answers to each command, host by host in order of their names.
 
         Raises:
-            ConnectionError: none of them answers.
+            ConnectionError: none of them answers, or one does not although the agent of its host does.
         """
-        places = self._acts.places(self._rounds.track(to.node))
-        asked = [agent.console(self._environment, to.node, to.name, commands) for agent in places.values()]
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        heard = [answer for answer in answers if not isinstance(answer, BaseException)]
-        if not heard:
-            said = "; ".join(str(answer) for answer in answers)
-            raise ConnectionError(f"{to.node} answers on no host: {said}")
-        return tuple(text for answer in heard for text in answer)
+        return await self._consoles.ask(self._rounds.track(to.node), to, commands)
 
     async def inject(self, node_id: NodeId, fault: Fault, *, for_s: float) -> None:
         """Crash, hang or lose a running node on purpose; a lost one cannot be started for `for_s` seconds.
@@ -151,6 +150,7 @@ class SwarmEngine:
         """Let go of all nodes, which run on. Calls under way are waited for; afterwards nothing may be called."""
         await self._work.settled()
         await self._acts.settled()
+        await self._consoles.settled()
         await self._rounds.close()
 
     async def _alone(self, node_id: NodeId, work: Callable[[Track], Awaitable[_T]]) -> _T:
@@ -160,7 +160,11 @@ class SwarmEngine:
 
         async def locked() -> _T:
             async with track.lock:
-                return await work(track)
+                self._rounds.outdate()
+                try:
+                    return await work(track)
+                finally:
+                    self._rounds.outdate()
 
         return await self._work.finish(locked())
 

@@ -191,6 +191,7 @@ def view_of(node: Mapping[str, Any]) -> HostView:
         zone=str((wanted.get("Labels") or {}).get("zone", "")),
         available=status["State"] == "ready" and wanted["Availability"] == "active",
         votes=bool(voter),
+        ready=status["State"] == "ready",
     )
 
 

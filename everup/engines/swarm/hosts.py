@@ -119,7 +119,7 @@ class Host:
 
     async def console(self, environment: str, node_id: NodeId, name: str, commands: tuple[str, ...]) -> tuple[str, ...]:
         """What comes back for each command on the Unix socket of that name in a node's home."""
-        wish = Commands(socket=name, commands=commands)
+        wish = self._read(TypeAdapter(Commands), {"socket": name, "commands": commands})
         answer = await self._ask("POST", f"{_path(environment, node_id)}/console", WORK_S, wish)
         return self._read(TypeAdapter(Answers), answer).answers
 
@@ -187,7 +187,7 @@ class Host:
             return kind.validate_python(answer)
         except ValidationError as error:
             raise EngineError(
-                f"the agent of {self.name} said what cannot be understood: {error.errors()[0]['msg']}",
+                f"what is said to, or by, the agent of {self.name} cannot be understood: {error.errors()[0]['msg']}",
                 "Its version may be another one; it is renewed with the control plane.",
             ) from error
 

@@ -11,10 +11,16 @@ from everup.engines.swarm.sight import Ended, Sight
 from everup.model.desired import NodeId
 from everup.model.errors import EngineError, Unavailable
 
+REUSE, REUSE_S = 5.0, 2.0
+"""For how long an answer is gone by: so many times as long as it took, and so many seconds at most.
+
+A busy host is so asked less often than an idle one; an end or an act makes what was said before void at once.
+"""
+
 _RETRY_S = 0.5
 _HEARD_S = 1.5  # an agent says something every second
 
-Heard = Callable[[HostView, Ended], None]
+Heard = Callable[[Ended], None]
 
 
 class Line:
@@ -33,19 +39,36 @@ class Line:
         self.why = "it was not asked yet"
         self.tried = asyncio.Event()
         self._beat_s = 0.0
+        self._fresh_until_s = 0.0
+        self._newest_s = 0.0
+        self._asking: asyncio.Task[Mapping[NodeId, Sight] | None] | None = None
         self._environment = environment
         self._heard = heard
         self._task = asyncio.create_task(self._run(), name=f"line to {host.name}")
 
     async def nodes(self) -> Mapping[NodeId, Sight] | None:
-        """What the agent says of its nodes; None when it does not answer, which is then known.
+        """What the agent says of its nodes; None when it does not answer, which is then known, or too late.
 
-        One that was heard a moment ago is asked again: a busy host is late now and then.
+        Whoever asks while a question is under way gets the answer to that one. An agent that was heard a moment ago is
+        asked again: a busy host is late now and then.
         """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._nodes())
+        return await asyncio.shield(self._asking)
+
+    async def _nodes(self) -> Mapping[NodeId, Sight] | None:
         for patient in (True, False):
             asked_s = time.monotonic()
+            self._fresh_until_s = asked_s
             try:
-                return await self.agent.nodes(self._environment)
+                found = await self.agent.nodes(self._environment)
+                if asked_s < self._newest_s:
+                    return None  # what was asked later was answered sooner
+                self._newest_s = asked_s
+                if self._fresh_until_s == asked_s:  # nothing has happened meanwhile
+                    answered_s = time.monotonic()
+                    self._fresh_until_s = answered_s + min(REUSE_S, REUSE * (answered_s - asked_s))
+                return found
             except Unavailable as error:
                 if not patient or self._beat_s < asked_s - _HEARD_S:
                     self.down(error.message)
@@ -54,6 +77,14 @@ class Line:
                 self.down(error.message)
                 break
         return None
+
+    def fresh(self) -> bool:
+        """What the agent said last can still be gone by."""
+        return self.up and time.monotonic() < self._fresh_until_s
+
+    def outdate(self) -> None:
+        """What the agent said, and is about to say, is out of date."""
+        self._fresh_until_s, self._asking = 0.0, None
 
     def down(self, why: str) -> None:
         """Somebody asked it something, and it did not answer."""
@@ -80,4 +111,5 @@ class Line:
                 self.up, self._beat_s = True, time.monotonic()
                 self.tried.set()
                 if ended is not None:
-                    self._heard(self.host, ended)
+                    self.outdate()
+                    self._heard(ended)

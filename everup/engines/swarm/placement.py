@@ -33,7 +33,7 @@ _FIRST, _LAST = 2, 254
 class HostView:
     """A host of the Swarm: `id` is the Swarm's; it is `available` while it is ready and nobody has drained it.
 
-    `votes`: it is one of those that keep the Swarm's state and elect a leader among them.
+    `ready`: the Swarm hears from it. `votes`: it is one of those that keep the Swarm's state and elect its leader.
     """
 
     id: str
@@ -42,6 +42,7 @@ class HostView:
     zone: str = ""
     available: bool = True
     votes: bool = False
+    ready: bool = True
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ RELOAD_S = 5.0
 
 _LOOK_EVERY_S = 0.02
 _LOOK_SELDOM_S = 0.2
-_COMMANDS_S = 5.0
+_COMMANDS_S = 0.5  # less than whoever asks waits for its agent
 
 
 class Premises:
@@ -74,7 +74,7 @@ class Premises:
             if not await self._lookout.alive(trace):
                 return await self._exit_code(environment, node_id)
             if time.monotonic() > end_s:
-                raise _not_fenced(node_id)
+                raise self._not_fenced(trace)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def stop(self, environment: str, node_id: NodeId, wish: Stopping) -> int | None:
@@ -91,7 +91,7 @@ class Premises:
                 return await self._exit_code(environment, node_id)
         await self._signal(asked, "SIGKILL")
         if not await self._gone(trace, FENCE_S):
-            raise _not_fenced(node_id)
+            raise self._not_fenced(trace)
         return await self._exit_code(environment, node_id)
 
     async def hang(self, environment: str, node_id: NodeId) -> None:
@@ -104,7 +104,7 @@ class Premises:
         trace = await self._lookout.trace(environment, node_id)
         await self._signal(await self._living(environment, node_id), "SIGKILL")
         if not await self._gone(trace, FENCE_S):
-            raise _not_fenced(node_id)
+            raise self._not_fenced(trace)
 
     async def mark(self, environment: str, node_id: NodeId, generation: int) -> None:
         """Note durably, beside the node's data, which generation that data belongs to."""
@@ -227,6 +227,19 @@ class Premises:
                 pass
             await asyncio.sleep(_LOOK_EVERY_S)
 
+    def _not_fenced(self, trace: Trace) -> EngineError:
+        """Why a death is not confirmed, and what to do about it."""
+        holder = trace.volume.holder(self._proc / "locks") if trace.volume else None
+        hint = "Look for processes that are stuck in the kernel on its host."
+        if holder and not trace.running():
+            hint = f"Docker has lost track of a process that still has its volume. On its host: kill -9 {holder}"
+        return EngineError(
+            f"{trace.node_id}: something of it lives on {FENCE_S:g} s after it was killed",
+            hint,
+            code="engine.not_fenced",
+            node=trace.node_id,
+        )
+
 
 async def _disk(node_id: NodeId, work: Callable[[], None]) -> None:
     """Do what blocks on a thread; say in words what the disk refuses."""
@@ -241,12 +254,3 @@ def _number(name: str) -> int:
         return signal.Signals[name]
     except KeyError:
         raise EngineError(f"{name} is not a signal of this machine", code="engine.no_such_signal") from None
-
-
-def _not_fenced(node_id: NodeId) -> EngineError:
-    return EngineError(
-        f"{node_id}: something of it lives on {FENCE_S:g} s after it was killed",
-        "Look for processes that are stuck in the kernel on its host.",
-        code="engine.not_fenced",
-        node=node_id,
-    )

@@ -8,12 +8,14 @@ from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import STREAM_S, Host
 from everup.engines.swarm.lines import Line
 from everup.engines.swarm.placement import HostView
-from everup.engines.swarm.services import Deployed, is_everywhere
+from everup.engines.swarm.services import Deployed, is_everywhere, read_end
 from everup.engines.swarm.sight import Ended
-from everup.engines.swarm.track import Seen, Track
+from everup.engines.swarm.track import Seen, Track, age_s
 from everup.model.desired import NodeId
-from everup.model.errors import Unavailable
+from everup.model.errors import EngineError, Unavailable
 from everup.model.observed import NodeEvent, NodeState
+
+SWARM_EVERY_S = 1.0
 
 
 class Rounds:
@@ -31,6 +33,7 @@ class Rounds:
         self._fleet = fleet
         self._clock = clock
         self._lines: dict[str, Line] = {}
+        self._swarm_asked_s = clock() - SWARM_EVERY_S
 
     def track(self, node_id: NodeId) -> Track:
         """What is known of a node."""
@@ -57,14 +60,20 @@ class Rounds:
         await self._fleet.fresh()
         await self._dial()
         await self.ask(list(self._lines))
+        await self._ask_swarm()
         if self._lines and not any(line.up for line in self._lines.values()):
             said = "; ".join(f"{line.host.name}: {line.why}" for line in self._lines.values())
             raise Unavailable(f"no agent of the Swarm answers ({said})", "See docker service ps everup-agent.")
 
+    def outdate(self) -> None:
+        """Something is done with a node: what the agents said before is not to be gone by."""
+        for line in self._lines.values():
+            line.outdate()
+
     async def ask(self, host_ids: Collection[str]) -> None:
-        """Ask those of these hosts that answer what runs there."""
+        """Ask those of these hosts that answer what runs there, but for those that have just said it."""
         lines = [self._lines[host_id] for host_id in host_ids if host_id in self._lines]
-        await asyncio.gather(*(self._ask(line) for line in lines if line.up))
+        await asyncio.gather(*(self._ask(line) for line in lines if line.up and not line.fresh()))
 
     def silence(self, host_id: str) -> str:
         """Why a host cannot be asked, in words; "" when it can."""
@@ -72,6 +81,11 @@ class Rounds:
         if line is None:
             return f"its host {host_id} is not part of the Swarm any more"
         return "" if line.up else f"{line.host.name} does not answer: {line.why}"
+
+    def busy(self) -> list[str]:
+        """Why hosts cannot be asked which the Swarm holds for ready, in words."""
+        known = ((line, self._fleet.host(host_id)) for host_id, line in self._lines.items())
+        return [self.silence(line.host.id) for line, host in known if host and host.ready and not line.up]
 
     def answering(self) -> list[HostView]:
         """The hosts that answer, in order of their names."""
@@ -134,11 +148,30 @@ class Rounds:
             elif proof := track.take(line.host.id, seen, self._clock()):
                 self.events.put_nowait(NodeEvent(node_id, "exited", proof))
 
-    def _heard(self, host: HostView, ended: Ended) -> None:
-        """An end, the moment it happened. Swarm starts copies of what is everywhere again by itself."""
-        track = self.track(ended.node)
+    async def _ask_swarm(self) -> None:
+        """Of hosts without an agent, such as drained ones, take the Swarm's word for what has ended there."""
+        silent = [line.host.id for line in self._lines.values() if not line.up]
+        hosts = [host_id for host_id in silent if (host := self._fleet.host(host_id)) and host.ready]
+        if not hosts or self._clock() < self._swarm_asked_s + SWARM_EVERY_S:
+            return
+        self._swarm_asked_s = self._clock()
+        try:
+            tasks = await self._fleet.docker.cluster.tasks({"node": hosts})
+        except EngineError:
+            return
+        for end in filter(None, map(read_end, tasks)):
+            track = self.tracks.get(end.node_id)
+            if end.environment == self._environment and track and track.newest_start() == end.ticket:
+                self._ended(track, end.ticket, end.exit_code, self._clock() - age_s(end.ended_utc))
+
+    def _ended(self, track: Track, start: int, exit_code: int | None, at_s: float, last_line: str = "") -> None:
+        """Take in an end. Swarm starts copies of what is everywhere again by itself."""
         if self.copied(track):
             return
+        if proof := track.ended(start, exit_code, at_s, last_line):
+            self.events.put_nowait(NodeEvent(track.id, "exited", proof))
+
+    def _heard(self, ended: Ended) -> None:
+        """An end, the moment it happened."""
         at_s = self._clock() - (ended.age_s or 0.0)
-        if proof := track.ended(ended.start, ended.exit_code, at_s, ended.last_line):
-            self.events.put_nowait(NodeEvent(ended.node, "exited", proof))
+        self._ended(self.track(ended.node), ended.start, ended.exit_code, at_s, ended.last_line)

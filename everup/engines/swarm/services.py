@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from everup.engines.swarm.placement import is_loopback
+from everup.engines.swarm.sight import popen_code
+from everup.engines.swarm.volume import HOMES
 from everup.model.desired import Node, NodeId, Tcp
 
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
@@ -23,9 +25,6 @@ TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
 
-HOMES = "/var/lib/everup/nodes"
-"""The directory of the nodes' homes in their containers."""
-
 START = ("python3", "-m", "everup.engines.swarm.start", f"/run/secrets/{ORDER_NAME}")
 
 TASK = "EVERUP_TASK={{.Task.ID}}"
@@ -35,6 +34,7 @@ LONGEST_NAME = 63
 _HASH_LETTERS = 10
 _CLEAR_NAME = re.compile(r"[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*")
 _LONGEST_LINES = {"max-size": "10m", "max-file": "3"}
+_ENDED = ("complete", "failed", "shutdown")
 _SECOND_NS = 1_000_000_000
 _GRACE_BEYOND_S = 5.0
 """Docker kills this much later than the agent would have: the agent asks as often as a node wants to be asked."""
@@ -242,6 +242,36 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
         secrets=tuple(str(one["SecretID"]) for one in secrets),
+    )
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """The end of a start, as the host's own Docker has reported it to the Swarm; `ended_utc` in ISO 8601."""
+
+    environment: str
+    node_id: NodeId
+    ticket: int
+    exit_code: int | None
+    ended_utc: str
+
+
+def read_end(task: Mapping[str, Any]) -> TaskEnd | None:
+    """The end of a node's start that a task of the Swarm tells of; None where it tells of none.
+
+    Only states that the host itself reports count: what Swarm wants to be so, or makes of a host's silence, does not.
+    """
+    labels: Mapping[str, str] = task["Spec"].get("ContainerSpec", {}).get("Labels") or {}
+    status: Mapping[str, Any] = task["Status"]
+    if NODE not in labels or status["State"] not in _ENDED:
+        return None
+    code = (status.get("ContainerStatus") or {}).get("ExitCode")
+    return TaskEnd(
+        environment=labels.get(ENVIRONMENT, ""),
+        node_id=labels[NODE],
+        ticket=_number(labels.get(TICKET, "")),
+        exit_code=None if code is None else popen_code(int(code)),
+        ended_utc=str(status["Timestamp"]),
     )
 
 

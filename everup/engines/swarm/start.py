@@ -20,8 +20,7 @@ from everup.engines.local import launch, privilege
 from everup.engines.local.gate import Launch
 from everup.engines.local.home import Home
 from everup.engines.local.programs import Programs
-from everup.engines.swarm.services import HOMES
-from everup.engines.swarm.volume import FAILED, REFUSED, Record, Volume
+from everup.engines.swarm.volume import FAILED, HOMES, REFUSED, Record, Volume
 from everup.model.desired import Node, Part, Probe, Protocol, Stop, Tcp
 from everup.model.errors import EngineError, EverupError, NodeFailed
 from everup.model.observed import Reading

@@ -52,6 +52,8 @@ class Track:
         staged: a drill ended the start with this ticket.
         dead: the end of the start `dead_start`.
         lost_until_s: a drill keeps it lost until then.
+        mute: hosts (ids) whose copy did not answer when it was asked last, as their agents say.
+        unheard: nobody could even be asked the last time: that says nothing of the node.
     """
 
     id: NodeId
@@ -65,10 +67,17 @@ class Track:
     dead_start: int = 0
     lost_until_s: float = 0.0
     pace: Pace = field(default_factory=Pace)
+    mute: set[str] = field(default_factory=set)
+    unheard: bool = False
 
     def newest(self) -> Seen | None:
         """What is known of its newest start, wherever that was; None where no agent ever knew of it."""
         return max(self.seen.values(), key=lambda one: (one.sight.running, one.sight.start), default=None)
+
+    def newest_start(self) -> int:
+        """The ticket of its newest start that an agent has told of; 0 for none."""
+        seen = self.newest()
+        return seen.sight.start if seen else 0
 
     def largest(self) -> int:
         """The largest ticket that is known to have been given out or taken."""
@@ -83,7 +92,7 @@ class Track:
         self.seen[host_id] = seen
         sight = seen.sight
         if first and sight.running:
-            self.pace.started(now_s - _age_s(sight.since_utc))
+            self.pace.started(now_s - age_s(sight.since_utc))
         if sight.running or sight.failure or not sight.start:
             return None
         if first:
@@ -107,6 +116,11 @@ class Track:
         if start != self.staged:
             self.pace.failed(at_s, describe_exit(exit_code), last_line)
         return self.dead
+
+    def runs_at(self, host_id: str) -> bool:
+        """Something of it runs on a host, as far as is known."""
+        seen = self.seen.get(host_id)
+        return seen is not None and seen.sight.running
 
     def runs(self) -> bool:
         """Its newest start has not ended, as far as is known."""
@@ -182,7 +196,7 @@ def _stated(seen: Seen, again: Mapping[str, Any], **more: Any) -> NodeState:
     return replace(seen.state, **{**again, **more})
 
 
-def _age_s(since_utc: str | None) -> float:
+def age_s(since_utc: str | None) -> float:
     """Seconds since a moment of the wall clock; at least 0."""
     if since_utc is None:
         return 0.0

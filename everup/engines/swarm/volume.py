@@ -23,6 +23,9 @@ from typing import Any
 from everup.engines.local.statefile import replace_text
 from everup.model.errors import EngineError
 
+HOMES = "/var/lib/everup/nodes"
+"""The directory of the nodes' homes in their containers."""
+
 FOLDER = ".everup"
 
 REFUSED, FAILED = 86, 78
@@ -140,6 +143,17 @@ class Volume:
             return not _lock(handle, 0.0, fcntl.LOCK_SH)  # shared: two who look do not take each other for it
         finally:
             os.close(handle)
+
+    def holder(self, locks: Path) -> int | None:
+        """The process that took the lock of the living, by the kernel's list of locks; None where it does not say."""
+        try:
+            found = self._inside(_ALIVE).stat()
+            listed = [line.split() for line in locks.read_text().splitlines()]
+        except OSError:
+            return None
+        where = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        held = (words[-4] for words in listed if words[-3] == where and "FLOCK" in words)
+        return next((int(pid) for pid in held), None)
 
     def record(self) -> Record | None:
         """The newest start; None when there never was one, or what is there cannot be understood."""
