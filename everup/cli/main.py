@@ -117,6 +117,7 @@ GROUPS: Mapping[str, tuple[str, str, Mapping[str, Callable[..., None]]]] = {
         },
     ),
     "swarm": (
+        "This machine",
         "The control plane inside of the Docker Swarm that it looks after.",
         {"install": swarm.install_in_swarm, "uninstall": swarm.uninstall_from_swarm},
     ),

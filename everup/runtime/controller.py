@@ -48,14 +48,13 @@ class Controller:
         self._records = Records(name, store)
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._engine_answers = True
-        self._doubted = False
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
         self.console = engine.console if isinstance(engine, Consoled) else consoles_in(self.home)
         self._prober = Prober(self.console, self._hear)
-        self._executor = Executor(engine, journal, self, self.console)
+        self._executor = Executor(engine, journal, self, self.console, store.confirm)
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
@@ -119,8 +118,7 @@ class Controller:
 
     async def _look(self) -> None:
         try:
-            if self._doubted:  # what must not be acted on is not planned either
-                await self.confirm()
+            await self._store.reassure()  # what must not be acted on is not planned either
             states = await self._engine.observe()
         except Unavailable:
             self._engine_answers = False
@@ -255,16 +253,6 @@ class Controller:
             because = "it follows already, and was not looked at before it did"
             self.journal.say("lost.unkept", service, node_id, successor=group.primary, because=because)
         await self._records.note(service, lambda one: marked(one, node_id, generation))
-
-    async def confirm(self) -> None:
-        """Return if it is certain that this control plane decides, and no other; until then nothing is planned.
-
-        Raises:
-            EverupError: nobody can tell, or another one does.
-        """
-        self._doubted = True
-        await self._store.confirm()
-        self._doubted = False
 
     async def may_start(self, node: Node) -> bool:
         """Keep what a former primary that is about to follow has alone; the plan to start it may be old by then."""

@@ -95,6 +95,15 @@ class Database:
         if self.mirror:
             await self.mirror.confirm()
 
+    async def reassure(self) -> None:
+        """`confirm`, where that failed the last time; else nothing.
+
+        Raises:
+            EverupError: as `confirm`.
+        """
+        if self.mirror and self.mirror.doubted:
+            await self.mirror.confirm()
+
     async def finish(self) -> None:
         """Bring what is kept outside of this machine up to date; comes before `close`."""
         if self.mirror:

@@ -70,9 +70,13 @@ class Mirror:
     Args:
         shelf: where pieces are kept.
         cipher: seals them, since grants hold passwords and a shelf may be read by others.
+
+    Attributes:
+        doubted: the newest `confirm` failed, or has not ended yet.
     """
 
     def __init__(self, shelf: Shelf, cipher: Cipher) -> None:
+        self.doubted = False
         self._shelf = shelf
         self._cipher = cipher
         self._db: sqlite3.Connection | None = None
@@ -138,7 +142,9 @@ class Mirror:
         Raises:
             EverupError: it is not, or nobody can tell.
         """
+        self.doubted = True
         await self._shelf.confirm()
+        self.doubted = False
 
     async def keep_story(self) -> None:
         """Put what may follow later on the shelf, for ever."""

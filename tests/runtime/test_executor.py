@@ -53,7 +53,7 @@ class Bench:
     def __init__(self, store: Store) -> None:
         self.engine = SlowEngine()
         self.journal = Journal("shop", store)
-        self.executor = Executor(self.engine, self.journal, self, lambda node: None)
+        self.executor = Executor(self.engine, self.journal, self, lambda node: None, self.confirm)
         self.told: list[tuple[object, ...]] = []
         self.former: set[str] = set()
         self.decides = True

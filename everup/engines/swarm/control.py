@@ -91,11 +91,16 @@ def settle(home: Path, secrets: Path = SECRETS) -> None:
 
 
 async def keep(docker: Docker, credentials: Credentials) -> None:
-    """Have the Swarm keep these credentials, instead of any it has.
+    """Have the Swarm keep these credentials, instead of any it has; agents without nodes end, for they know others.
 
     Raises:
-        EngineError: Docker refuses; a control plane still uses others.
+        Refused: environments run there, looked after by a control plane elsewhere.
+        EngineError: Docker refuses.
     """
+    if left := await _environments(docker):
+        hint = "Take them down where it runs, and up again afterwards: everup down --destroy"
+        raise Refused(f"another control plane looks after {', '.join(left)} here", hint, code="refused.running")
+    await docker.services.remove(AGENT)
     labelled = {"label": [_FILE]}
     for store in (docker.secrets, docker.configs):
         for one in await store.list(labelled):
@@ -104,6 +109,12 @@ async def keep(docker: Docker, credentials: Credentials) -> None:
         await docker.secrets.create(_named(name, content), content, {_FILE: name})
     content = credentials.tls_cert.encode()
     await docker.configs.create(_named(TLS_CERT, content), content, {_FILE: TLS_CERT})
+
+
+async def _environments(docker: Docker) -> list[str]:
+    """The environments that have nodes in the Swarm."""
+    found = await docker.services.list({"label": [ENVIRONMENT]})
+    return sorted({str(one["Spec"]["Labels"][ENVIRONMENT]) for one in found})
 
 
 def _named(name: str, content: bytes) -> str:
@@ -149,7 +160,7 @@ async def uninstall(docker: Docker, *, destroy: bool) -> bool:
         Refused: it is to be forgotten, and environments are still there.
         EngineError: Docker refuses.
     """
-    left = sorted({one["Spec"]["Labels"][ENVIRONMENT] for one in await docker.services.list({"label": [ENVIRONMENT]})})
+    left = await _environments(docker)
     if destroy and left:
         names = ", ".join(left)
         hint = "\n".join(f"everup -e {name} down --destroy" for name in left)
