@@ -135,7 +135,7 @@ class Bench:
 
     def home(self, node_id: str) -> Path:
         """A node's volume, on the disk of its host."""
-        return self.host.disk / "root" / "volumes" / services.name_of(self.environment, node_id) / "_data"
+        return self.host.volume(services.name_of(self.environment, node_id))
 
     def volume(self, node_id: str) -> Volume:
         return Volume(self.home(node_id))

@@ -119,6 +119,10 @@ class Host:
             raise OSError(f"{self.name} is not running")
         return self._children(self._process.pid)[0]
 
+    def volume(self, name: str) -> Path:
+        """What a volume of the host's engine holds, whether the host runs or not."""
+        return self.folder / "docker" / "volumes" / name / "_data"
+
     def start(self) -> None:
         """Switch the host on, with its cable in; returns when its engine answers."""
         self.boot()

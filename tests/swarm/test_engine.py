@@ -174,7 +174,8 @@ async def test_what_is_everywhere_has_a_copy_on_every_host(world: SwarmWorld) ->
 
 
 LISTENER = (
-    "import socket, signal, sys; signal.signal(signal.SIGHUP, lambda *_: None); "
+    "import pathlib, signal, socket; signal.signal(signal.SIGHUP, lambda *_: None); "
+    "pathlib.Path('c.sock').unlink(missing_ok=True); "
     "s = socket.socket(socket.AF_UNIX); s.bind('c.sock'); s.listen()\n"
     "while True:\n"
     " c, _ = s.accept(); c.sendall(open('app.conf', 'rb').read() + c.recv(99)); c.close()"

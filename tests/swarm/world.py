@@ -46,11 +46,11 @@ class SwarmWorld(World):
 
     def home(self, node_id: str) -> Path:
         """Where the node's volume is, on the disk of its host."""
-        return _volume(self.host_of(node_id), self.environment, node_id)
+        return self.host_of(node_id).volume(name_of(self.environment, node_id))
 
     def host_of(self, node_id: str) -> Host:
         """The host on which the node's volume is."""
-        return next(host for host in self.rig.hosts if _volume(host, self.environment, node_id).is_dir())
+        return next(host for host in self.rig.hosts if host.volume(name_of(self.environment, node_id)).is_dir())
 
     def read(self, node_id: str, name: str) -> str:
         return (self.home(node_id) / name).read_text()
@@ -72,7 +72,3 @@ class SwarmWorld(World):
             await self.engine.remove(node_id, keep_data=False)
         await self.engine.close()
         await self.fleet.close()
-
-
-def _volume(host: Host, environment: str, node_id: str) -> Path:
-    return Path(f"/proc/{host.pid}/root/var/lib/docker/volumes", name_of(environment, node_id), "_data")
