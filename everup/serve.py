@@ -32,12 +32,14 @@ from everup.model.contracts import Engine
 from everup.model.desired import Tcp
 from everup.model.errors import EverupError
 from everup.model.spec import Environment, Source
+from everup.runtime.cipher import Cipher
 from everup.runtime.database import unusable
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
 from everup.runtime.grants import AddressBook
 from everup.runtime.home import Home
 from everup.runtime.lock import STANDBY, take_lock
+from everup.runtime.mirror import Mirror
 from everup.runtime.store import Store
 from everup.specfile.parse import parse
 from everup.web.lobby import Entrance, Lobby, invitations
@@ -53,9 +55,9 @@ except ImportError:
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 
-def compose(home: Home) -> Environments:
-    """The environments in the store of `home`, with the kinds there are and the local engine."""
-    kinds, store = load_kinds(), Store(home.store)
+def compose(home: Home, mirror: Mirror | None = None) -> Environments:
+    """The environments in the store of `home`, which `mirror` may keep elsewhere, with the kinds there are."""
+    kinds, store = load_kinds(), Store(home.store, mirror)
 
     def parse_source(source: Source) -> Environment:
         return parse(source.text, source.file, kinds)
@@ -120,6 +122,31 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
+async def mirror_of(home: Home) -> Mirror | None:
+    """What keeps the store in a Swarm, in whose service this runs, once it is this control plane's; else None.
+
+    Raises:
+        EverupError: the Swarm does not answer, or what it keeps cannot be read.
+    """
+    from everup.engines.swarm import control
+
+    if os.environ.get(control.KEPT) != "swarm":
+        return None
+    from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.state import SwarmShelf
+
+    control.settle(home.path)
+    mirror = Mirror(SwarmShelf(Docker(), _superseded), Cipher(home.path / "secret.key"))
+    await mirror.load(home.store)
+    return mirror
+
+
+def _superseded(error: EverupError) -> None:
+    """End at once: another control plane decides by now, and there must never be two."""
+    print(f"error: {error.message} [{error.code}]", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
 def show_dashboard(app: FastAPI, desk: Shown, doorway: Doorway) -> Lobby:
     """Put the dashboard before the API: its pages speak of what the API tells, and ask for sessions of their own."""
     host = platform.node()
@@ -136,7 +163,8 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    environments = compose(home)
+    mirror = await mirror_of(home)
+    environments = compose(home, mirror)
     await environments.open()
     try:
         desk = Desk(environments)
@@ -148,6 +176,8 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
         watches = [desk.telemetry.watch_loop(), desk.messenger.run(told)]
         if opened and opened.certificate:
             watches.append(opened.certificate.watch(desk.certified))
+        if mirror:
+            watches.append(mirror.keep_story())
         beside = [asyncio.create_task(one) for one in watches]
         gc.freeze()
         await serve_api(app, home.socket, stop, opened=opened)

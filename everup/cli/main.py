@@ -25,6 +25,7 @@ from everup.cli import (
     release,
     secret,
     store,
+    swarm,
     tokens,
     use,
 )
@@ -114,6 +115,11 @@ GROUPS: Mapping[str, tuple[str, str, Mapping[str, Callable[..., None]]]] = {
             "list": places.list_contexts,
             "remove": places.remove_context,
         },
+    ),
+    "swarm": (
+        "This machine",
+        "The control plane inside of the Docker Swarm that it looks after.",
+        {"install": swarm.install_in_swarm, "uninstall": swarm.uninstall_from_swarm},
     ),
 }
 """A first word -> its heading, what it is about, and its commands by their second word."""

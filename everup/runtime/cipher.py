@@ -35,8 +35,12 @@ class Cipher:
         Blocks. Raises:
             EverupError: there is no usable key.
         """
+        return base64.b64encode(self.wrap(text.encode(), about)).decode()
+
+    def wrap(self, content: bytes, about: str) -> bytes:
+        """`seal` for any bytes, with bytes as the answer."""
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return base64.b64encode(nonce + self._aead.encrypt(nonce, text.encode(), about.encode())).decode()
+        return nonce + self._aead.encrypt(nonce, content, about.encode())
 
     def open(self, sealed: str, about: str) -> str:
         """The text that was sealed. Blocks.
@@ -44,11 +48,14 @@ class Cipher:
         Raises:
             EverupError: there is no usable key (`secret.key`), or it is not the one that sealed this (`secret.sealed`).
         """
+        return self.unwrap(base64.b64decode(sealed), about).decode()
+
+    def unwrap(self, wrapped: bytes, about: str) -> bytes:
+        """`open` for what `wrap` made."""
         from cryptography.exceptions import InvalidTag
 
-        raw = base64.b64decode(sealed)
         try:
-            return self._aead.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], about.encode()).decode()
+            return self._aead.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], about.encode())
         except InvalidTag as error:
             raise EverupError(
                 f"{about} was encrypted with another key than that of {self.key_file}, or was changed since",

@@ -44,6 +44,7 @@ class Controller:
         self.stopping = False
         self._engine = engine
         self._statuses: dict[NodeId, NodeStatus] = {}
+        self._store = store
         self._records = Records(name, store)
         self._attempts: dict[str, dict[str, Attempt]] = {}
         self._engine_answers = True
@@ -53,7 +54,7 @@ class Controller:
         self.wishes = Wishes(self.wake)
         self.console = engine.console if isinstance(engine, Consoled) else consoles_in(self.home)
         self._prober = Prober(self.console, self._hear)
-        self._executor = Executor(engine, journal, self, self.console)
+        self._executor = Executor(engine, journal, self, self.console, store.confirm)
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
@@ -117,6 +118,7 @@ class Controller:
 
     async def _look(self) -> None:
         try:
+            await self._store.reassure()  # what must not be acted on is not planned either
             states = await self._engine.observe()
         except Unavailable:
             self._engine_answers = False

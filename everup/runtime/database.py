@@ -6,10 +6,13 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from everup.model.errors import EverupError
 from everup.runtime.formats import bring_up, check_format
+
+if TYPE_CHECKING:
+    from everup.runtime.mirror import Mirror
 
 T = TypeVar("T")
 
@@ -51,13 +54,22 @@ def _opened(path: Path, tables: str) -> sqlite3.Connection:
 
 
 class Database:
-    """The connection, and the thread that writes; `tables` is the SQL that makes what is missing."""
+    """The connection, and the thread that writes.
 
-    def __init__(self, path: Path, tables: str) -> None:
+    Args:
+        path: of the file.
+        tables: the SQL that makes what is missing.
+        mirror: what keeps the store outside of this machine too, if anything does.
+    """
+
+    def __init__(self, path: Path, tables: str, mirror: "Mirror | None" = None) -> None:
         self.path = path
+        self.mirror = mirror
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         try:
             self._db = _opened(path, tables)
+            if mirror:
+                mirror.attach(path, self._thread)
         except sqlite3.Error as error:
             raise unusable(path, error) from error
 
@@ -67,10 +79,35 @@ class Database:
                 return work(self._db)
 
         try:
+            if self.mirror:
+                return await self.mirror.write(work)
             return await asyncio.get_running_loop().run_in_executor(self._thread, commit)
         except sqlite3.Error as error:
             hint = "Make room on its disk." if full(error, self.path) else "Is its disk full?"
             raise EverupError(f"the store {self.path} refused a write: {error}", hint, code="store.refused") from error
+
+    async def confirm(self) -> None:
+        """Return if it is certain that no other control plane acts by a newer copy of this store.
+
+        Raises:
+            EverupError: nobody can tell, or another one does.
+        """
+        if self.mirror:
+            await self.mirror.confirm()
+
+    async def reassure(self) -> None:
+        """`confirm`, where that failed the last time; else nothing.
+
+        Raises:
+            EverupError: as `confirm`.
+        """
+        if self.mirror and self.mirror.doubted:
+            await self.mirror.confirm()
+
+    async def finish(self) -> None:
+        """Bring what is kept outside of this machine up to date; comes before `close`."""
+        if self.mirror:
+            await self.mirror.close()
 
     def close(self) -> None:
         """Finish what is being written and close the file."""

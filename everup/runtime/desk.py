@@ -74,6 +74,7 @@ class Desk(Renewals):
         if fault not in known:
             raise Refused(f"{fault} cannot be caused here", f"Possible: {', '.join(known)}.", code="refused.fault")
         breaker: FaultInjector = injector
+        await self._environments.store.confirm()
         try:
             await breaker.inject(node, Fault(fault), for_s=for_s)
         except EngineError as error:

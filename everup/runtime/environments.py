@@ -128,6 +128,7 @@ class Environments:
         for name in self.names():
             await self.let_go(name)
         await self._engines.close()
+        await self.store.finish()
         self.store.close()
 
     def names(self) -> list[str]:

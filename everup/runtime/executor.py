@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -70,14 +70,19 @@ class World(Protocol):
         ...
 
 
+Confirm = Callable[[], Awaitable[None]]
+"""Returns if it is certain that this control plane decides, and no other; else raises `EverupError`."""
+
+
 class Executor:
     """Turns actions into calls of the engine and conversations with nodes."""
 
-    def __init__(self, engine: Engine, journal: Journal, world: World, console: Console) -> None:
+    def __init__(self, engine: Engine, journal: Journal, world: World, console: Console, confirm: Confirm) -> None:
         self._engine = engine
         self._journal = journal
         self._world = world
         self._console = console
+        self._confirm = confirm
         self._running: dict[str, asyncio.Task[None]] = {}
         self._cooling: dict[str, tuple[float, float]] = {}  # name -> (not before, how long the last wait was)
         self._told: dict[str, str] = {}
@@ -113,6 +118,7 @@ class Executor:
     async def _guarded(self, action: Action, work: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         name = _name(action)
         try:
+            await self._confirm()
             if await work():
                 self._cooling.pop(name, None)
                 self._told.pop(name, None)
@@ -203,6 +209,7 @@ class Executor:
             reply = await self._step(step, action)
 
     async def _step(self, step: Step, action: Operate) -> Any:
+        await self._confirm()
         match step:
             case Together(asks=asks):
                 return await self._ask_all(asks)

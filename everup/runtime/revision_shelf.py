@@ -6,6 +6,7 @@ from pathlib import Path
 
 from everup.model.revisions import Revision, Trial
 from everup.runtime.database import Database
+from everup.runtime.mirror import Mirror
 
 KEPT_REVISIONS = 50
 """Of each service."""
@@ -21,8 +22,8 @@ CREATE TABLE IF NOT EXISTS revisions (
 class RevisionShelf(Database):
     """The revisions of apps and workers, by environment and label."""
 
-    def __init__(self, path: Path, tables: str) -> None:
-        super().__init__(path, tables + _TABLE)
+    def __init__(self, path: Path, tables: str, mirror: Mirror | None = None) -> None:
+        super().__init__(path, tables + _TABLE, mirror)
 
     def revisions(self, environment: str) -> dict[str, tuple[Revision, ...]]:
         """The revisions of each service that has some, oldest first."""

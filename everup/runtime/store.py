@@ -18,6 +18,7 @@ from everup.runtime.audit import AUDIT_TABLE, AuditLog
 from everup.runtime.cipher import Cipher
 from everup.runtime.database import unusable
 from everup.runtime.destinations import TABLE, Destinations
+from everup.runtime.mirror import Mirror
 from everup.runtime.outbox import OUTBOX_TABLE, Outbox
 from everup.runtime.revision_shelf import RevisionShelf
 from everup.runtime.tokens import TABLE as TOKENS_TABLE
@@ -70,15 +71,16 @@ class Saved:
 class Store(RevisionShelf):
     """The SQLite file. Reads are direct and fast; writes go through `_write`, which commits before it returns."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the store.
+    def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
+        """Open or create the store; `mirror` keeps it outside of this machine too.
 
         Raises:
             EverupError: the file is damaged, or the disk refuses it.
         """
-        super().__init__(path, _TABLES + AUDIT_TABLE + SECRETS_TABLE + TOKENS_TABLE + TABLE + OUTBOX_TABLE)
+        tables = _TABLES + AUDIT_TABLE + SECRETS_TABLE + TOKENS_TABLE + TABLE + OUTBOX_TABLE
+        super().__init__(path, tables, mirror)
         try:
-            row = self._db.execute("SELECT MAX(seq) FROM events").fetchone()
+            row = self._db.execute("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'events'").fetchone()
         except sqlite3.Error as error:
             raise unusable(path, error) from error
         self._next_seq = (row[0] or 0) + 1

@@ -17,6 +17,7 @@ import pytest
 from everup.engines.memory import MemoryEngine
 from everup.model.actions import Accept, Fence, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Ask, Blueprint, Crown, Keep, Milestone, Node, Outcome, Pause, Silence, Tcp, Together
+from everup.model.errors import Unavailable
 from everup.model.observed import Attempt, View
 from everup.runtime.executor import FAILPOINT, Executor
 from everup.runtime.journal import Journal
@@ -52,9 +53,10 @@ class Bench:
     def __init__(self, store: Store) -> None:
         self.engine = SlowEngine()
         self.journal = Journal("shop", store)
-        self.executor = Executor(self.engine, self.journal, self, lambda node: None)
+        self.executor = Executor(self.engine, self.journal, self, lambda node: None, self.confirm)
         self.told: list[tuple[object, ...]] = []
         self.former: set[str] = set()
+        self.decides = True
         self.blueprint = WEB
 
     async def crown(self, service: str, node_id: str, because: str, known: Any = None) -> None:
@@ -71,6 +73,10 @@ class Bench:
 
     def attempted(self, service: str, operation: str, attempt: Attempt) -> None:
         self.told.append(("attempted", operation, attempt.done, attempt.because))
+
+    async def confirm(self) -> None:
+        if not self.decides:
+            raise Unavailable("nobody can tell who decides")
 
     def wake(self) -> None:
         self.told.append(("wake",))
@@ -301,3 +307,27 @@ def test_a_failpoint_kills_the_process_at_that_milestone(tmp_path: Path, milesto
     words = [sys.executable, "-c", FAIL_HERE, str(tmp_path / "store.db"), str(Path(__file__).parents[2])]
     ended = subprocess.run(words, env=env, capture_output=True, text=True, timeout=240)
     assert (ended.returncode, ended.stdout) == (code, "survived\n" if code == 0 else ""), ended.stderr
+
+
+async def test_nothing_is_done_while_nobody_can_tell_who_decides(bench: Bench):
+    bench.decides = False
+    bench.operations(nudge=recipe(Crown("web-1", {})))
+    bench.dispatch(StartNode(FIRST, "it is down"), Operate("web", "nudge", "web-1 died"))
+    await bench.idle()
+    assert bench.engine.calls == []
+    assert bench.said().count("node.failed") == 2
+    assert "operation.started" not in bench.said()
+
+
+async def test_a_recipe_goes_no_further_once_nobody_can_tell_who_decides(bench: Bench):
+    def doubtful(*_: Any) -> Any:
+        yield Milestone("failover.voted", {})
+        bench.decides = False
+        yield Crown("web-1", {})
+        return Outcome(True, "never")
+
+    bench.operations(nudge=doubtful)
+    bench.dispatch(Operate("web", "nudge", "web-1 died"))
+    await bench.idle()
+    assert not any(what[0] == "crown" for what in bench.told)
+    assert ("attempted", "nudge", False, "it was broken off") in bench.told

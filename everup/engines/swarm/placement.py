@@ -18,9 +18,9 @@ from everup.model.errors import EngineError, Refused
 LOOPBACK = IPv4Network("127.64.0.0/10")
 """Where the addresses of what is everywhere are taken from: a block of 254 for each environment."""
 
-AGENT_PORT = 8485
-RESERVED = frozenset({AGENT_PORT, 2375, 2376, 2377, 4789, 7946})
-"""Ports that every host needs for itself: the agent's and Docker's."""
+DOOR_PORT, AGENT_PORT, CONTROL_PORT = 8484, 8485, 8486
+RESERVED = frozenset({DOOR_PORT, AGENT_PORT, CONTROL_PORT, 2375, 2376, 2377, 4789, 7946})
+"""Ports that every host needs for itself: Everup's own and Docker's."""
 
 Listeners = Mapping[str, Mapping[str, Tcp]]
 """`<label>/<claim key>` -> port name -> address."""

@@ -1,0 +1,209 @@
+"""The control plane inside of a Docker Swarm: installing it there, and taking it away."""
+
+import asyncio
+import base64
+import os
+import platform
+import secrets
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from everup import __version__
+from everup.cli.contexts import Contexts
+from everup.cli.session import session_of
+from everup.model.errors import EverupError
+
+if TYPE_CHECKING:
+    from everup.engines.swarm.docker import Docker
+
+ANSWER_S = 120.0
+"""How long a control plane may take to answer once it was installed: an image may have to be fetched first."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What an installation came to: the URLs, the API's certificate, and a token where this was the first one."""
+
+    changed: bool
+    urls: tuple[str, ...]
+    certificate: str
+    token: str | None
+
+
+def install_in_swarm(
+    context: typer.Context,
+    image: Annotated[
+        str, typer.Option(help="Everup's own, which every host must have or be able to fetch.", envvar="EVERUP_IMAGE")
+    ] = f"everup:{__version__}",
+    name: Annotated[str, typer.Option("--context", help="What commands call it from now on.")] = "swarm",
+) -> None:
+    """Run Everup's control plane in the Docker Swarm that this machine votes in; a second call changes nothing.
+
+    Swarm starts it on another such machine when its own is lost, with all it knew. It answers at port 8484 of each.
+
+    Examples:
+
+      everup swarm install
+
+      everup swarm install --image registry.example.net/everup:0.1.0
+    """
+    session = session_of(context)
+    from everup.cli import render
+
+    done = asyncio.run(_install(image))
+    file = _certificate_file(name, done.certificate)
+    current = _keep_context(name, done, file)
+    if session.as_json:
+        render.show_json({"changed": done.changed, "urls": done.urls, "certificate": str(file), "current": current})
+        return
+    print("the control plane runs in the Swarm" if done.changed else "nothing to change: it runs in the Swarm already")
+    print(f"it answers at {' '.join(done.urls)}, with the certificate {file}")
+    if done.token:
+        print(f"the context {name} holds a token for it; commands are about {current} now")
+    elif name not in Contexts.read(os.environ).places:
+        print(f"to use it from here: everup context add {name} --server {done.urls[0]} --ca {file} < TOKEN")
+
+
+def uninstall_from_swarm(
+    context: typer.Context,
+    destroy: Annotated[
+        bool, typer.Option("--destroy", help="Forget all that it knows too; refused while there are environments.")
+    ] = False,
+) -> None:
+    """Take the control plane out of the Swarm. What it looks after goes on running, and what it knows stays there.
+
+    Examples:
+
+      everup swarm uninstall
+
+      everup swarm uninstall --destroy
+    """
+    session = session_of(context)
+    from everup.cli import render
+
+    found = asyncio.run(_uninstall(destroy))
+    if session.as_json:
+        render.show_json({"uninstalled": found, "destroyed": destroy})
+    elif destroy:
+        print("the control plane is gone, with all that it knew")
+    elif found:
+        print("the control plane is gone; what ran goes on running, and everup swarm install brings it back")
+    else:
+        print("nothing to do: no control plane runs in this Swarm")
+
+
+async def _uninstall(destroy: bool) -> bool:
+    from everup.engines.swarm import control
+    from everup.engines.swarm.docker import Docker
+
+    docker = Docker()
+    try:
+        return await control.uninstall(docker, destroy=destroy)
+    finally:
+        await docker.close()
+
+
+async def _install(image: str) -> Installed:
+    from everup.engines.swarm import bootstrap, control
+    from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.fleet import view_of
+    from everup.engines.swarm.placement import DOOR_PORT
+    from everup.engines.swarm.state import manifest_in
+
+    docker = Docker()
+    try:
+        swarm = await docker.cluster.inspect()
+        addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
+        found = await bootstrap.own_image(docker, image)
+        token = None if manifest_in(swarm["Spec"]).pieces else await _begin(docker, addresses)
+        changed = await control.install(docker, found)
+        certificate = await control.certificate(docker)
+        assert certificate is not None
+        here = str((await docker.itself())["Swarm"]["NodeAddr"])
+        urls = [f"https://{one}:{DOOR_PORT}" for one in sorted(addresses, key=lambda one: (one != here, one))]
+        if token:
+            await asyncio.to_thread(_await_answer, urls[0], token, certificate)
+        return Installed(changed, tuple(urls), certificate, token)
+    finally:
+        await docker.close()
+
+
+async def _begin(docker: "Docker", addresses: list[str]) -> str:
+    """Give the Swarm its first state and the keys to it; the token of an operator, which is shown to nobody else."""
+    from everup.engines.swarm import control
+    from everup.engines.swarm.certificates import self_signed
+    from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.pair import pair_in
+    from everup.engines.swarm.state import SwarmShelf
+    from everup.model.access import Level
+    from everup.runtime.cipher import KEY_BYTES, Cipher
+    from everup.runtime.mirror import Mirror
+    from everup.runtime.store import Store
+
+    with tempfile.TemporaryDirectory(prefix="everup-") as folder:
+        tls_key, tls_cert = self_signed("everup", ["127.0.0.1", *addresses])
+        key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        await control.keep(docker, control.Credentials(key, tls_key, tls_cert, pair_in(Path(folder))))
+        key_file, path = Path(folder) / "secret.key", Path(folder) / "everup.sqlite"
+        key_file.touch(mode=0o600)
+        key_file.write_text(key)
+        mirror = Mirror(SwarmShelf(Docker(), _interrupted), Cipher(key_file))
+        await mirror.load(path)
+        store = Store(path, mirror)
+        try:
+            _, token = await store.tokens().create(platform.node() or "install", Level.OPERATOR, None, None)
+        finally:
+            await store.finish()
+            store.close()
+        return token
+
+
+def _interrupted(error: EverupError) -> None:
+    """Somebody else installs at the same moment: the error itself says so."""
+
+
+def _await_answer(url: str, token: str, certificate: str) -> None:
+    from everup.cli.client import Gone
+    from everup.cli.remote import Place
+
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(certificate)
+        file.flush()
+        client = Place(url, token, file.name).client()
+        end_s = time.monotonic() + ANSWER_S
+        try:
+            while True:
+                try:
+                    client.get("control")
+                    return
+                except Gone as error:
+                    if time.monotonic() > end_s:
+                        hint = (
+                            "See docker service ps --no-trunc everup-control, and docker service logs everup-control."
+                        )
+                        raise EverupError(f"it does not answer: {error.message}", hint, code="start_failed") from error
+                time.sleep(0.2)
+        finally:
+            client.close()
+
+
+def _certificate_file(name: str, certificate: str) -> Path:
+    file = Contexts.read(os.environ).file.with_name(f"{name}.pem")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text(certificate)
+    return file
+
+
+def _keep_context(name: str, done: Installed, file: Path) -> str:
+    """Note how to reach it where there is a token to do so; which context is in use then."""
+    contexts = Contexts.read(os.environ)
+    if done.token:
+        contexts.places[name] = {"server": done.urls[0], "token": done.token, "ca": str(file)}
+        contexts.current = name
+        contexts.write()
+    return contexts.current

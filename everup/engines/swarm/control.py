@@ -1,0 +1,231 @@
+"""The control plane as a service of the Swarm that it looks after, with a door to it on every host that votes."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from everup.engines.local.statefile import replace_text
+from everup.engines.swarm.docker import Docker, Thing, text
+from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
+from everup.engines.swarm.placement import CONTROL_PORT
+from everup.engines.swarm.services import ENVIRONMENT
+from everup.engines.swarm.state import LABEL, without_manifest
+from everup.model.errors import EngineError, Refused
+
+CONTROL, DOOR = "everup-control", "everup-door"
+"""The names of the services: one replica, and a copy on every host that votes."""
+
+SEALING_KEY, TLS_KEY = "everup-sealing-key", "everup-tls-key"
+"""Secrets: the key of the store's secrets and of what the Swarm keeps, and that of the API's certificate."""
+
+TLS_CERT = "everup-tls-cert"
+"""The config that holds what the API shows to clients."""
+
+SECRETS, CONFIGS = Path("/run/secrets"), Path("/etc/everup")
+"""Where a container finds them."""
+
+HOME = "/run/everup"
+KEPT = "EVERUP_KEPT"
+"""Set to `swarm`, a control plane keeps what it knows in the Swarm, and has no disk of its own."""
+
+_FILE = "everup.control-file"
+"""Label of those secrets and of the config: the name of the file."""
+
+_SPEC = "everup.control-spec"
+_SECOND_NS = 1_000_000_000
+_HOME_BYTES = 512 << 20
+_SOCKET = {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/var/run/docker.sock"}
+_VOTERS = "node.role==manager"  # Docker's word
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the control plane is given, PEM and base64; all of it is kept by the Swarm as secrets.
+
+    Attributes:
+        sealing_key: 32 bytes in base64.
+        tls_key, tls_cert: what the API shows.
+        pair: by which agents know it.
+    """
+
+    sealing_key: str
+    tls_key: str
+    tls_cert: str
+    pair: Pair
+
+    @property
+    def secrets(self) -> dict[str, bytes]:
+        """By the name of the file in which each is found."""
+        return {
+            SEALING_KEY: self.sealing_key.encode(),
+            TLS_KEY: self.tls_key.encode(),
+            KEY: self.pair.key.read_bytes(),
+            CERT: self.pair.cert.read_bytes(),
+        }
+
+
+def settle(home: Path, secrets: Path = SECRETS) -> None:
+    """Put what the Swarm gave to this container where a control plane looks for it. Blocks.
+
+    Raises:
+        EngineError: it is not there.
+    """
+    places = {
+        SEALING_KEY: home / "secret.key",
+        KEY: home / "swarm" / f"{KEY}.pem",
+        CERT: home / "swarm" / f"{CERT}.pem",
+    }
+    try:
+        for name, place in places.items():
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_text(place, (secrets / name).read_text())
+            place.chmod(0o600)
+    except OSError as error:
+        raise EngineError(
+            f"this control plane was not started by its Swarm as it must be: {error}",
+            f"{KEPT} is for the service that everup swarm install makes.",
+        ) from error
+
+
+async def keep(docker: Docker, credentials: Credentials) -> None:
+    """Have the Swarm keep these credentials, instead of any it has; agents without nodes end, for they know others.
+
+    Raises:
+        Refused: environments run there, looked after by a control plane elsewhere.
+        EngineError: Docker refuses.
+    """
+    if left := await _environments(docker):
+        hint = "Take them down where it runs, and up again afterwards: everup down --destroy"
+        raise Refused(f"another control plane looks after {', '.join(left)} here", hint, code="refused.running")
+    await docker.services.remove(AGENT)
+    labelled = {"label": [_FILE]}
+    for store in (docker.secrets, docker.configs):
+        for one in await store.list(labelled):
+            await store.remove(one["ID"])
+    for name, content in credentials.secrets.items():
+        await docker.secrets.create(_named(name, content), content, {_FILE: name})
+    content = credentials.tls_cert.encode()
+    await docker.configs.create(_named(TLS_CERT, content), content, {_FILE: TLS_CERT})
+
+
+async def _environments(docker: Docker) -> list[str]:
+    """The environments that have nodes in the Swarm."""
+    found = await docker.services.list({"label": [ENVIRONMENT]})
+    return sorted({str(one["Spec"]["Labels"][ENVIRONMENT]) for one in found})
+
+
+def _named(name: str, content: bytes) -> str:
+    return f"{name}.{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+async def certificate(docker: Docker) -> str | None:
+    """What the API shows to clients, PEM; None where no control plane was ever installed."""
+    found = await docker.configs.list({"label": [f"{_FILE}={TLS_CERT}"]})
+    return text(found[0]).decode() if found else None
+
+
+async def install(docker: Docker, image: str) -> bool:
+    """Make both services as they must be, with the credentials that are kept; say whether that changed anything.
+
+    Args:
+        docker: of a host that votes.
+        image: Everup's own, by ID or digest.
+
+    Raises:
+        EngineError: Docker refuses.
+    """
+    labelled = {"label": [_FILE]}
+    secrets = [_given(one, "Secret", SECRETS) for one in await docker.secrets.list(labelled)]
+    configs = [_given(one, "Config", CONFIGS) for one in await docker.configs.list(labelled)]
+    changed = await _make(docker, control_spec(image, secrets, configs))
+    return await _make(docker, door_spec(image)) or changed
+
+
+def _given(found: Thing, kind: str, folder: Path) -> Thing:
+    """A secret or a config, as a container is given it."""
+    spec = found["Spec"]
+    target = {"Name": str(folder / spec["Labels"][_FILE]), "UID": "0", "GID": "0", "Mode": 0o400}
+    return {f"{kind}ID": found["ID"], f"{kind}Name": spec["Name"], "File": target}
+
+
+async def uninstall(docker: Docker, *, destroy: bool) -> bool:
+    """Remove both services; False: there were none. What is looked after goes on running, and what is known stays.
+
+    With `destroy` that is forgotten too, with the agents on the hosts.
+
+    Raises:
+        Refused: it is to be forgotten, and environments are still there.
+        EngineError: Docker refuses.
+    """
+    left = await _environments(docker)
+    if destroy and left:
+        names = ", ".join(left)
+        hint = "\n".join(f"everup -e {name} down --destroy" for name in left)
+        raise Refused(f"the nodes of {names} would have nobody to look after them", hint, code="refused.running")
+    found = await docker.services.inspect(CONTROL)
+    for name in (CONTROL, DOOR, *((AGENT,) if destroy else ())):
+        await docker.services.remove(name)
+    if destroy:
+        await docker.cluster.change(without_manifest)
+        for store in (docker.secrets, docker.configs):
+            for one in await store.list():
+                labels = one["Spec"].get("Labels") or {}
+                if _FILE in labels or LABEL in labels or one["Spec"]["Name"].startswith(f"{AGENT}-"):
+                    await store.remove(one["ID"])
+    return found is not None
+
+
+async def _make(docker: Docker, wanted: Thing) -> bool:
+    found = await docker.services.inspect(wanted["Name"])
+    if found is None:
+        await docker.services.create(wanted)
+        return True
+    if (found["Spec"].get("Labels") or {}).get(_SPEC) == wanted["Labels"][_SPEC]:
+        return False
+    await docker.services.change(wanted["Name"], lambda spec: wanted)
+    return True
+
+
+def control_spec(image: str, secrets: Sequence[Thing], configs: Sequence[Thing]) -> Thing:
+    """The control plane's service, as Docker's API wants it. Pure."""
+    words = [f"0.0.0.0:{CONTROL_PORT}", str(CONFIGS / TLS_CERT), str(SECRETS / TLS_KEY)]
+    container = {
+        "Command": ["python3", "-P", "-m", "everup.serve", *words],
+        "Env": [f"EVERUP_HOME={HOME}", f"EVERUP_IMAGE={image}", f"{KEPT}=swarm"],
+        "Mounts": [
+            _SOCKET,
+            {"Type": "tmpfs", "Target": HOME, "TmpfsOptions": {"Mode": 0o700, "SizeBytes": _HOME_BYTES}},
+        ],
+        "Secrets": sorted(secrets, key=lambda one: str(one["SecretName"])),
+        "Configs": list(configs),
+        "StopGracePeriod": 15 * _SECOND_NS,
+    }
+    return _spec(CONTROL, image, container, {"Replicated": {"Replicas": 1}})
+
+
+def door_spec(image: str) -> Thing:
+    """The doors' service, as Docker's API wants it. Pure."""
+    container = {"Command": ["python3", "-P", "-m", "everup.engines.swarm.door"], "Mounts": [_SOCKET]}
+    return _spec(DOOR, image, container, {"Global": {}})
+
+
+def _spec(name: str, image: str, container: Mapping[str, Any], mode: Mapping[str, Any]) -> Thing:
+    common = {"Image": image, "User": "0:0", "Init": True, "Healthcheck": {"Test": ["NONE"]}}
+    wanted: Thing = {
+        "Name": name,
+        "TaskTemplate": {
+            "ContainerSpec": {**common, **container},
+            "RestartPolicy": {"Condition": "any", "Delay": _SECOND_NS},
+            "Placement": {"Constraints": [_VOTERS]},
+            "Networks": [{"Target": "host"}],
+            "LogDriver": {"Name": "json-file", "Options": {"max-size": "10m", "max-file": "3"}},
+        },
+        "Mode": mode,
+        "UpdateConfig": {"Parallelism": 1, "FailureAction": "continue", "Monitor": _SECOND_NS, "Order": "stop-first"},
+        "EndpointSpec": {"Mode": "dnsrr"},
+    }
+    number = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    return {**wanted, "Labels": {_SPEC: number}}

@@ -1,0 +1,103 @@
+"""The control plane as a service of the Swarm: installed, lost with its host, and back elsewhere with all it knew."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.everup_cli import Everup
+from tests.swarm.host import Host, until
+from tests.swarm.rig import Rig
+
+SPEC = """\
+environment: shop
+engine: swarm
+services:
+  redis01: {kind: redis}
+"""
+
+Json = dict[str, Any]
+PATIENCE_S = 300.0
+
+
+@dataclass
+class Ground:
+    """Three hosts, and the command on a machine beside them."""
+
+    rig: Rig
+    everup: Everup
+
+    def manifest(self) -> Json:
+        """What the Swarm says of its control plane."""
+        swarm = next(host for host in self.rig.hosts if host.running).docker.get("/swarm").raise_for_status().json()
+        found: Json = json.loads(swarm["Spec"]["Labels"]["everup.state"])
+        return found
+
+    def keeper(self) -> Host:
+        """The host of the control plane that decides."""
+        return next(host for host in self.rig.hosts if host.address == self.manifest()["address"])
+
+    def containers(self) -> list[Host]:
+        """The hosts on which a control plane runs."""
+        return [host for host in self.rig.hosts if host.running and host.containers("everup-control")]
+
+    def use(self, host: Host) -> None:
+        """Let commands go to the door of a host from now on."""
+        self.everup.environ["EVERUP_SERVER"] = f"https://{host.address}:8484"
+
+    def answers(self) -> Json | None:
+        """What `status` says; None where nobody answers."""
+        process = self.everup.start("status", "--json")
+        out, _ = process.communicate(timeout=PATIENCE_S)
+        found: Json | None = json.loads(out) if process.returncode in (0, 3) else None
+        return found
+
+
+@pytest.fixture(scope="module")
+def ground(rig: Rig, image_id: str) -> Iterator[Ground]:
+    environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
+    with rig.entered(), Everup(SPEC, environ=environ) as everup:
+        everup("swarm", "install", timeout_s=PATIENCE_S)
+        kept = json.loads((everup.home / "config/everup/contexts.json").read_text())["places"]["swarm"]
+        everup.environ |= {"EVERUP_TOKEN": kept["token"], "EVERUP_CA": kept["ca"], "EVERUP_SERVER": kept["server"]}
+        everup("up", timeout_s=PATIENCE_S)
+        yield Ground(rig, everup)
+        rig.mend()
+        until(lambda: everup.start("status").wait() in (0, 3), "an answer", PATIENCE_S)
+        everup("down", "--destroy", "--yes", timeout_s=PATIENCE_S)
+        everup("swarm", "uninstall", "--destroy")
+
+
+def test_a_second_install_changes_nothing(ground: Ground) -> None:
+    before = ground.manifest()["keeper"]
+    assert ground.everup.json("swarm", "install")["changed"] is False
+    assert ground.manifest()["keeper"] == before
+
+
+def test_it_answers_at_every_host(ground: Ground) -> None:
+    for host in ground.rig.hosts:
+        ground.use(host)
+        found = until(ground.answers, f"an answer at {host.name}", PATIENCE_S)
+        assert found["environment"] == "shop"
+
+
+def test_the_host_of_the_control_plane_is_lost(ground: Ground, record_property: Callable[[str, object], None]) -> None:
+    redis, lost = ground.everup.nodes("redis01")["redis01-1"], ground.keeper()
+    audit = ground.everup.json("audit", "verify")
+    ground.use(next(host for host in ground.rig.hosts if host is not lost))
+    record_property("it_led", lost is ground.rig.leader())
+    lost.kill()
+    lost_s = time.monotonic()
+    found = until(ground.answers, "an answer from another host", PATIENCE_S)
+    record_property("answers_again_s", round(time.monotonic() - lost_s, 1))
+    assert found["environment"] == "shop"
+    assert ground.keeper() is not lost
+    assert ground.everup.json("audit", "verify")["entries"] >= audit["entries"]
+    if redis["host"] != lost.name:
+        assert ground.everup.nodes("redis01")["redis01-1"]["since"] == redis["since"]
+    lost.start()
+    ground.everup.wait_healthy(PATIENCE_S)
+    until(lambda: ground.containers() == [ground.keeper()], "one control plane", PATIENCE_S)
