@@ -321,7 +321,7 @@ class Redis:
             rules=RULES,
             scale=service.size,
             retiring=tuple(retiring),
-            weaknesses=Weaknesses(safe=service.durability == "safe"),
+            weaknesses=Weaknesses(safe=service.durability == "safe", exposed=grant.spread and not service.auth),
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(
