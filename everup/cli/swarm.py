@@ -109,7 +109,7 @@ async def _uninstall(destroy: bool) -> bool:
 
 
 async def _install(image: str) -> Installed:
-    from everup.engines.swarm import bootstrap, control
+    from everup.engines.swarm import control, images
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.fleet import view_of
     from everup.engines.swarm.placement import DOOR_PORT
@@ -119,7 +119,7 @@ async def _install(image: str) -> Installed:
     try:
         swarm = await docker.cluster.inspect()
         addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
-        found = await bootstrap.own_image(docker, image)
+        found = await images.everups(docker, image)
         token = None if manifest_in(swarm["Spec"]).pieces else await _begin(docker, addresses)
         changed = await control.install(docker, found)
         certificate = await control.certificate(docker)

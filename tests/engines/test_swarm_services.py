@@ -113,8 +113,25 @@ def test_an_image_of_the_users_runs_its_own_words() -> None:
     container = spec(replace(start, extra_args=("more",)))["TaskTemplate"]["ContainerSpec"]
     assert (container["Command"], container["Args"]) == (["serve"], ["--port", "8080", "more"])
     assert container["Env"] == ["A=b"]
+    assert "Dir" not in container
     assert "Secrets" not in container
     assert "Mounts" not in container
+
+
+def test_the_starts_of_what_takes_no_tickets_are_counted_by_its_service() -> None:
+    start = a_start(image="shop:1")
+    assert [one.starts for one in map(read, map(as_listed, (spec(start), spec(replace(start, number=3))))) if one] == [
+        1,
+        3,
+    ]
+    assert services.STARTS not in a_start().labels
+
+
+def test_an_image_of_the_users_gets_its_secrets_and_says_its_last_words() -> None:
+    start = a_start(image="shop:1", env={"A": "b"}, ambient={"A": "c", "PYTHONUNBUFFERED": "1"}, cwd="/srv")
+    container = spec(replace(start, secrets={"TOKEN": "t"}))["TaskTemplate"]["ContainerSpec"]
+    assert sorted(container["Env"]) == ["A=b", "PYTHONUNBUFFERED=1", "TOKEN=t"]
+    assert container["Dir"] == "/srv"
 
 
 def test_docker_waits_longer_than_the_agent() -> None:

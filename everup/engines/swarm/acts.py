@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from everup.engines.local.launch import Reveal
-from everup.engines.swarm.deploy import discard_orders, sweep_orders
+from everup.engines.swarm.deploy import discard_orders, stand_down, sweep_orders
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import Host
@@ -63,6 +63,7 @@ class Acts:
             if seen.sight.digest == node.digest:
                 await self._renew(track, node, [where])
                 return
+            await self._starter.replaceable(track, node)
             await self._stop(track, agent)
         self._rounds.agent(host.id)
         await self._starter.start(track, node, extra_args, [host])
@@ -76,7 +77,7 @@ class Acts:
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
-            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
+            agents = [self._rounds.agent(host_id) for host_id in self._hosts_of(deployed, here)]
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
@@ -184,10 +185,19 @@ class Acts:
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
-            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
-        barred = None if deployed and not deployed.secrets else track.asked  # an image of the user's takes no tickets
+            agents = [self._rounds.agent(host_id) for host_id in self._hosts_of(deployed, here)]
+        plain = not deployed.secrets if deployed else track.node is not None and track.node.image != ""
+        barred = None if plain else track.asked  # what runs from an image of the user's takes no tickets
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
+        if plain and deployed and deployed.wanted:  # so it is the Swarm that must be told to start nothing
+            self._fleet.note(await stand_down(self._fleet.docker, deployed))
+            await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
+
+    def _hosts_of(self, deployed: Deployed | None, seen: Iterable[str]) -> list[str]:
+        """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
+        places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
+        return [host_id for host_id in places if self._fleet.host(host_id)]
 
     async def _undeploy(self, deployed: Deployed) -> None:
         await self._fleet.docker.services.remove(deployed.id)
@@ -235,8 +245,3 @@ class Acts:
 def _labelled(spec: Thing, files_digest: str) -> Thing:
     """The labels of the service alone: nothing is restarted for them."""
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
-
-
-def _places(deployed: Deployed | None, seen: Iterable[str]) -> Iterable[str]:
-    """The hosts (ids) on which there may be something of a node."""
-    return dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])

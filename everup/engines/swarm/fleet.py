@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from everup.engines.swarm import bootstrap
+from everup.engines.swarm import bootstrap, images
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host
 from everup.engines.swarm.pair import Pair, pair_in
@@ -126,7 +126,7 @@ class Fleet:
 
     async def _open(self) -> None:
         self._pair = await asyncio.to_thread(pair_in, self._folder)
-        self.image = await bootstrap.own_image(self.docker, self.image)
+        self.image = await images.everups(self.docker, self.image)
         changed = await bootstrap.bring_up(self.docker, self.image, self._pair)
         await self.fresh()
         if changed:  # one that fell silent later is a silent host, and no reason to wait

@@ -17,6 +17,8 @@ from everup.model.observed import NodeEvent, NodeState
 
 SWARM_EVERY_S = 1.0
 
+LEFT = "its host has left the Swarm (docker node rm), and what it had there is gone with it"
+
 
 class Rounds:
     """What the agents of all hosts say of one environment's nodes; hosts that are silent keep nobody waiting.
@@ -115,9 +117,13 @@ class Rounds:
         track, deployed, now_s = self.track(node_id), self.deployed(node_id), self._clock()
         if self.copied(track):
             return track.together(deployed, now_s)
-        host_id = deployed.host_id if deployed else next(iter(track.seen), "")
+        host_id = deployed.host_id if deployed else ""
+        if self._fleet.host(host_id) is None:  # it has left; where it has joined again, that is under another id
+            host_id = next(iter(track.seen), "")
         state = track.state(deployed, self.silence(host_id) if host_id else "", now_s)
         host = self._fleet.host(host_id)
+        if state and not host:
+            return replace(state, failure=state.failure or LEFT)
         return replace(state, host=state.host or (host.name if host else "")) if state else None
 
     async def _dial(self) -> None:
@@ -126,6 +132,9 @@ class Rounds:
         for host_id, line in list(self._lines.items()):
             if host_id not in hosts or self._fleet.agent(host_id) is not line.agent:
                 await self._lines.pop(host_id).close()
+            if host_id not in hosts:
+                for track in self.tracks.values():
+                    track.seen.pop(host_id, None)
         for host_id, host in hosts.items():
             if host_id not in self._lines:
                 self._lines[host_id] = Line(self._environment, host, self._fleet.agent(host_id), self._heard)

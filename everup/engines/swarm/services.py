@@ -22,6 +22,9 @@ SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest
 TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
 """Labels that say as what it was started, and by which start."""
 
+STARTS = "everup.starts"
+"""A label of what runs from an image of the user's, and so takes no ticket: the how-manieth start this is."""
+
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
 
@@ -51,6 +54,7 @@ class Start:
         host_id: the Swarm's id of the host that it is pinned to; "" for what is everywhere.
         extra_args: come behind the node's own.
         secrets: variable -> value, revealed.
+        number: which start of this node it is, from 1, as far as its service remembers.
     """
 
     environment: str
@@ -61,6 +65,7 @@ class Start:
     host_id: str = ""
     extra_args: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    number: int = 1
 
     @property
     def name(self) -> str:
@@ -70,7 +75,9 @@ class Start:
     @property
     def labels(self) -> dict[str, str]:
         """What service and container say of themselves."""
+        plain = {STARTS: str(self.number)} if self.node.image else {}
         return {
+            **plain,
             **whose(self.environment, self.node.id),
             SERVICE: self.node.service,
             DIGEST: self.node.digest,
@@ -84,7 +91,8 @@ class Start:
 class Deployed:
     """What a service of the Swarm says of its node.
 
-    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses.
+    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses;
+    `starts`: how often it was started, of what takes no tickets.
     """
 
     id: str
@@ -98,6 +106,7 @@ class Deployed:
     wanted: bool
     addresses: tuple[Tcp, ...] = ()
     secrets: tuple[str, ...] = ()
+    starts: int = 0
 
     @property
     def everywhere(self) -> bool:
@@ -198,7 +207,7 @@ def _container(start: Start) -> dict[str, Any]:
         "Healthcheck": {"Test": ["NONE"]},  # one that kills a member which is merely alone costs more than it finds
     }
     if node.image:
-        env = {**node.env, **start.secrets}
+        env = {**node.ambient, **node.env, **start.secrets}
         own = {
             "Command": [node.program],
             "Args": [*node.args, *start.extra_args],
@@ -242,6 +251,7 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
         secrets=tuple(str(one["SecretID"]) for one in secrets),
+        starts=_number(labels.get(STARTS, "")),
     )
 
 
