@@ -91,9 +91,10 @@ class RedisService(Service):
     ha: bool | Ha = Field(
         default=False, description="true: 1 primary, 2 replicas, 3 Sentinels; or {replicas, sentinels}."
     )
-    durability: Literal["fast", "safe"] = Field(
-        default="fast",
-        description="safe: with HA, the primary refuses writes while no replica has confirmed any for a second.",
+    durability: Literal["fast", "safe"] | None = Field(
+        default=None,
+        description="safe: with HA, the primary refuses writes while no replica has confirmed any for a second."
+        " Default: safe on several hosts, else fast.",
     )
     auth: bool = Field(
         default=False, description="true: a password for the nodes and the Sentinels, in REDIS_PASSWORD."
@@ -138,18 +139,24 @@ class RedisService(Service):
         """How many nodes copy the primary."""
         return self.ha.replicas if isinstance(self.ha, Ha) else 2 if self.ha else 0
 
+    def safe(self, spread: bool) -> bool:
+        """The primary refuses writes while no replica confirms any; `spread`: its nodes are on several hosts.
+
+        A host that is cut off from the others would else take writes that are lost when it joins them again.
+        """
+        return self.replicas > 0 and (self.durability or ("safe" if spread else "fast")) == "safe"
+
     @property
     def sentinels(self) -> int:
         """How many Sentinels vote."""
         return self.ha.sentinels if isinstance(self.ha, Ha) else 3 if self.ha else 0
 
 
-def redis_conf(address: Tcp, service: RedisService, own: str) -> str:
+def redis_conf(address: Tcp, own: str, *, safe: bool) -> str:
     """The recommended configuration (redis.md, end), for a node that listens at `address`.
 
     `own` is the password by which replicas log in, "" where nobody needs one; clients' passwords are no part of it.
     """
-    safe = service.durability == "safe" and service.replicas
     lines = [
         f"bind {address.host}",
         f"bind-source-addr {address.host}",
@@ -204,7 +211,7 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
         program="redis-server",
         args=("redis.conf",),
         probe=_probe(grant, address, read_guarded_data if own else read_data, data_question(bool(own))),
-        files={"redis.conf": redis_conf(address, service, own), "data/.keep": ""},
+        files={"redis.conf": redis_conf(address, own, safe=service.safe(grant.spread)), "data/.keep": ""},
         seeds={FILE: "\n".join(users(grant)) + "\n"} if own else {},
         told=(FILE,) if own else (),
         ports={"redis": address},
@@ -321,7 +328,7 @@ class Redis:
             rules=RULES,
             scale=service.size,
             retiring=tuple(retiring),
-            weaknesses=Weaknesses(safe=service.durability == "safe"),
+            weaknesses=Weaknesses(safe=service.safe(grant.spread)),
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tests.http_load import HttpLoad
@@ -52,7 +54,8 @@ class Clients:
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
         by_url = Redis.from_url(variables["REDIS_URL"], socket_timeout=SILENCE_S, socket_connect_timeout=SILENCE_S)
         sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
-        by_sentinels = Sentinel(sentinels, socket_timeout=SILENCE_S).master_for(variables["REDIS_SENTINEL_MASTER"])
+        once: dict[str, Any] = {"socket_timeout": SILENCE_S, "retry": Retry(NoBackoff(), 0)}
+        by_sentinels = Sentinel(sentinels, sentinel_kwargs=once).master_for(variables["REDIS_SENTINEL_MASTER"], **once)
         self.redis = {
             "REDIS_URL": Repeated(lambda n: by_url.sadd(f"{name}:REDIS_URL", n)),
             "Sentinels": Repeated(lambda n: by_sentinels.sadd(f"{name}:Sentinels", n)),
