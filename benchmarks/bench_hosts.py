@@ -103,10 +103,7 @@ def partition(ground: Installed, image_id: str, results: Results) -> None:
 def noted(fault: str, clients: Clients, fault_s: float, results: Results) -> None:
     """Note what each client saw of one fault."""
     gone = clients.lost()
-    journals = {way: client.writes for way, client in clients.redis.items()}
-    if clients.sql:
-        journals["DATABASE_URL"] = clients.sql.writes
-    for way, writes in journals.items():
+    for way, writes in clients.journals().items():
         key = (fault, way)
         results.add(key, longest_gap_s(writes, fault_s) * 1000)
         results.count(key, lost=gone[way], acknowledged=sum(not one.error for one in writes))

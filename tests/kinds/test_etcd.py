@@ -255,7 +255,7 @@ def apart(led_from: dict[str, int], leader: str = "web-1", attempts: Mapping[str
 
 def test_it_leads_from_where_no_primary_is():
     (action,) = list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1})))
-    assert isinstance(action, Operate) and (action.name, action.subject) == ("hand-on", "web-3")
+    assert isinstance(action, Operate) and (action.operation, action.subject) == ("hand-on", "web-3")
     assert not list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1}, leader="web-3")))
     assert not list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1, "host-3": 1})))
     assert not list(lead_apart(ETCD, apart({"host-1": 1}, attempts={"hand-on": Attempt(NOW_S - 3, False, "")})))

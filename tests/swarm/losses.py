@@ -52,9 +52,10 @@ class Clients:
         variables = {**ground.everup.variables("redis01"), **ground.everup.variables("db01")}
         variables |= ground.everup.variables("web")
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
-        by_url = Redis.from_url(variables["REDIS_URL"], socket_timeout=SILENCE_S, socket_connect_timeout=SILENCE_S)
+        silence = {"socket_timeout": SILENCE_S, "socket_connect_timeout": SILENCE_S}
+        by_url = Redis.from_url(variables["REDIS_URL"], **silence)
         sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
-        once: dict[str, Any] = {"socket_timeout": SILENCE_S, "retry": Retry(NoBackoff(), 0)}
+        once: dict[str, Any] = {**silence, "retry": Retry(NoBackoff(), 0)}
         by_sentinels = Sentinel(sentinels, sentinel_kwargs=once).master_for(variables["REDIS_SENTINEL_MASTER"], **once)
         self.redis = {
             "REDIS_URL": Repeated(lambda n: by_url.sadd(f"{name}:REDIS_URL", n)),
@@ -88,15 +89,19 @@ class Clients:
         for one in (*self.redis.values(), self.web, *([self.sql] if self.sql else [])):
             one.stop()
 
+    def journals(self) -> dict[str, list[Write]]:
+        """What those that write saw, by the way they took."""
+        found = {way: client.writes for way, client in self.redis.items()}
+        return {**found, "DATABASE_URL": self.sql.writes} if self.sql else found
+
     def lost(self) -> dict[str, int]:
         """How many acknowledged writes are gone; they must have ended, and what they wrote to must answer again."""
         with self._host.entered():
             with Redis.from_url(self._redis_url, socket_timeout=60) as redis:
                 kept = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
-            gone = {way: len(lost(client.writes, kept[way])) for way, client in self.redis.items()}
             if self.sql:
-                gone["DATABASE_URL"] = len(lost(self.sql.writes, self.sql.survivors()))
-        return gone
+                kept["DATABASE_URL"] = self.sql.survivors()
+        return {way: len(lost(writes, kept[way])) for way, writes in self.journals().items()}
 
     def forget(self) -> None:
         """Take away what was written to Redis."""
