@@ -1,4 +1,4 @@
-"""Three hosts with a Docker Swarm, pretended on this machine: what clients see when a container, a host or all are lost.
+"""Three pretended hosts with a Docker Swarm: what clients see when a container, a host or all hosts are lost.
 
 Clients run on a host that survives: of Redis HA by `REDIS_URL` and by its Sentinels, of PostgreSQL HA by
 `DATABASE_URL`, of an app x3 by its endpoint. The lost host leads the Swarm and has both primaries. What Swarm itself
