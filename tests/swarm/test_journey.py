@@ -280,7 +280,7 @@ def test_a_deploy_and_a_rollback_of_another_release_cost_no_request(ground: Grou
         assert {one["ROUND"] for one in pages} == {"2"}
         assert {one.get("RELEASE") for one in pages} == {"2" if ground.rig else None}
         ground.declare("shop:1", 1)
-        everup("rollback", "web")
+        assert "shop:1" in everup("rollback", "web").stdout
         assert {one.get("RELEASE") for one in [ground.page() for _ in range(6)]} == {"1" if ground.rig else None}
     assert [one.error for one in load.requests() if one.error] == []
 
