@@ -27,7 +27,7 @@ need() {
 }
 
 docker_runs() {
-    need dockerd docker.io ca-certificates iptables
+    need dockerd docker.io ca-certificates iptables apparmor
     docker info >/dev/null 2>&1 || systemctl enable --now docker || fail "Docker does not start: journalctl -u docker"
 }
 
