@@ -164,3 +164,13 @@ def test_what_swarm_only_supposes_is_no_end(state: str) -> None:
 def test_tasks_of_others_are_passed_over() -> None:
     assert read_end({"Spec": {"ContainerSpec": {"Image": "x"}}, "Status": {"State": "failed"}}) is None
     assert read_end({"Spec": {}, "Status": {"State": "failed"}}) is None
+
+
+@pytest.mark.parametrize("state", ["new", "pending", "assigned", "preparing", "starting", "running"])
+def test_a_task_is_under_way_until_its_host_has_told_its_end(state: str) -> None:
+    assert services.under_way(task(state))
+
+
+@pytest.mark.parametrize("state", ["complete", "failed", "shutdown", "rejected", "orphaned", "remove"])
+def test_a_task_that_has_ended_starts_nothing_any_more(state: str) -> None:
+    assert not services.under_way(task(state))

@@ -73,7 +73,8 @@ async def test_a_fence_leaves_swarm_nothing_to_start(world: SwarmWorld, image_id
     await world.engine.ensure(node)
     await world.engine.fence("web-1")
     assert running(world) == []
-    (service,) = [one for one in await world.fleet.docker.services.list() if one["Spec"]["Name"].endswith("web-1")]
+    service = await world.fleet.docker.services.inspect(name_of(world.environment, "web-1"))
+    assert service is not None
     assert service["Spec"]["Mode"]["Replicated"].get("Replicas", 0) == 0
     await world.engine.ensure(node)
     assert len(running(world)) == 1
@@ -88,8 +89,9 @@ async def test_a_node_changes_to_an_image_of_the_users_and_back(world: SwarmWorl
 
 
 async def test_a_program_that_the_image_has_not_is_named(world: SwarmWorld, image_id: str) -> None:
-    with pytest.raises(NodeFailed, match=re.escape(MISSING)):
+    with pytest.raises(NodeFailed, match=re.escape(MISSING)) as failure:
         await world.engine.ensure(a_node(image=image_id, program=MISSING))
+    assert failure.value.code == "engine.program_missing"
     await world.engine.ensure(a_node(image=image_id))
     assert (await world.state("web-1")).running
 

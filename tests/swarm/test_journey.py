@@ -300,6 +300,17 @@ def test_an_image_that_is_nowhere_is_named_and_the_former_release_stays(ground: 
     assert {one["RELEASE"] for one in [ground.page() for _ in range(3)]} == {"1"}
 
 
+def test_doctor_looks_at_docker_where_the_environment_is_of_a_swarm(ground: Ground):
+    ground.everup.wait_healthy()
+    found = {check["name"]: check for check in ground.everup.json("doctor")["checks"]}
+    if ground.rig is None:
+        assert "docker" not in found
+        return
+    looked = ("docker", "image of everup", "swarm", "agents", "ports of nodes")
+    assert {name: found[name]["ok"] for name in looked} == dict.fromkeys(looked, True), found
+    assert "3 hosts, 3 of them managers" in found["swarm"]["found"]
+
+
 def test_a_control_plane_that_is_killed_finds_everything_again(ground: Ground):
     everup = ground.everup
     everup.wait_healthy()

@@ -101,6 +101,10 @@ class Acts:
         if self._rounds.copied(track) and await self._ended_mute(track):
             return Confirmed(track.id, self._clock(), None)
         exit_code = await self._bar(track)
+        deployed = self._rounds.deployed(track.id)
+        if deployed and deployed.wanted and self._plain(track):  # nothing but the Swarm can keep it from starting
+            self._fleet.note(await stand_down(self._fleet.docker, deployed))
+            await self._bar(track)
         if track.dead is None or track.runs() or self._rounds.copied(track):
             track.ended(track.asked, exit_code, self._clock())
         return track.dead or Confirmed(track.id, self._clock(), None)
@@ -186,13 +190,14 @@ class Acts:
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
             agents = [self._rounds.agent(host_id) for host_id in self._hosts_of(deployed, here)]
-        plain = not deployed.secrets if deployed else track.node is not None and track.node.image != ""
-        barred = None if plain else track.asked  # what runs from an image of the user's takes no tickets
+        barred = None if self._plain(track) else track.asked
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
-        if plain and deployed and deployed.wanted:  # so it is the Swarm that must be told to start nothing
-            self._fleet.note(await stand_down(self._fleet.docker, deployed))
-            await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
+
+    def _plain(self, track: Track) -> bool:
+        """It runs from an image of the user's, and so takes no tickets."""
+        deployed = self._rounds.deployed(track.id)
+        return not deployed.secrets if deployed else track.node is not None and track.node.image != ""
 
     def _hosts_of(self, deployed: Deployed | None, seen: Iterable[str]) -> list[str]:
         """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""

@@ -104,7 +104,7 @@ async def stand_down(docker: Docker, one: Deployed) -> Deployed:
     """
     await docker.services.change(one.id, services.at_rest)
     end_s = time.monotonic() + STILL_S
-    while await docker.cluster.tasks({"service": [one.id]}):
+    while any(map(services.under_way, await docker.cluster.tasks({"service": [one.id]}))):
         if time.monotonic() > end_s:
             raise Unavailable(
                 f"{one.node_id}: the Swarm still has something of it under way after {STILL_S:.0f} s",

@@ -37,7 +37,7 @@ LONGEST_NAME = 63
 _HASH_LETTERS = 10
 _CLEAR_NAME = re.compile(r"[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*")
 _LONGEST_LINES = {"max-size": "10m", "max-file": "3"}
-_ENDED = ("complete", "failed", "shutdown")
+_ENDED, _NEVER = ("complete", "failed", "shutdown"), ("rejected", "remove", "orphaned")
 _SECOND_NS = 1_000_000_000
 _GRACE_BEYOND_S = 5.0
 """Docker kills this much later than the agent would have: the agent asks as often as a node wants to be asked."""
@@ -283,6 +283,11 @@ def read_end(task: Mapping[str, Any]) -> TaskEnd | None:
         exit_code=None if code is None else popen_code(int(code)),
         ended_utc=str(status["Timestamp"]),
     )
+
+
+def under_way(task: Mapping[str, Any]) -> bool:
+    """A task of the Swarm has not ended, as far as its host has told: something of it runs there, or is about to."""
+    return task["Status"]["State"] not in (*_ENDED, *_NEVER)
 
 
 def at_rest(wanted: dict[str, Any]) -> dict[str, Any]:
