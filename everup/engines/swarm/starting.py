@@ -112,7 +112,8 @@ class Starter:
                 return found
             raise NodeFailed(
                 f"{node.id}: no host of this Swarm has its address {address}",
-                "A host keeps its address for as long as nodes are pinned to it: see docker node ls.",
+                "Its host has left, or has another address now (docker node ls): join one with this address again, "
+                "or begin anew: everup down --destroy, everup up.",
                 code="engine.no_host",
                 node=node.id,
             )
