@@ -2,30 +2,8 @@
 
 from typing import Any
 
-import pytest
-
-from everup.engines.swarm.look import Container, Life, Lookout, Trace, unreached
+from everup.engines.swarm.look import Container, Lookout, Trace
 from everup.engines.swarm.services import DIGEST, SERVICE, STARTS, TICKET
-
-NOT_FOUND = "[FATAL tini (7)] exec shop failed: No such file or directory"
-
-
-@pytest.mark.parametrize(
-    ("exit_code", "line", "why"),
-    [
-        (127, NOT_FOUND, "exec shop failed: No such file or directory"),
-        (
-            126,
-            NOT_FOUND.replace("No such file or directory", "Permission denied"),
-            "exec shop failed: Permission denied",
-        ),
-        (127, "sh: 1: shop: not found", ""),
-        (1, NOT_FOUND, ""),
-        (0, "", ""),
-    ],
-)
-def test_only_dockers_own_init_can_tell_that_a_program_was_never_reached(exit_code: int, line: str, why: str) -> None:
-    assert unreached(Life(exit_code=exit_code, last_line=line)) == why
 
 
 def a_container(number: int, state: str, digest: str = "d1") -> Container:
@@ -50,7 +28,7 @@ class Engine:
         }
 
     async def logs(self, container_id: str, *, lines: int, follow: bool) -> Any:
-        yield NOT_FOUND if self._codes[container_id] == 127 else "bye"
+        yield "bye"
 
 
 async def sight(*containers: Container, **codes: int) -> Any:
@@ -74,9 +52,3 @@ async def test_a_container_that_was_only_created_is_no_start_yet() -> None:
     seen = await sight(a_container(1, "exited"), a_container(2, "created", "d2"), c1=0)
     assert (seen.running, seen.start, seen.digest, seen.ticket) == (False, 101, "d1", 102)
     assert (await sight(a_container(1, "created"))).start == 0
-
-
-async def test_a_program_that_is_not_in_the_image_is_a_failure_and_no_end() -> None:
-    seen = await sight(a_container(1, "exited"), c1=127)
-    assert (seen.code, seen.start) == ("engine.program_missing", 101)
-    assert seen.failure == "web-1: its image does not run its program: exec shop failed: No such file or directory"

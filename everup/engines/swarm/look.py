@@ -20,7 +20,6 @@ _STANDING = ("running", "paused", "restarting", "removing", "created")
 _RUNNING = ("running", "paused", "restarting")
 _REMEMBERED = 4096
 _LAST_WORDS = 300
-_UNREACHED, _INIT_SAYS = (126, 127), "[FATAL tini"
 
 
 @dataclass(frozen=True)
@@ -107,12 +106,6 @@ class Life:
     exit_code: int = 0
     ended_s: float | None = None
     last_line: str = ""
-
-
-def unreached(life: Life) -> str:
-    """Why the program of a container that has ended was never reached, as Docker's own init says; "" where it was."""
-    said = life.exit_code in _UNREACHED and life.last_line.startswith(_INIT_SAYS)
-    return life.last_line.partition("] ")[2] if said else ""
 
 
 class Lookout:
@@ -235,11 +228,7 @@ class Lookout:
             start=last.ticket if last else 0,
             restarts=max(0, int(labels[STARTS]) - 1),
         )
-        more = await self._fate(trace, seen, last, now_s)
-        if last and not last.standing and (why := unreached(await self.life(last))):
-            more["failure"] = f"{trace.node_id}: its image does not run its program: {why}"
-            more |= {"hint": "Correct `run` or `image` in the spec.", "code": "engine.program_missing"}
-        return seen.model_copy(update=more)
+        return seen.model_copy(update=await self._fate(trace, seen, last, now_s))
 
     async def _fate(self, trace: Trace, seen: Sight, newest: Container | None, now_s: float) -> dict[str, Any]:
         """Fields about the process that runs, or about how it ended."""

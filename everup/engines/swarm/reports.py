@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from everup.engines.swarm.docker import Docker
-from everup.engines.swarm.look import Container, Life, Lookout, Trace, unreached
+from everup.engines.swarm.look import Container, Lookout, Trace
 from everup.engines.swarm.premises import FENCE_S
 from everup.engines.swarm.services import ENVIRONMENT, NODE
 from everup.engines.swarm.sight import Ended, popen_code
@@ -107,11 +107,9 @@ class Reports:
     async def _refused(self, trace: Trace, one: Container) -> bool:
         return not one.standing and await self._lookout.refused(trace, one, await self._lookout.life(one))
 
-    async def _never_began(self, trace: Trace, one: Container, life: Life) -> bool:
+    async def _never_began(self, trace: Trace, one: Container) -> bool:
         """Its program was never reached: a failed start, which is told of in another way."""
-        if one.plain:
-            return unreached(life) != ""
-        if trace.volume is None:
+        if trace.volume is None or one.plain:
             return False
         record = await asyncio.to_thread(trace.volume.record)
         return record is None or record.ticket < one.ticket or (record.ticket == one.ticket and bool(record.failure))
@@ -129,7 +127,7 @@ class Reports:
                 return None
             await asyncio.sleep(_LOOK_EVERY_S)
         found = await self._lookout.end(trace)
-        if found is None or await self._never_began(trace, *found):
+        if found is None or await self._never_began(trace, found[0]):
             return None
         one, life = found
         age_s = max(0.0, time.time() - (life.ended_s or time.time()))
