@@ -99,10 +99,13 @@ class Clients:
         """How many acknowledged writes are gone; they must have ended, and what they wrote to must answer again."""
 
         def kept() -> dict[str, set[int]]:
-            with contextlib.suppress(psycopg.OperationalError, RedisError):  # they are led elsewhere at this moment
-                with self._host.entered(), Redis.from_url(self._redis_url, socket_timeout=60) as redis:
-                    found = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
-                    return {**found, "DATABASE_URL": self.sql.survivors()}
+            with (
+                contextlib.suppress(psycopg.OperationalError, RedisError),  # they are led elsewhere at this moment
+                self._host.entered(),
+                Redis.from_url(self._redis_url, socket_timeout=60) as redis,
+            ):
+                found = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
+                return {**found, "DATABASE_URL": self.sql.survivors()}
             return {}
 
         survivors = until(kept, "what was written can be read")
