@@ -112,8 +112,8 @@ async def _install(image: str) -> Installed:
     from everup.engines.swarm import bootstrap, control
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.fleet import view_of
+    from everup.engines.swarm.manifest import manifest_in
     from everup.engines.swarm.placement import DOOR_PORT
-    from everup.engines.swarm.state import manifest_in
 
     docker = Docker()
     try:
@@ -138,6 +138,7 @@ async def _begin(docker: "Docker", addresses: list[str]) -> str:
     from everup.engines.swarm import control
     from everup.engines.swarm.certificates import self_signed
     from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.keeping import Keeping
     from everup.engines.swarm.pair import pair_in
     from everup.engines.swarm.state import SwarmShelf
     from everup.model.access import Level
@@ -152,7 +153,7 @@ async def _begin(docker: "Docker", addresses: list[str]) -> str:
         key_file, path = Path(folder) / "secret.key", Path(folder) / "everup.sqlite"
         key_file.touch(mode=0o600)
         key_file.write_text(key)
-        mirror = Mirror(SwarmShelf(Docker(), _interrupted), Cipher(key_file))
+        mirror = Mirror(SwarmShelf(Docker(), Keeping(_interrupted)), Cipher(key_file))
         await mirror.load(path)
         store = Store(path, mirror)
         try:

@@ -12,7 +12,7 @@ from everup.core.ledger import compared, marked, to_be_compared
 from everup.core.plan import plan, view_of, wind_down
 from everup.core.tally import Meter
 from everup.model.actions import Action, Hold
-from everup.model.contracts import Consoled, Engine
+from everup.model.contracts import Consoled, Contested, Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.errors import EverupError, Unavailable
 from everup.model.observed import Attempt, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
@@ -47,14 +47,14 @@ class Controller:
         self._store = store
         self._records = Records(name, store)
         self._attempts: dict[str, dict[str, Attempt]] = {}
-        self._engine_answers = True
+        self._engine_says: str | None = None  # why it does not answer
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
         self.console = engine.console if isinstance(engine, Consoled) else consoles_in(self.home)
         self._prober = Prober(self.console, self._hear)
-        self._executor = Executor(engine, journal, self, self.console, store.confirm)
+        self._executor = Executor(engine, journal, self, self.console, self._confirm)
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
@@ -80,9 +80,9 @@ class Controller:
 
     def observed(self) -> Observed:
         """The newest snapshot."""
-        return Observed(
-            time.monotonic(), dict(self._statuses), dict(self._records.groups), self._attempts, self._engine_answers
-        )
+        says = self._engine_says
+        groups, attempts = dict(self._records.groups), self._attempts
+        return Observed(time.monotonic(), dict(self._statuses), groups, attempts, says is None, says or "")
 
     @property
     def settled(self) -> bool:
@@ -116,14 +116,19 @@ class Controller:
                 async with asyncio.timeout(BUSY_S if self.actions else CALM_S):
                     await self._wake.wait()
 
+    async def _confirm(self) -> None:
+        await self._store.confirm()
+        if isinstance(self._engine, Contested):
+            await self._engine.confirm()
+
     async def _look(self) -> None:
         try:
             await self._store.reassure()  # what must not be acted on is not planned either
             states = await self._engine.observe()
-        except Unavailable:
-            self._engine_answers = False
+        except Unavailable as error:
+            self._engine_says = error.message
             return
-        self._engine_answers = True
+        self._engine_says = None
         now_s = time.monotonic()
         for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.active)}:
             self._take(node_id, states.get(node_id, NodeState(running=False)), now_s)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from everup.engines.swarm import control
+from everup.engines.swarm.manifest import LABEL, Manifest, manifest_in, with_manifest, without_manifest
 from everup.engines.swarm.pair import CERT, KEY, pair_in
-from everup.engines.swarm.state import LABEL, Manifest, manifest_in, with_manifest, without_manifest
 from everup.model.errors import EngineError
 
 SECRET = {"SecretID": "s1", "SecretName": "everup-sealing-key.abc", "File": {"Name": "/run/secrets/everup-sealing-key"}}

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from everup.engines.swarm.newest import DEPOSED
+from everup.engines.swarm.services import KEEPING
 from tests.everup_cli import Everup
 from tests.swarm.host import Host, until
 from tests.swarm.rig import Rig
@@ -17,6 +19,7 @@ environment: shop
 engine: swarm
 services:
   redis01: {kind: redis}
+  mailer: {kind: worker, run: sleep 3600, scale: 3}
 """
 
 Json = dict[str, Any]
@@ -43,6 +46,12 @@ class Ground:
     def containers(self) -> list[Host]:
         """The hosts on which a control plane runs."""
         return [host for host in self.rig.hosts if host.running and host.containers("everup-control")]
+
+    def orders(self) -> set[int]:
+        """The numbers of the control planes that changed a node's service last."""
+        host = next(host for host in self.rig.hosts if host.running)
+        labels = [one["Spec"]["Labels"] for one in host.docker.get("/services").raise_for_status().json()]
+        return {int(one[KEEPING]) for one in labels if KEEPING in one}
 
     def use(self, host: Host) -> None:
         """Let commands go to the door of a host from now on."""
@@ -101,3 +110,31 @@ def test_the_host_of_the_control_plane_is_lost(ground: Ground, record_property: 
     lost.start()
     ground.everup.wait_healthy(PATIENCE_S)
     until(lambda: ground.containers() == [ground.keeper()], "one control plane", PATIENCE_S)
+
+
+def test_the_host_of_the_control_plane_is_cut_off(
+    ground: Ground, record_property: Callable[[str, object], None]
+) -> None:
+    ground.everup.wait_healthy(PATIENCE_S)
+    before, former, cut = ground.everup.nodes("mailer"), ground.manifest(), ground.keeper()
+    own = next(node_id for node_id, node in before.items() if node["host"] == cut.name)
+    ground.use(next(host for host in ground.rig.hosts if host is not cut))
+    control = cut.containers("everup-control")[0]["Id"]
+    record_property("it_led", cut is ground.rig.leader())
+    cut.cut()
+    cut_s = time.monotonic()
+    cut.kill_container(cut.containers(f"shop_{own}.")[0]["Id"])  # only the one that is cut off sees that
+    until(ground.answers, "an answer from another host", PATIENCE_S)
+    record_property("answers_again_s", round(time.monotonic() - cut_s, 1))
+    assert ground.manifest()["keeping"] > former["keeping"]
+    assert not cut.containers(f"shop_{own}.")  # it holds: nobody can tell it that nobody else decides
+    cut.heal()
+    ground.everup.wait_healthy(PATIENCE_S)
+    until(lambda: ground.containers() == [ground.keeper()], "one control plane", PATIENCE_S)
+    after = ground.everup.nodes("mailer")
+    assert {node_id: node["restarts"] - before[node_id]["restarts"] for node_id, node in after.items()} == {
+        node_id: int(node_id == own) for node_id in before
+    }
+    assert ground.orders() <= {former["keeping"], ground.manifest()["keeping"]}
+    said = cut.docker.get(f"/containers/{control}/logs", params={"stderr": True}).text
+    assert DEPOSED in said

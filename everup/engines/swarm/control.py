@@ -9,10 +9,10 @@ from typing import Any
 
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.docker import Docker, Thing, text
+from everup.engines.swarm.manifest import LABEL, without_manifest
 from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import CONTROL_PORT
 from everup.engines.swarm.services import ENVIRONMENT
-from everup.engines.swarm.state import LABEL, without_manifest
 from everup.model.errors import EngineError, Refused
 
 CONTROL, DOOR = "everup-control", "everup-door"
