@@ -49,6 +49,7 @@ from everup.web.ports import Tongue
 
 if TYPE_CHECKING:
     from everup.engines.swarm.fleet import Fleet
+    from everup.engines.swarm.leaf import Leaf
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -124,6 +125,25 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
+async def leaf_in(home: Home) -> "Leaf | None":
+    """The certificate of the API in a Swarm, in whose service this runs, made by now; else None.
+
+    Raises:
+        EngineError: the Swarm does not answer, or has not started this as it must be.
+    """
+    from everup.engines.swarm import control
+
+    if os.environ.get(control.KEPT) != "swarm":
+        return None
+    from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.leaf import Leaf
+
+    control.settle(home.path)
+    leaf = Leaf(Docker(), home.path)
+    await leaf.renew()
+    return leaf
+
+
 async def mirror_of(home: Home, keeping: Keeping) -> Mirror | None:
     """What keeps the store in a Swarm, in whose service this runs, once it is this control plane's; else None.
 
@@ -137,7 +157,6 @@ async def mirror_of(home: Home, keeping: Keeping) -> Mirror | None:
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.state import SwarmShelf
 
-    control.settle(home.path)
     mirror = Mirror(SwarmShelf(Docker(), keeping), Cipher(home.path / "secret.key"))
     await mirror.load(home.store)
     return mirror
@@ -165,7 +184,7 @@ def show_dashboard(app: FastAPI, desk: Shown, doorway: Doorway) -> Lobby:
     return lobby
 
 
-async def serve(home: Home, opened: OpenPort | None = None) -> None:
+async def serve(home: Home, opened: OpenPort | None = None, leaf: "Leaf | None" = None) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -187,6 +206,8 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
             watches.append(opened.certificate.watch(desk.certified))
         if mirror:
             watches.append(mirror.keep_story())
+        if leaf:
+            watches.append(leaf.watch())
         beside = [asyncio.create_task(one) for one in watches]
         gc.freeze()
         await serve_api(app, home.socket, stop, opened=opened)
@@ -220,11 +241,12 @@ def main(words: Sequence[str] = ()) -> int:
     try:
         home.prepare()
         take_lock(home.lock, wait=os.environ.pop(STANDBY, "") != "")
-        opened = open_port(home, words)
-        if opened:
-            print(f"the API is at {opened.to.url}", flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(home, opened))
+            leaf = runner.run(leaf_in(home))
+            opened = open_port(home, words)
+            if opened:
+                print(f"the API is at {opened.to.url}", flush=True)
+            runner.run(serve(home, opened, leaf))
     except (EverupError, sqlite3.Error) as found:
         error = unusable(home.store, found) if isinstance(found, sqlite3.Error) else found
         print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr)

@@ -120,7 +120,7 @@ async def _install(image: str) -> Installed:
         swarm = await docker.cluster.inspect()
         addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
         found = await bootstrap.own_image(docker, image)
-        token = None if manifest_in(swarm["Spec"]).pieces else await _begin(docker, addresses)
+        token = None if manifest_in(swarm["Spec"]).pieces else await _begin(docker)
         changed = await control.install(docker, found)
         certificate = await control.certificate(docker)
         assert certificate is not None
@@ -133,7 +133,7 @@ async def _install(image: str) -> Installed:
         await docker.close()
 
 
-async def _begin(docker: "Docker", addresses: list[str]) -> str:
+async def _begin(docker: "Docker") -> str:
     """Give the Swarm its first state and the keys to it; the token of an operator, which is shown to nobody else."""
     from everup.engines.swarm import control
     from everup.engines.swarm.certificates import self_signed
@@ -147,7 +147,7 @@ async def _begin(docker: "Docker", addresses: list[str]) -> str:
     from everup.runtime.store import Store
 
     with tempfile.TemporaryDirectory(prefix="everup-") as folder:
-        tls_key, tls_cert = self_signed("everup", ["127.0.0.1", *addresses])
+        tls_key, tls_cert = self_signed("everup")
         key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
         await control.keep(docker, control.Credentials(key, tls_key, tls_cert, pair_in(Path(folder))))
         key_file, path = Path(folder) / "secret.key", Path(folder) / "everup.sqlite"

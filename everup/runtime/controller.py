@@ -16,7 +16,7 @@ from everup.model.contracts import Consoled, Contested, Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.errors import EverupError, Unavailable
 from everup.model.observed import Attempt, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
-from everup.runtime.executor import Executor
+from everup.runtime.executor import Confirm, Executor
 from everup.runtime.journal import Journal
 from everup.runtime.ledger import Ledger
 from everup.runtime.narrator import Narrator
@@ -54,7 +54,7 @@ class Controller:
         self.wishes = Wishes(self.wake)
         self.console = engine.console if isinstance(engine, Consoled) else consoles_in(self.home)
         self._prober = Prober(self.console, self._hear)
-        self._executor = Executor(engine, journal, self, self.console, self._confirm)
+        self._executor = Executor(engine, journal, self, self.console, _certain(store, engine))
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
@@ -80,9 +80,8 @@ class Controller:
 
     def observed(self) -> Observed:
         """The newest snapshot."""
-        says = self._engine_says
-        groups, attempts = dict(self._records.groups), self._attempts
-        return Observed(time.monotonic(), dict(self._statuses), groups, attempts, says is None, says or "")
+        known = (dict(self._statuses), dict(self._records.groups), self._attempts)
+        return Observed(time.monotonic(), *known, self._engine_says is None, self._engine_says or "")
 
     @property
     def settled(self) -> bool:
@@ -115,11 +114,6 @@ class Controller:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BUSY_S if self.actions else CALM_S):
                     await self._wake.wait()
-
-    async def _confirm(self) -> None:
-        await self._store.confirm()
-        if isinstance(self._engine, Contested):
-            await self._engine.confirm()
 
     async def _look(self) -> None:
         try:
@@ -286,3 +280,14 @@ class Controller:
             if status.state.service == service:
                 self._prober.nudge(node_id)
         self.wake()
+
+
+def _certain(store: Store, engine: Engine) -> Confirm:
+    """What is asked before each act: store and engine both know of no other control plane that decides."""
+
+    async def confirm() -> None:
+        await store.confirm()
+        if isinstance(engine, Contested):
+            await engine.confirm()
+
+    return confirm

@@ -16,7 +16,7 @@ import pytest
 from everup.engines.swarm.deploy import undeploy
 from everup.engines.swarm.newest import DEPOSED
 from everup.engines.swarm.pair import AGENT
-from everup.engines.swarm.services import KEEPING, filters, name_of
+from everup.engines.swarm.services import KEEPING, name_of
 from everup.engines.swarm.volume import AGENT_VOLUME, heard
 from everup.model.errors import Unavailable
 from tests.engines.worlds import a_node, eventually
@@ -70,12 +70,6 @@ def started(rig: Rig, command: list[str]) -> "subprocess.Popen[str]":
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-async def versions(world: SwarmWorld) -> dict[str, tuple[int, str]]:
-    """Each node's service: its version, and the number of the control plane that changed it last."""
-    found = await world.fleet.docker.services.list(filters(world.environment))
-    return {one["Spec"]["Name"]: (one["Version"]["Index"], one["Spec"]["Labels"][KEEPING]) for one in found}
-
-
 async def test_acts_that_were_begun_before_another_took_over_are_refused_wherever_they_arrive(
     world: SwarmWorld,
 ) -> None:
@@ -86,7 +80,7 @@ async def test_acts_that_were_begun_before_another_took_over_are_refused_whereve
     await world.succeeded()
     assert not (await world.state("web-2")).running  # stopped, to be started as something else
     await world.engine.ensure(a_node("web-2"))
-    before, services = await world.states(), await versions(world)
+    before, services = await world.states(), services_of(world.rig)
     for process in acts.values():
         process.send_signal(signal.SIGCONT)
     said = {name: (await asyncio.to_thread(one.communicate, timeout=PATIENCE_S))[0] for name, one in acts.items()}
@@ -105,7 +99,7 @@ async def test_acts_that_were_begun_before_another_took_over_are_refused_whereve
         node_id: (after[node_id].pid, after[node_id].restarts) for node_id in before
     }
     assert not after["web-3"].running
-    assert {name: one for name, one in (await versions(world)).items() if name in services} == services
+    assert {name: one for name, one in services_of(world.rig).items() if name in services} == services
     for host in world.rig.hosts:
         assert heard(host.volume(AGENT_VOLUME)) == world.fleet.keeping.number
 
@@ -118,11 +112,10 @@ def second_of(first: Everup, environ: dict[str, str]) -> Everup:
     return second
 
 
-def services_of(rig: Rig) -> dict[str, tuple[int, str]]:
-    """Each node's service: its version, and the number of the control plane that changed it last."""
+def services_of(rig: Rig) -> dict[str, dict[str, Any]]:
+    """What is wanted of each node's service, by its name."""
     found: list[dict[str, Any]] = rig.leader().docker.get("/services").raise_for_status().json()
-    nodes = [one for one in found if KEEPING in one["Spec"]["Labels"]]
-    return {one["Spec"]["Name"]: (one["Version"]["Index"], one["Spec"]["Labels"][KEEPING]) for one in nodes}
+    return {one["Spec"]["Name"]: one["Spec"] for one in found if KEEPING in one["Spec"]["Labels"]}
 
 
 def kill(rig: Rig, host_name: str, name: str) -> None:
@@ -153,7 +146,7 @@ def test_of_two_control_planes_of_one_home_the_later_one_decides(hosts: Rig, ima
                 kill(hosts, nodes["mailer-1"]["host"], "shop_mailer-1")
                 until(lambda: restarted(second, 2), "the second one restarts what has ended", PATIENCE_S)
                 assert second.nodes("mailer").keys() == {"mailer-1"}
-                assert len({number for _, number in services_of(hosts).values()}) == 1
+                assert len({one["Labels"][KEEPING] for one in services_of(hosts).values()}) == 1
         finally:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

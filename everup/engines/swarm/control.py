@@ -19,10 +19,13 @@ CONTROL, DOOR = "everup-control", "everup-door"
 """The names of the services: one replica, and a copy on every host that votes."""
 
 SEALING_KEY, TLS_KEY = "everup-sealing-key", "everup-tls-key"
-"""Secrets: the key of the store's secrets and of what the Swarm keeps, and that of the API's certificate."""
+"""Secrets: the key of the store's secrets and of what the Swarm keeps, and that which signs the API's certificate."""
 
 TLS_CERT = "everup-tls-cert"
-"""The config that holds what the API shows to clients."""
+"""The config that holds the certificate which clients keep: what the API shows is signed by its key."""
+
+SHOWN_CERT, SHOWN_KEY = "shown-cert.pem", "shown-key.pem"
+"""In the home of the control plane: what the API shows."""
 
 SECRETS, CONFIGS = Path("/run/secrets"), Path("/etc/everup")
 """Where a container finds them."""
@@ -47,7 +50,7 @@ class Credentials:
 
     Attributes:
         sealing_key: 32 bytes in base64.
-        tls_key, tls_cert: what the API shows.
+        tls_key, tls_cert: what signs the certificate that the API shows.
         pair: by which agents know it.
     """
 
@@ -122,7 +125,7 @@ def _named(name: str, content: bytes) -> str:
 
 
 async def certificate(docker: Docker) -> str | None:
-    """What the API shows to clients, PEM; None where no control plane was ever installed."""
+    """By which clients know the API, PEM; None where no control plane was ever installed."""
     found = await docker.configs.list({"label": [f"{_FILE}={TLS_CERT}"]})
     return text(found[0]).decode() if found else None
 
@@ -191,7 +194,7 @@ async def _make(docker: Docker, wanted: Thing) -> bool:
 
 def control_spec(image: str, secrets: Sequence[Thing], configs: Sequence[Thing]) -> Thing:
     """The control plane's service, as Docker's API wants it. Pure."""
-    words = [f"0.0.0.0:{CONTROL_PORT}", str(CONFIGS / TLS_CERT), str(SECRETS / TLS_KEY)]
+    words = [f"0.0.0.0:{CONTROL_PORT}", f"{HOME}/{SHOWN_CERT}", f"{HOME}/{SHOWN_KEY}"]
     container = {
         "Command": ["python3", "-P", "-m", "everup.serve", *words],
         "Env": [f"EVERUP_HOME={HOME}", f"EVERUP_IMAGE={image}", f"{KEPT}=swarm"],
