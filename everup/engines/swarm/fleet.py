@@ -110,6 +110,7 @@ class Fleet:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             self._opening = asyncio.create_task(self._open())
         await asyncio.shield(self._opening)
+        self.keeping.check()
 
     async def fresh(self) -> None:
         """Look at the Swarm again where the newest look is too old; not for longer than a second.
