@@ -32,6 +32,7 @@ class Ground:
 
     rig: Rig
     everup: Everup
+    before: Json  # what ran when the control plane was moved
 
     def manifest(self) -> Json:
         """What the Swarm says of its control plane."""
@@ -65,19 +66,44 @@ class Ground:
         return found
 
 
+def ran(everup: Everup) -> Json:
+    """Every node: where it runs, since when, and how often it was restarted."""
+    nodes = [node for service in everup.status()["services"] for node in service["nodes"]]
+    return {node["id"]: (node["host"], node["since"], node["restarts"]) for node in nodes}
+
+
+def test_a_bare_swarm_gets_a_control_plane(rig: Rig, image_id: str) -> None:
+    environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
+    with rig.entered(), Everup(SPEC, environ=environ) as everup:
+        assert everup.json("swarm", "install")["changed"]  # and it has answered
+        refusal = everup("--server", "local", "swarm", "install", "--move", codes=(1,)).stderr
+        assert "[refused.kept_already]" in refusal
+        assert everup.json("swarm", "uninstall", "--destroy") == {"uninstalled": True, "destroyed": True}
+
+
 @pytest.fixture(scope="module")
 def ground(rig: Rig, image_id: str) -> Iterator[Ground]:
     environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
     with rig.entered(), Everup(SPEC, environ=environ) as everup:
-        everup("swarm", "install", timeout_s=PATIENCE_S)
+        everup("up", timeout_s=PATIENCE_S)
+        before = ran(everup)
+        everup("swarm", "install", "--move", timeout_s=PATIENCE_S)
         kept = json.loads((everup.home / "config/everup/contexts.json").read_text())["places"]["swarm"]
         everup.environ |= {"EVERUP_TOKEN": kept["token"], "EVERUP_CA": kept["ca"], "EVERUP_SERVER": kept["server"]}
-        everup("up", timeout_s=PATIENCE_S)
-        yield Ground(rig, everup)
+        yield Ground(rig, everup, before)
         rig.mend()
         until(lambda: everup.start("status").wait() in (0, 3), "an answer", PATIENCE_S)
         everup("down", "--destroy", "--yes", timeout_s=PATIENCE_S)
         everup("swarm", "uninstall", "--destroy")
+
+
+def test_what_ran_goes_on_under_a_control_plane_that_was_moved(ground: Ground) -> None:
+    ground.everup.wait_healthy(PATIENCE_S)
+    assert ran(ground.everup) == ground.before
+    assert ground.everup.json("audit", "verify")["entries"] > 0
+    refusal = ground.everup("--server", "local", "status", codes=(1,)).stderr  # nothing of it is left here
+    assert "[nothing_runs]" in refusal
+    assert list((ground.everup.home / "state" / "former").glob("*/everup.sqlite"))
 
 
 def test_a_second_install_changes_nothing(ground: Ground) -> None:

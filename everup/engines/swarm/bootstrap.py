@@ -52,8 +52,7 @@ async def bring_up(docker: Docker, image: str, pair: Pair) -> bool:
         EngineError: Docker refuses.
     """
     found = await docker.services.inspect(AGENT)
-    theirs = (found["Spec"].get("Labels") or {}).get(_PAIR) if found else None
-    if found and theirs != pair.mark:
+    if found and pair_of(found) != pair.mark:
         raise Unavailable(
             "this Swarm is looked after by another control plane: its agents know another key",
             f"Work with that one. Where it is lost for ever: docker service rm {AGENT}",
@@ -75,6 +74,12 @@ async def bring_up(docker: Docker, image: str, pair: Pair) -> bool:
         return False
     await docker.services.change(AGENT, lambda spec: wanted)
     return True
+
+
+def pair_of(agents: Mapping[str, Any]) -> str | None:
+    """The mark of the pair that the agents know, by their service."""
+    labels: Mapping[str, str] = agents["Spec"].get("Labels") or {}
+    return labels.get(_PAIR)
 
 
 async def _kept(docker: Docker, name: str, content: bytes) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from everup.engines.local.statefile import replace_text
+from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker, Thing, text
 from everup.engines.swarm.manifest import LABEL, without_manifest
 from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
@@ -93,25 +94,37 @@ def settle(home: Path, secrets: Path = SECRETS) -> None:
         ) from error
 
 
-async def keep(docker: Docker, credentials: Credentials) -> None:
-    """Have the Swarm keep these credentials, instead of any it has; agents without nodes end, for they know others.
+async def refuse_running(docker: Docker) -> None:
+    """Make sure that nobody looks after nodes in the Swarm.
 
     Raises:
         Refused: environments run there, looked after by a control plane elsewhere.
-        EngineError: Docker refuses.
     """
     if left := await _environments(docker):
-        hint = "Take them down where it runs, and up again afterwards: everup down --destroy"
+        hint = "Move it here from where it runs (everup swarm install --move), or there: everup down --destroy"
         raise Refused(f"another control plane looks after {', '.join(left)} here", hint, code="refused.running")
-    await docker.services.remove(AGENT)
-    labelled = {"label": [_FILE]}
-    for store in (docker.secrets, docker.configs):
-        for one in await store.list(labelled):
-            await store.remove(one["ID"])
-    for name, content in credentials.secrets.items():
-        await docker.secrets.create(_named(name, content), content, {_FILE: name})
-    content = credentials.tls_cert.encode()
-    await docker.configs.create(_named(TLS_CERT, content), content, {_FILE: TLS_CERT})
+
+
+async def keep(docker: Docker, credentials: Credentials) -> None:
+    """Have the Swarm keep these credentials, instead of any it has; agents that know others end.
+
+    Raises:
+        EngineError: Docker refuses.
+    """
+    agents = await docker.services.inspect(AGENT)
+    if agents and bootstrap.pair_of(agents) != credentials.pair.mark:
+        await docker.services.remove(AGENT)
+    configs = {TLS_CERT: credentials.tls_cert.encode()}
+    for store, files in ((docker.secrets, credentials.secrets), (docker.configs, configs)):
+        wanted = {_named(name, content): (name, content) for name, content in files.items()}
+        for one in await store.list({"label": [_FILE]}):
+            if one["Spec"]["Name"] not in wanted:
+                await store.remove(one["ID"])
+        for full, (name, content) in wanted.items():
+            if await store.inspect(full):  # one of the pair that the agents have already
+                await store.relabel(full, {_FILE: name})
+            else:
+                await store.create(full, content, {_FILE: name})
 
 
 async def _environments(docker: Docker) -> list[str]:
