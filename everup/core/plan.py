@@ -39,8 +39,7 @@ def plan(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]
     An engine that does not answer yields only `Hold`: its silence says nothing about the nodes.
     """
     if not observed.engine_answers:
-        why = f" ({observed.engine_says})" if observed.engine_says else ""
-        because = f"the engine does not answer{why}; nothing is touched"
+        because = f"{observed.engine_says or 'the engine does not answer'}; nothing is touched"
         return tuple(Hold(blueprint.label, because) for blueprint in desired)
     by_label = {blueprint.label: blueprint for blueprint in desired}
     actions: list[Action] = []
