@@ -58,10 +58,10 @@ class Installed:
         found: Json = json.loads(self._swarm("/swarm")["Spec"]["Labels"]["everup.state"])
         return found
 
-    def keepings(self) -> set[int]:
-        """The numbers of the control planes that changed a service of a node last."""
-        labels = [one["Spec"]["Labels"] for one in self._swarm("/services")]
-        return {int(one[KEEPING]) for one in labels if KEEPING in one}
+    def keepings(self) -> dict[str, int]:
+        """The number of the control plane that changed each node's service last."""
+        found = {one["Spec"]["Name"]: one["Spec"]["Labels"] for one in self._swarm("/services")}
+        return {name: int(labels[KEEPING]) for name, labels in found.items() if KEEPING in labels}
 
     def _swarm(self, path: str) -> Any:
         """What the Swarm says, by the host that commands go to while it is switched on."""
