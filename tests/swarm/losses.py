@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psycopg
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -52,6 +54,7 @@ class Clients:
         variables = {**ground.everup.variables("redis01"), **ground.everup.variables("db01")}
         variables |= ground.everup.variables("web")
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
+        self._sql_url = variables["DATABASE_URL"]
         silence = {"socket_timeout": SILENCE_S, "socket_connect_timeout": SILENCE_S}
         by_url = Redis.from_url(variables["REDIS_URL"], **silence)
         sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
@@ -61,15 +64,22 @@ class Clients:
             "REDIS_URL": Repeated(lambda n: by_url.sadd(f"{name}:REDIS_URL", n)),
             "Sentinels": Repeated(lambda n: by_sentinels.sadd(f"{name}:Sentinels", n)),
         }
-        self.sql = SqlWriters(variables["DATABASE_URL"], table=f"writes_{name}")
+        self.sql = SqlWriters(self._sql_url, table=f"writes_{name}")
         self.web = HttpLoad(variables["WEB_URL"], pause_s=0.02)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Clients":
+        until(self._led, f"{self._host.name} is led to PostgreSQL")
         with self._host.entered():
             for one in (*self.redis.values(), self.web, self.sql):
                 self._stack.enter_context(one)
         return self
+
+    def _led(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError), self._host.entered():
+            psycopg.connect(self._sql_url, connect_timeout=5).close()
+            return True
+        return False
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -95,11 +105,19 @@ class Clients:
 
     def lost(self) -> dict[str, int]:
         """How many acknowledged writes are gone; they must have ended, and what they wrote to must answer again."""
-        with self._host.entered():
-            with Redis.from_url(self._redis_url, socket_timeout=60) as redis:
-                kept = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
-            kept["DATABASE_URL"] = self.sql.survivors()
-        return {way: len(lost(writes, kept[way])) for way, writes in self.journals().items()}
+
+        def kept() -> dict[str, set[int]]:
+            with (
+                contextlib.suppress(psycopg.OperationalError, RedisError),  # they are led elsewhere at this moment
+                self._host.entered(),
+                Redis.from_url(self._redis_url, socket_timeout=60) as redis,
+            ):
+                found = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
+                return {**found, "DATABASE_URL": self.sql.survivors()}
+            return {}
+
+        survivors = until(kept, "what was written can be read")
+        return {way: len(lost(writes, survivors[way])) for way, writes in self.journals().items()}
 
     def forget(self) -> None:
         """Take away what was written to Redis."""

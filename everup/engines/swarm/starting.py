@@ -63,6 +63,7 @@ class Starter:
                 extra_args=extra_args,
                 secrets=await asyncio.to_thread(confided, node, self._reveal),
                 number=before.starts + 1 if before else 1,
+                keeping=self._fleet.keeping.number,
             )
             deployed = await deploy(self._fleet.docker, start, before)
             self._fleet.note(deployed)
