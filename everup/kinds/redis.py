@@ -58,6 +58,10 @@ KEEP = (
 )
 """What keeps acknowledged writes where replication is asynchronous."""
 
+ALONE_S = 3.0
+"""With `durability: safe`, how long a primary that hears no replica goes on taking writes: it allows a silence of one
+second, counts whole ones, and looks once a second."""
+
 MOST_REPLICAS = 6
 
 BEAT = (("PUBLISH", "everup:beat", ""),)
@@ -330,6 +334,7 @@ class Redis:
                 handover_s=0.06,
                 restart_s=0.2,
             ),
+            alone_s=ALONE_S if service.durability == "safe" else float("inf"),
             renewal=renewal_of(grant, _with_passwords((*nodes, *retiring))) if own else None,
             clients={way: ClientPath(f"redis-{way}") for way in (*(["sentinel"] if voters else []), "endpoint")},
         )
