@@ -1,7 +1,7 @@
 """Drills that take a whole host away: really cut off, back by itself, and everything healthy afterwards."""
 
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -79,10 +79,10 @@ def test_a_host_that_was_cut_off_comes_back_although_its_agent_was_killed(stage:
         (agent,) = lost.containers(AGENT)
         lost.kill_container(agent["Id"])
 
-    killing = threading.Thread(target=kill_agent)
-    killing.start()
-    result = stage.drill("partition")
-    killing.join()
+    with ThreadPoolExecutor() as beside:
+        killed = beside.submit(kill_agent)
+        result = stage.drill("partition")
+        killed.result()
     (run,) = result["runs"]
     assert result["summary"]["verdict"] == "pass", result["summary"]["because"]
     assert (run["path"], run["subject"]) == ("failover", former)

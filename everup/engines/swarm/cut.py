@@ -2,7 +2,7 @@
 
 The addresses lie in a set of nftables whose members the kernel forgets at a time that was set when they were put
 there: the cut ends then, whoever has died meanwhile. All of it is one transaction, which takes hold as a
-whole or not at all.
+whole or not at all. Its calls block, for milliseconds.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class _Family:
 _FAMILIES = {4: _Family(2, 7, 12, 16, 4), 6: _Family(10, 8, 8, 24, 16)}
 
 
-async def cut_off(addresses: Iterable[str], for_s: float) -> None:
+def cut_off(addresses: Iterable[str], for_s: float) -> None:
     """Drop whatever comes from, or goes to, any of these addresses, for so many seconds from now.
 
     A cut before this one ends. Without addresses nothing is dropped, but all else is done, which shows that it can be.
@@ -57,16 +57,16 @@ async def cut_off(addresses: Iterable[str], for_s: float) -> None:
         for version, family in _FAMILIES.items()
         for message in _table(family, [one.packed for one in found if one.version == version], for_s)
     ]
-    await _transact(messages)
+    _transact(messages)
 
 
-async def let_go() -> None:
+def let_go() -> None:
     """End a cut, and leave nothing of it behind; where there is none, nothing happens.
 
     Raises:
         EngineError: as for `cut_off`.
     """
-    await _transact([message for family in _FAMILIES.values() for message in _removed(family)])
+    _transact([message for family in _FAMILIES.values() for message in _removed(family)])
 
 
 def _table(family: _Family, addresses: list[bytes], for_s: float) -> Iterator[Any]:
@@ -129,7 +129,12 @@ def _edge(number: int) -> Any:
     return made
 
 
-async def _transact(messages: Iterable[Any]) -> None:
+def _transact(messages: Iterable[Any]) -> None:
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # uvloop knows no sockets of the kernel's
+        runner.run(_sent(messages))
+
+
+async def _sent(messages: Iterable[Any]) -> None:
     from pyroute2.netlink import NetlinkError
     from pyroute2.netlink.nfnetlink import nfgen_msg
     from pyroute2.netlink.nfnetlink.nftsocket import NFT_MSG_GETTABLE, AsyncNFTSocket

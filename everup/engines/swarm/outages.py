@@ -56,7 +56,7 @@ class Outages:
             if time.monotonic() > end_s:
                 raise EngineError(
                     f"{host.name} was to be cut off, and still answers",
-                    f"everup logs cannot tell more; see docker service logs everup-agent on {host.name}.",
+                    "Its agent says more: docker service logs everup-agent",
                     code="engine.no_cut",
                 )
             self._rounds.outdate()

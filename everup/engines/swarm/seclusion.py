@@ -45,20 +45,20 @@ class Seclusion:
                 "Run it elsewhere, or cut off another host.",
                 code="engine.cut_here",
             )
-        await cut_off((), wish.for_s)
+        await asyncio.to_thread(cut_off, (), wish.for_s)
         self._number += 1
         self._work.begin(self._seclude(wish.model_copy(update={"addresses": (*wish.addresses, asking)}), self._number))
 
     async def _seclude(self, wish: Cut, number: int) -> None:
         await asyncio.sleep(ANSWER_S)
         end_s = time.monotonic() + wish.for_s
-        await cut_off(set(wish.addresses), wish.for_s)
+        await asyncio.to_thread(cut_off, set(wish.addresses), wish.for_s)
         while wish.killed and time.monotonic() < end_s:
             await self._kill(wish.killed)
             await asyncio.sleep(SWEEP_EVERY_S)
         await asyncio.sleep(max(0.0, end_s - time.monotonic()) + 1.0)
         if number == self._number:  # the cut is over; its table is what is left
-            await let_go()
+            await asyncio.to_thread(let_go)
 
     async def _kill(self, environment: str) -> None:
         """Kill whatever stands of an environment; what cannot be asked for now is killed the next time."""
