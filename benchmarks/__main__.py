@@ -9,6 +9,7 @@ from benchmarks import (
     bench_deploys,
     bench_failover,
     bench_false_failover,
+    bench_hosts,
     bench_idle,
     bench_in_place,
     bench_postgres,
@@ -25,6 +26,7 @@ PARTS = {
     "postgres": bench_postgres.main,
     "switchover": bench_switchover.main,
     "dashboard": bench_dashboard.main,
+    "hosts": bench_hosts.main,
 }
 
 

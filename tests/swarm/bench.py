@@ -119,7 +119,8 @@ class Bench:
     async def started(self, node_id: str, ticket: int) -> Sight:
         async def reached() -> Sight | None:
             sight = await self.sight(node_id)
-            return sight if sight.start == ticket and (sight.running or sight.failure) else None
+            seen = sight.running or sight.failure or sight.ended_age_s is not None  # it may have ended at once
+            return sight if sight.start == ticket and seen else None
 
         return await until(reached, f"{node_id} is started with {ticket}")
 
