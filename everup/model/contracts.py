@@ -126,6 +126,19 @@ class Consoled(Protocol):
         ...
 
 
+@runtime_checkable
+class Contested(Protocol):
+    """An engine whose nodes another control plane may come to look after."""
+
+    async def confirm(self) -> None:
+        """Return unless it is known that another one does.
+
+        Raises:
+            EngineError: another one does, or nobody knows.
+        """
+        ...
+
+
 class Fault(StrEnum):
     """What can be done to a node on purpose, to see what clients notice."""
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from everup.engines.swarm.newest import DEPOSED
+from everup.engines.swarm.services import KEEPING
+from everup.model.observed import EVERYWHERE
 from tests.everup_cli import Everup
 from tests.swarm.host import Host, until
 from tests.swarm.rig import Rig
@@ -17,6 +20,7 @@ environment: shop
 engine: swarm
 services:
   redis01: {kind: redis}
+  mailer: {kind: worker, run: sleep 3600, scale: 3}
 """
 
 Json = dict[str, Any]
@@ -29,6 +33,7 @@ class Ground:
 
     rig: Rig
     everup: Everup
+    before: Json  # what ran when the control plane was moved
 
     def manifest(self) -> Json:
         """What the Swarm says of its control plane."""
@@ -44,6 +49,16 @@ class Ground:
         """The hosts on which a control plane runs."""
         return [host for host in self.rig.hosts if host.running and host.containers("everup-control")]
 
+    def orders(self) -> set[int]:
+        """The numbers of the control planes that changed a node's service last."""
+        host = next(host for host in self.rig.hosts if host.running)
+        labels = [one["Spec"]["Labels"] for one in host.docker.get("/services").raise_for_status().json()]
+        return {int(one[KEEPING]) for one in labels if KEEPING in one}
+
+    def copies(self, node_id: str) -> int:
+        """How many containers of a node run."""
+        return sum(len(host.containers(f"shop_{node_id}.")) for host in self.rig.hosts)
+
     def use(self, host: Host) -> None:
         """Let commands go to the door of a host from now on."""
         self.everup.environ["EVERUP_SERVER"] = f"https://{host.address}:8484"
@@ -56,19 +71,44 @@ class Ground:
         return found
 
 
+def ran(everup: Everup) -> Json:
+    """Every node that runs on one host: on which, since when, and how often it was restarted."""
+    nodes = [node for service in everup.status()["services"] for node in service["nodes"]]
+    return {one["id"]: (one["host"], one["since"], one["restarts"]) for one in nodes if one["host"] != EVERYWHERE}
+
+
+def test_a_bare_swarm_gets_a_control_plane(rig: Rig, image_id: str) -> None:
+    environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
+    with rig.entered(), Everup(SPEC, environ=environ) as everup:
+        assert everup.json("swarm", "install")["changed"]  # and it has answered
+        refusal = everup("--server", "local", "swarm", "install", "--move", codes=(1,)).stderr
+        assert "[refused.kept_already]" in refusal
+        assert everup.json("swarm", "uninstall", "--destroy") == {"uninstalled": True, "destroyed": True}
+
+
 @pytest.fixture(scope="module")
 def ground(rig: Rig, image_id: str) -> Iterator[Ground]:
     environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
     with rig.entered(), Everup(SPEC, environ=environ) as everup:
-        everup("swarm", "install", timeout_s=PATIENCE_S)
+        everup("up", timeout_s=PATIENCE_S)
+        before = ran(everup)
+        everup("swarm", "install", "--move", timeout_s=PATIENCE_S)
         kept = json.loads((everup.home / "config/everup/contexts.json").read_text())["places"]["swarm"]
         everup.environ |= {"EVERUP_TOKEN": kept["token"], "EVERUP_CA": kept["ca"], "EVERUP_SERVER": kept["server"]}
-        everup("up", timeout_s=PATIENCE_S)
-        yield Ground(rig, everup)
+        yield Ground(rig, everup, before)
         rig.mend()
         until(lambda: everup.start("status").wait() in (0, 3), "an answer", PATIENCE_S)
         everup("down", "--destroy", "--yes", timeout_s=PATIENCE_S)
         everup("swarm", "uninstall", "--destroy")
+
+
+def test_what_ran_goes_on_under_a_control_plane_that_was_moved(ground: Ground) -> None:
+    ground.everup.wait_healthy(PATIENCE_S)
+    assert ran(ground.everup) == ground.before
+    assert ground.everup.json("audit", "verify")["entries"] > 0
+    refusal = ground.everup("--server", "local", "status", codes=(1,)).stderr  # nothing of it is left here
+    assert "[nothing_runs]" in refusal
+    assert list((ground.everup.home / "state" / "former").glob("*/everup.sqlite"))
 
 
 def test_a_second_install_changes_nothing(ground: Ground) -> None:
@@ -101,3 +141,30 @@ def test_the_host_of_the_control_plane_is_lost(ground: Ground, record_property: 
     lost.start()
     ground.everup.wait_healthy(PATIENCE_S)
     until(lambda: ground.containers() == [ground.keeper()], "one control plane", PATIENCE_S)
+
+
+def test_the_host_of_the_control_plane_is_cut_off(
+    ground: Ground, record_property: Callable[[str, object], None]
+) -> None:
+    ground.everup.wait_healthy(PATIENCE_S)
+    before, former, cut = ran(ground.everup), ground.manifest(), ground.keeper()
+    own = next(node_id for node_id, (host, *_) in before.items() if host == cut.name)
+    ground.use(next(host for host in ground.rig.hosts if host is not cut))
+    control = cut.containers("everup-control")[0]["Id"]
+    record_property("it_led", cut is ground.rig.leader())
+    cut.cut()
+    cut_s = time.monotonic()
+    cut.kill_container(cut.containers(f"shop_{own}.")[0]["Id"])  # only the one that is cut off sees that
+    until(ground.answers, "an answer from another host", PATIENCE_S)
+    record_property("answers_again_s", round(time.monotonic() - cut_s, 1))
+    assert ground.manifest()["keeping"] > former["keeping"]
+    assert not cut.containers(f"shop_{own}.")  # it holds: nobody can tell it that nobody else decides
+    cut.heal()
+    ground.everup.wait_healthy(PATIENCE_S)
+    until(lambda: ground.containers() == [ground.keeper()], "one control plane", PATIENCE_S)
+    after = ran(ground.everup)
+    assert [one for one in after if before[one][0] != cut.name and after[one] != before[one]] == []
+    assert {one: ground.copies(one) for one in after} == dict.fromkeys(before, 1)
+    assert ground.orders() <= {former["keeping"], ground.manifest()["keeping"]}
+    said = cut.docker.get(f"/containers/{control}/logs", params={"stderr": True}).text
+    assert DEPOSED in said

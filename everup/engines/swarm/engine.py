@@ -26,10 +26,11 @@ _T = TypeVar("_T")
 
 
 class SwarmEngine:
-    """Runs the nodes of one environment on the hosts of a Swarm; an `Engine`, `FaultInjector`, `Hosted` and `Consoled`.
+    """Runs the nodes of one environment on the hosts of a Swarm.
 
-    Only one may look after an environment at a time. Its methods belong to one event loop; calls for one node wait for
-    each other, and a call that is cancelled is finished in the background.
+    Implements `Engine`, `FaultInjector`, `Hosted`, `Consoled` and `Contested`. Only the newest of those who look after a
+    Swarm may act there. Its methods belong to one event loop; calls for one node wait for each other, and a call that
+    is cancelled is finished in the background.
 
     Args:
         environment: its name.
@@ -159,6 +160,15 @@ class SwarmEngine:
         await self._opened()
         return await self._outages.foresee(node_ids)
 
+    async def confirm(self) -> None:
+        """Return unless another control plane looks after the Swarm by now.
+
+        Raises:
+            Unavailable: another one does (code `engine.deposed`), or nobody knows.
+        """
+        await self._opened()
+        await self._fleet.confirm()
+
     async def close(self) -> None:
         """Let go of all nodes, which run on. Calls under way are waited for; afterwards nothing may be called."""
         await self._work.settled()
@@ -185,6 +195,7 @@ class SwarmEngine:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             self._opening = self._work.begin(self._open())
         await asyncio.shield(self._opening)
+        self._fleet.keeping.check()
 
     async def _open(self) -> None:
         await self._fleet.open()

@@ -1,6 +1,7 @@
 """The hosts of one Swarm, the agent on each, and the services that it runs for Everup; shared by all environments."""
 
 import asyncio
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.keeping import Keeping
+from everup.engines.swarm.manifest import manifest_in
 from everup.engines.swarm.pair import Pair, pair_in
 from everup.engines.swarm.placement import AGENT_PORT, HostView
 from everup.engines.swarm.services import NODE, Deployed, read
@@ -33,11 +36,20 @@ class Fleet:
         docker: a manager of it.
         image: Everup's own, by any name; from the first look on an ID or a digest.
         folder: where the pair is kept by which agents know this control plane.
+        keeping: the turn of this control plane; it begins with `open`, where it has not yet.
     """
 
-    def __init__(self, docker: Docker, image: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        docker: Docker,
+        image: str,
+        folder: Path,
+        keeping: Keeping,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.docker = docker
         self.image = image
+        self.keeping = keeping
         self.cluster = ""
         self._folder = folder
         self._clock = clock
@@ -47,6 +59,7 @@ class Fleet:
         self._noted_s: dict[tuple[str, NodeId], float] = {}
         self._pair: Pair | None = None
         self._looked_s: float | None = None
+        self._confirmed_s = float("-inf")
         self._look: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -101,13 +114,15 @@ class Fleet:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             self._opening = asyncio.create_task(self._open())
         await asyncio.shield(self._opening)
+        self.keeping.check()
 
     async def fresh(self) -> None:
         """Look at the Swarm again where the newest look is too old; not for longer than a second.
 
         Raises:
-            Unavailable: it was never seen, or another Swarm answers.
+            Unavailable: it was never seen, another Swarm answers, or another control plane looks after it by now.
         """
+        self.keeping.check()
         if self._looked_s is not None and self._clock() - self._looked_s < FRESH_S:
             return
         if self._look is None or self._look.done():
@@ -117,6 +132,20 @@ class Fleet:
         error = self._look.exception() if done else None
         if error and (self._looked_s is None or getattr(error, "code", "") == OTHER_CLUSTER):
             raise error
+        self.keeping.check()
+
+    async def confirm(self) -> None:
+        """Return unless another control plane looks after the Swarm by now, as far as the Swarm said 2 s ago or later.
+
+        One that does not answer is not waited for again and again: nobody can begin there, either.
+
+        Raises:
+            Unavailable: another one does (code `engine.deposed`), or another Swarm answers.
+        """
+        if self._clock() - self._confirmed_s >= FRESH_S:
+            await self.fresh()
+            self._confirmed_s = self._clock()
+        self.keeping.check()
 
     async def close(self) -> None:
         """End all connections; what runs goes on running."""
@@ -132,6 +161,8 @@ class Fleet:
         self._pair = await asyncio.to_thread(pair_in, self._folder)
         self.image = await bootstrap.own_image(self.docker, self.image)
         changed = await bootstrap.bring_up(self.docker, self.image, self._pair)
+        if not self.keeping.number:
+            await self.keeping.take(self.docker, platform.node())
         await self.fresh()
         if changed:  # one that fell silent later is a silent host, and no reason to wait
             ready = [host for host in self.hosts if host.available]
@@ -153,6 +184,7 @@ class Fleet:
         )
         if self.cluster and swarm["ID"] != self.cluster:
             raise other_cluster(self.docker.address, str(swarm["ID"]), self.cluster)
+        self.keeping.see(manifest_in(swarm["Spec"]))
         self.cluster = str(swarm["ID"])
         await self._take_hosts([view_of(node) for node in nodes])
         self._take_services([one for one in map(read, services) if one], began_s)
@@ -164,7 +196,7 @@ class Fleet:
         for host in views:
             if host.id not in self._agents or before[host.id].address != host.address:
                 await self._drop(host.id)
-                self._agents[host.id] = Host(host.name, Tcp(host.address, AGENT_PORT), self._pair.cert, self._pair.key)
+                self._agents[host.id] = Host(host.name, Tcp(host.address, AGENT_PORT), self._pair, self.keeping)
         for host_id in set(self._agents) - set(self._hosts):
             await self._drop(host_id)
 
