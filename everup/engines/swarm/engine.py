@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 class SwarmEngine:
     """Runs the nodes of one environment on the hosts of a Swarm.
 
-    Implements `Engine`, `FaultInjector`, `Hosted`, `Consoled` and `Contested`. Only the newest of those who look after a
+    Implements `Engine`, `FaultInjector`, `Hosted`, `Consoled` and `Contested`. Only the newest who looks after a
     Swarm may act there. Its methods belong to one event loop; calls for one node wait for each other, and a call that
     is cancelled is finished in the background.
 
