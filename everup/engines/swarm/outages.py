@@ -60,7 +60,7 @@ class Outages:
                     code="engine.no_cut",
                 )
             self._rounds.outdate()
-            await self._rounds.look()
+            await self._rounds.ask([host.id])  # the Swarm itself may be slow to answer now: it may have lost its leader
 
     def _host_of(self, track: Track) -> HostView | None:
         """Where a node is that is on one host alone."""
