@@ -58,6 +58,7 @@ class NodeState:
         home: its directory, where the engine has one on this machine.
         free_bytes, disk_bytes: what its disk has left for it, and holds in all, where the engine can tell.
         host: the machine it runs on; "" on an engine that has only one; `EVERYWHERE` of what has a copy on each.
+        silent: why that machine cannot be asked, so that all this is what was known last; "" while it answers.
     """
 
     running: bool
@@ -76,6 +77,7 @@ class NodeState:
     free_bytes: int | None = field(default=None, compare=False)
     disk_bytes: int | None = field(default=None, compare=False)
     host: str = ""
+    silent: str = ""
 
 
 @dataclass(frozen=True)

@@ -154,3 +154,10 @@ def test_tickets_only_ever_grow() -> None:
     track.forget()
     track.ticket = max(track.ticket, 12)
     assert track.largest() == 12
+
+
+def test_a_node_of_a_silent_host_says_so_apart_from_its_own_failures() -> None:
+    track = started()
+    found = state(track, "node1 does not answer")
+    assert (found.silent, found.failure, found.running) == ("node1 does not answer",) * 2 + (True,)
+    assert state(track).silent == ""

@@ -86,6 +86,10 @@ class Fleet:
         """The services of an environment by node."""
         return {node_id: one for (name, node_id), one in self._deployed.items() if name == environment}
 
+    def residents(self, host_id: str) -> set[str]:
+        """The environments of which something is to run on a host that runs nowhere else."""
+        return {one.environment for one in self._deployed.values() if one.wanted and one.host_id == host_id}
+
     def used(self, environment: str) -> set[Tcp]:
         """The addresses at which a node of an environment was ever started."""
         return {to for one in self.deployed(environment).values() for to in one.addresses}

@@ -15,7 +15,8 @@ from everup.model.desired import NodeId
 from everup.model.errors import EngineError, Unavailable
 from everup.model.observed import NodeEvent, NodeState
 
-SWARM_EVERY_S = 1.0
+SWARM_EVERY_S, SWARM_ANSWER_S = 2.0, 0.5
+"""How often the Swarm is asked, and for how long: where its leader is lost it says nothing for ten seconds and more."""
 
 LEFT = "its host has left the Swarm (docker node rm), and what it had there is gone with it"
 
@@ -170,8 +171,9 @@ class Rounds:
             return
         self._swarm_asked_s = self._clock()
         try:
-            tasks = await self._fleet.docker.cluster.tasks({"node": hosts})
-        except EngineError:
+            async with asyncio.timeout(SWARM_ANSWER_S):
+                tasks = await self._fleet.docker.cluster.tasks({"node": hosts})
+        except (EngineError, TimeoutError):
             return
         for end in filter(None, map(read_end, tasks)):
             track = self.tracks.get(end.node_id)
