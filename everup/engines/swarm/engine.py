@@ -12,21 +12,24 @@ from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.acts import Acts
 from everup.engines.swarm.consoles import Consoles
 from everup.engines.swarm.fleet import Fleet, other_cluster
+from everup.engines.swarm.leftovers import Leftovers
 from everup.engines.swarm.logs import merged
+from everup.engines.swarm.placement import ground_of
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.track import Track
 from everup.model.contracts import Fault
 from everup.model.desired import Node, NodeId, Socket
 from everup.model.errors import EngineError
-from everup.model.observed import Confirmed, NodeEvent, NodeState
+from everup.model.observed import Confirmed, Host, NodeEvent, NodeState
 
 _NOTE = "cluster"
 _T = TypeVar("_T")
 
 
 class SwarmEngine:
-    """Runs the nodes of one environment on the hosts of a Swarm; implements `Engine`, `FaultInjector` and `Consoled`.
+    """Runs the nodes of one environment on the hosts of a Swarm.
 
+    Implements `Engine`, `FaultInjector`, `Consoled` and `Drainable`.
     Only one may look after an environment at a time. Its methods belong to one event loop; calls for one node wait for
     each other, and a call that is cancelled is finished in the background.
 
@@ -55,6 +58,7 @@ class SwarmEngine:
         self._work = Background()
         self._acts = Acts(environment, fleet, self._rounds, reveal, clock)
         self._consoles = Consoles(environment, self._rounds, clock)
+        self._leftovers = Leftovers(environment, fleet, self._rounds, self._work)
         self._opening: asyncio.Task[None] | None = None
 
     async def ensure(self, node: Node, extra_args: tuple[str, ...] = ()) -> None:
@@ -88,7 +92,19 @@ class SwarmEngine:
         """
         await self._opened()
         await self._rounds.look()
+        self._leftovers.clear()
         return self._rounds.states()
+
+    def hosts(self) -> tuple[Host, ...]:
+        """See `Drainable.hosts`."""
+        known = self._fleet.hosts
+        grounds = {one.id: ground_of(known, one.id, self._rounds.silence(one.id) != "") for one in known}
+        return tuple(Host(one.name, one.address, grounds[one.id], one.zone, one.votes) for one in known)
+
+    async def drain(self, host: str, drained: bool) -> None:
+        """See `Drainable.drain`."""
+        await self._opened()
+        await self._fleet.drain(host, drained)
 
     async def watch(self) -> AsyncIterator[NodeEvent]:
         """Ends that nobody asked for, the moment they are confirmed; none is lost while nobody iterates."""

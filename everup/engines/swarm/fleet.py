@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ FRESH_S = 2.0
 
 PATIENCE_S = 1.0
 """How long a look at the Swarm may keep somebody waiting who can do with an older one."""
+
+DRAINED = "everup.drained"
+"""The label of a host that is to be left; its value says nothing."""
 
 OTHER_CLUSTER = "engine.other_cluster"
 
@@ -45,6 +48,7 @@ class Fleet:
         self._agents: dict[str, Host] = {}
         self._deployed: dict[tuple[str, NodeId], Deployed] = {}
         self._noted_s: dict[tuple[str, NodeId], float] = {}
+        self._ended: dict[str, Set[NodeId]] = {}
         self._pair: Pair | None = None
         self._looked_s: float | None = None
         self._look: asyncio.Task[None] | None = None
@@ -76,6 +80,28 @@ class Fleet:
     def used(self, environment: str) -> set[Tcp]:
         """The addresses at which a node of an environment was ever started."""
         return {to for one in self.deployed(environment).values() for to in one.addresses}
+
+    def busy(self, environment: str) -> set[Tcp]:
+        """The addresses at which a node of an environment is to run now, and has not ended."""
+        ended = self._ended.get(environment, frozenset())
+        running = (one for one in self.deployed(environment).values() if one.wanted and one.node_id not in ended)
+        return {to for one in running for to in one.addresses}
+
+    def note_ended(self, environment: str, node_ids: Set[NodeId]) -> None:
+        """These nodes of an environment do not run now, whatever their services say."""
+        self._ended[environment] = node_ids
+
+    async def drain(self, name: str, drained: bool) -> None:
+        """Mark a host as one that is to be left, or take that mark away.
+
+        Raises:
+            EngineError: there is no host of that name, or Docker refuses.
+        """
+        found = next((host for host in self.hosts if host.name == name), None)
+        if found is None:
+            raise EngineError(f"the Swarm has no host {name}", "See docker node ls.", code="engine.no_host")
+        await self.docker.cluster.change_node(found.id, lambda spec: marked(spec, drained))
+        await self._see()
 
     def note(self, one: Deployed) -> None:
         """This is how a service is from now on."""
@@ -184,15 +210,27 @@ def view_of(node: Mapping[str, Any]) -> HostView:
     address = str(status.get("Addr", ""))
     if address in _UNKNOWN and voter:
         address = str(voter.get("Addr", "")).rpartition(":")[0]
+    labels: Mapping[str, str] = wanted.get("Labels") or {}
+    emptied = wanted["Availability"] == "drain"
+    drained = emptied or DRAINED in labels
     return HostView(
         id=str(node["ID"]),
         name=str(node["Description"]["Hostname"]),
         address=address,
-        zone=str((wanted.get("Labels") or {}).get("zone", "")),
-        available=status["State"] == "ready" and wanted["Availability"] == "active",
+        zone=str(labels.get("zone", "")),
+        available=status["State"] == "ready" and wanted["Availability"] == "active" and not drained,
         votes=bool(voter),
         ready=status["State"] == "ready",
+        down=status["State"] == "down",
+        drained=drained,
+        emptied=emptied,
     )
+
+
+def marked(spec: Mapping[str, Any], drained: bool) -> dict[str, Any]:
+    """A host's specification with, or without, the mark that it is to be left."""
+    labels = {name: text for name, text in (spec.get("Labels") or {}).items() if name != DRAINED}
+    return {**spec, "Labels": {**labels, **({DRAINED: "yes"} if drained else {})}}
 
 
 def other_cluster(address: str, found: str, expected: str) -> Unavailable:
