@@ -1,4 +1,4 @@
-"""Three hosts with a Docker Swarm, pretended on this machine: what clients see when a container or a host is lost.
+"""Three pretended hosts with a Docker Swarm: what clients see when a container, a host or all hosts are lost.
 
 Clients run on a host that survives: of Redis HA by `REDIS_URL` and by its Sentinels, of PostgreSQL HA by
 `DATABASE_URL`, of an app x3 by its endpoint. The lost host leads the Swarm and has both primaries. What Swarm itself
@@ -8,12 +8,13 @@ does is noted beside. Needs root and the packages of `tests/swarm`.
 import argparse
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.table import Results, progress, publish
 from tests.journal import longest_gap_s
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.installed import PATIENCE_S, Installed
-from tests.swarm.losses import SPEC, Beside, Clients, reopened_s
+from tests.swarm.losses import SPEC, Beside, Clients, alone_s, reopened_s
 from tests.swarm.rig import Rig, missing
 
 WARM_S = 3.0
@@ -47,13 +48,17 @@ def host(ground: Installed, image_id: str, results: Results) -> None:
     kept = ground.keeper() is lost
     survivor = ground.other(lost)
     ground.use(survivor)
-    with Beside(ground, image_id) as beside, Clients(ground, survivor) as clients:
+    with (
+        Beside(ground, image_id) as beside,
+        Clients(ground, survivor) as clients,
+        ThreadPoolExecutor() as another,
+    ):
         time.sleep(WARM_S)
         fault_s = time.monotonic()
         lost.kill()
+        answered = another.submit(reopened_s, ground, fault_s)
         reaction = beside.watch(survivor, lost, fault_s)
         clients.wait(fault_s + 1, PATIENCE_S)
-        answered_s = reopened_s(ground, fault_s)
         time.sleep(QUIET_S)
         clients.stop()
         noted("host", clients, fault_s, results)
@@ -63,7 +68,7 @@ def host(ground: Installed, image_id: str, results: Results) -> None:
         if reaction.elsewhere_s is not None:
             results.add(("host", "Swarm", "task runs elsewhere"), reaction.elsewhere_s, "s")
         where = "on the lost host" if kept else "elsewhere"
-        results.add(("host", "everup status", f"control plane {where}"), answered_s, "s")
+        results.add(("host", "everup status", f"control plane {where}"), answered.result(), "s")
     returned_s = time.monotonic()
     lost.start()
     ground.whole()
@@ -77,7 +82,7 @@ def partition(ground: Installed, image_id: str, results: Results) -> None:
         ground.lead_from(cut, label)
     ground.whole()
     ground.use(ground.other(cut))
-    with Clients(ground, ground.other(cut)) as outside, Clients(ground, cut, "inside", sql=False) as inside:
+    with Clients(ground, ground.other(cut)) as outside, Clients(ground, cut, "inside") as inside:
         time.sleep(WARM_S)
         fault_s = time.monotonic()
         cut.cut()
@@ -91,22 +96,33 @@ def partition(ground: Installed, image_id: str, results: Results) -> None:
         outside.stop()
         inside.stop()
         noted("partition", outside, fault_s, results)
-        for way, client in inside.redis.items():
-            alone = [w.ended_s - fault_s for w in client.writes if not w.error and fault_s < w.ended_s < healed_s]
-            results.add(("partition", "inside", way, "last write taken"), max(alone, default=0.0), "s")
-        gone = inside.lost()
-        for way, count in gone.items():
-            results.count(("partition", "inside", way, "last write taken"), lost=count)
+        for way, gone in inside.lost().items():
+            key = ("partition", "inside", way, "last write taken")
+            results.add(key, alone_s(inside, outside, way, fault_s, healed_s) * 1000)
+            results.count(key, lost=gone)
         inside.forget()
+
+
+def power(ground: Installed, image_id: str, results: Results) -> None:
+    """Switch all hosts off at once, and on again."""
+    ground.use(ground.rig.hosts[0])
+    with Clients(ground, ground.rig.hosts[0]) as clients:
+        time.sleep(WARM_S)
+        ground.rig.power_cut()
+        clients.stop()
+        on_s = time.monotonic()
+        ground.rig.power_on()
+        results.add(("power", "everup status", "answers"), reopened_s(ground, on_s), "s")
+        ground.whole()
+        results.add(("power", "everything", "as it was"), time.monotonic() - on_s, "s")
+        results.count(("power", "everything", "as it was"), lost=sum(clients.lost().values()))
+        clients.forget()
 
 
 def noted(fault: str, clients: Clients, fault_s: float, results: Results) -> None:
     """Note what each client saw of one fault."""
     gone = clients.lost()
-    journals = {way: client.writes for way, client in clients.redis.items()}
-    if clients.sql:
-        journals["DATABASE_URL"] = clients.sql.writes
-    for way, writes in journals.items():
+    for way, writes in clients.journals().items():
         key = (fault, way)
         results.add(key, longest_gap_s(writes, fault_s) * 1000)
         results.count(key, lost=gone[way], acknowledged=sum(not one.error for one in writes))
@@ -122,6 +138,7 @@ FAULTS: dict[str, Callable[[Installed, str, Results], None]] = {
     "container": container,
     "host": host,
     "partition": partition,
+    "power": power,
 }
 
 

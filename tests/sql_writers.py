@@ -22,9 +22,11 @@ class SqlWriters:
         url: a connection URL.
         count: how many connections write at the same time, one write in flight on each.
         pause_s: seconds between two writes of one connection.
+        table: where to; it is emptied first.
     """
 
-    def __init__(self, url: str, count: int = 1, pause_s: float = 0.0) -> None:
+    def __init__(self, url: str, count: int = 1, pause_s: float = 0.0, table: str = TABLE) -> None:
+        self._table = table
         self._url = url
         self._pause_s = pause_s
         self._over = threading.Event()
@@ -33,8 +35,8 @@ class SqlWriters:
 
     def __enter__(self) -> "SqlWriters":
         with psycopg.connect(self._url, autocommit=True, connect_timeout=20) as connection:
-            connection.execute(f"create table if not exists {TABLE} (n bigint primary key)")
-            connection.execute(f"truncate {TABLE}")
+            connection.execute(f"create table if not exists {self._table} (n bigint primary key)")
+            connection.execute(f"truncate {self._table}")
         for thread in self._threads:
             thread.start()
         return self
@@ -78,7 +80,7 @@ class SqlWriters:
     def survivors(self) -> set[int]:
         """What is in the table now."""
         with psycopg.connect(self._url, connect_timeout=20) as connection:
-            return {n for (n,) in connection.execute(f"select n from {TABLE}")}
+            return {n for (n,) in connection.execute(f"select n from {self._table}")}
 
     def _write(self, writer: int) -> None:
         connection: psycopg.Connection[tuple[object, ...]] | None = None
@@ -89,7 +91,7 @@ class SqlWriters:
             try:
                 if connection is None:
                     connection = psycopg.connect(self._url, autocommit=True, connect_timeout=20)
-                connection.execute(f"insert into {TABLE} values (%s)", (n,))
+                connection.execute(f"insert into {self._table} values (%s)", (n,))
                 error = None
             except psycopg.Error as failure:
                 error = ("" if connection else UNCONNECTED) + str(failure).splitlines()[0]

@@ -1,12 +1,13 @@
 """What to do next: rules propose, one guard disposes; and what `up` would change, as a preview."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from everup.core.rules import proposals
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, NodeId, Part
-from everup.model.observed import Group, Health, NodeStatus, Observed, View
+from everup.model.observed import Group, Health, NodeStatus, Observed, Role, View
 from everup.model.picture import Change
 from everup.model.spec import RESERVED
 
@@ -24,6 +25,11 @@ def view_of(blueprint: Blueprint, observed: Observed) -> View:
         nodes,
         observed.groups.get(blueprint.label, Group()),
         observed.attempts.get(blueprint.label, {}),
+        Counter(
+            status.state.host
+            for node_id, status in observed.nodes.items()
+            if node_id not in nodes and status.state.host and status.role == Role.PRIMARY
+        ),
     )
 
 

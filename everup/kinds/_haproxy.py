@@ -30,6 +30,21 @@ would multiply the load that made it slow."""
 STATE = (("show servers state",), ("show stat -1 4 -1",))
 """The question whose answer `read_servers` understands: addresses and states, then sessions."""
 
+_HTTP = (
+    "  mode http",
+    "  option idle-close-on-response",
+    "  option forwardfor",
+    "  timeout connect 300ms",
+    "  timeout client 60s",
+    "  timeout http-request 10s",
+    "  timeout http-keep-alive 60s",
+    "  timeout tunnel 1h",
+)
+
+_HEARD_OF = ("  option srvtcpka", "  srvtcpka-idle 1s", "  srvtcpka-intvl 1s", "  srvtcpka-cnt 2")
+"""With `tcp-ut`: a lost host acknowledges nothing, not even that it is asked whether it lives. What waits for it is
+repeated elsewhere, as after an end. An instance that is only slow has a kernel that answers."""
+
 _SOCKET = "haproxy.sock"
 _FINE = ("IP changed", "port changed", "no need to change", "nothing changed")
 
@@ -65,15 +80,9 @@ def http_node(
     lines = [
         *_GLOBAL,
         "defaults",
-        "  mode http",
-        "  option idle-close-on-response",
-        "  option forwardfor",
-        "  timeout connect 300ms",
-        "  timeout client 60s",
-        "  timeout http-request 10s",
-        "  timeout http-keep-alive 60s",
-        "  timeout tunnel 1h",
+        *_HTTP,
         f"  timeout server {_milliseconds(timeout_s)}",
+        *_HEARD_OF,
         # Longer than an overloaded app takes to answer: when every instance is marked down, every request fails.
         "  timeout check 1s",
         # After a (re)load every slot counts as up until its first check, and a request may meet all that do not run.
@@ -88,7 +97,7 @@ def http_node(
         f"backend {APPS}",
         *(f"  {line}" for line in question),
         "  default-server check inter 500ms fastinter 100ms downinter 250ms fall 2 rise 1"
-        " observe layer4 error-limit 1 on-error mark-down",
+        " observe layer4 error-limit 1 on-error mark-down tcp-ut 3s",
         *(f"  server {name} {address}{' disabled' if name in aside else ''}" for name, address in servers.items()),
     ]
     return _node(label, "http", listen, lines)
@@ -147,7 +156,7 @@ def elected(end: Node, servers: Mapping[NodeId, tuple[Tcp, Tcp]], question: str)
         "backend asked",
         *_asked(question),
         # Nobody waits for it while the control plane lives; a leader that is silent for a moment is kept.
-        "  default-server check inter 2s fastinter 500ms rise 2 fall 3",
+        "  default-server check inter 1s fastinter 500ms rise 2 fall 3",
         *(f"  server {name}.asked {asked}" for name, (_, asked) in servers.items()),
     ]
     text = end.files["haproxy.cfg"] + "\n".join(lines) + "\n"

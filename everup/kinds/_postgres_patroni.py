@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from everup.kinds._etcd_words import USER as ETCD_USER
+from everup.kinds._etcd_words import body_of
 from everup.kinds._postgres_server import REPLICATOR, REWINDER, SUPERUSER, Secrets, hba
-from everup.kinds.etcd import USER as ETCD_USER
-from everup.kinds.etcd import body_of
 from everup.model.desired import Command, Node, Tcp
 from everup.model.observed import Reading, Role
 

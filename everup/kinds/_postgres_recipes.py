@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from everup.core.health import no_room
+from everup.kinds._etcd_words import body_of, log_in
 from everup.kinds._gate import let_short_sessions_end
 from everup.kinds._haproxy import open_again, point, shut
 from everup.kinds._postgres_patroni import QUESTION, REST_USER, Access, read_patroni
 from everup.kinds._postgres_reading import DRAIN, SESSIONS, young_sessions
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._postgres_server import SUPERUSER
-from everup.kinds.etcd import body_of, log_in
 from everup.model.desired import (
     Ask,
     Blueprint,

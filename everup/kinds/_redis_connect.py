@@ -4,11 +4,15 @@ Each language has forms, the most capable first; the first whose placeholders al
 """
 
 _PYTHON_SENTINEL = """\
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 addresses = [tuple(address.split(":")) for address in "{SENTINEL_LIST}".split(",")]
-sentinel = Sentinel(addresses<SENTINEL>)
-redis = sentinel.master_for("{SENTINEL_MASTER}"<NODE>)
+# Who does not answer may be on a lost host: a Sentinel is asked once, for a second; then the next one.
+once = {"socket_timeout": 1, "socket_connect_timeout": 1, "retry": Retry(NoBackoff(), 0)}
+sentinel = Sentinel(addresses, sentinel_kwargs=once<SENTINEL>)
+redis = sentinel.master_for("{SENTINEL_MASTER}", socket_timeout=2, socket_connect_timeout=1<NODE>)
 redis.set("hello", "world")
 """
 
@@ -137,7 +141,7 @@ CONNECT = {
     "python": _forms(
         _PYTHON_SENTINEL,
         _PYTHON_URL,
-        SENTINEL=', sentinel_kwargs={"password": "{PASSWORD}"}',
+        SENTINEL=' | {"password": "{PASSWORD}"}',
         NODE=', password="{PASSWORD}"',
     ),
     "node": _forms(_NODE_SENTINEL, _NODE_URL, BOTH="\n  password: '{PASSWORD}',\n  sentinelPassword: '{PASSWORD}',"),

@@ -5,16 +5,15 @@ they can write again: a member that lost its data, or cannot read it any more, i
 majority for good is founded anew.
 """
 
-import base64
 import json
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from everup.kinds._etcd_lead import hand_on, lead_apart
+from everup.kinds._etcd_words import QUESTION, USER, ask_member, body_of, facts_of, log_in, peer_url, read_member
 from everup.model.actions import Action, Hold, Operate, StartNode, StopNode
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import (
-    Ask,
     Blueprint,
     Command,
     Node,
@@ -30,13 +29,12 @@ from everup.model.desired import (
     Together,
 )
 from everup.model.findings import Finding, Level, Topic
-from everup.model.observed import Health, Reading, View
+from everup.model.observed import Health, View
 from everup.model.spec import Service
 
 LABEL = "everup-etcd"
 MEMBERS = 3
 CLIENT_PORT, PEER_PORT = 2379, 2380
-USER = "root"
 
 FRUGAL = {"GOMAXPROCS": "1", "GOGC": "30"}
 """An idle member wakes up for heartbeats only: on one processor that costs 40 % less, and less memory lies about."""
@@ -60,67 +58,6 @@ class EtcdService(Service):
     declarable: ClassVar[bool] = False
 
     kind: Literal["etcd"] = "etcd"
-
-
-@dataclass(frozen=True)
-class EtcdFacts:
-    """One member's view. `members` maps peer URL to (id, name); a member that never started has no name.
-
-    `locked`: it asks for a password. `led`: it knows a leader, so a majority is there.
-    """
-
-    led: bool
-    locked: bool
-    members: Mapping[str, tuple[str, str]]
-
-
-QUESTION: tuple[Command, ...] = (
-    ("POST", "/v3/maintenance/status", "{}"),
-    ("POST", "/v3/cluster/member/list", "{}"),
-    ("POST", "/v3/kv/range", json.dumps({"key": base64.b64encode(b"everup").decode(), "serializable": True})),
-)
-"""All answered from what the member itself knows: without a majority they are not delayed."""
-
-
-def body_of(reply: Any) -> tuple[int, dict[str, Any]]:
-    """Status and JSON object of one HTTP answer; (0, {}) where there is none."""
-    if not isinstance(reply, tuple) or len(reply) != 2 or not isinstance(reply[0], int):
-        return 0, {}
-    try:
-        said = json.loads(reply[1])
-    except (TypeError, ValueError):
-        return 0, {}
-    return (reply[0], said) if isinstance(said, dict) else (0, {})
-
-
-def read_member(replies: tuple[Any, ...]) -> Reading:
-    """Turn the answers to `QUESTION` into `facts["etcd"]`; a member is ready while it knows a leader, without alarm."""
-    answers = [body_of(reply) for reply in replies] if isinstance(replies, tuple) else []
-    if len(answers) != len(QUESTION) or answers[0][0] != 200:
-        return Reading(ready=False, because="not an etcd answer")
-    (_, status), (_, listed), (code, ranged) = answers
-    led = str(status.get("leader", "0")) != "0"
-    members: dict[str, tuple[str, str]] = {}
-    entries = listed.get("members")
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("peerURLs"), list):
-            members |= {str(url): (str(entry.get("ID", "")), str(entry.get("name", ""))) for url in entry["peerURLs"]}
-    errors = [str(error) for error in status.get("errors") or ()] if isinstance(status.get("errors"), list) else []
-    locked = code != 200 and "user name is empty" in str(ranged.get("error", ""))
-    because = "; ".join(errors) or ("" if led else "no leader")
-    return Reading(ready=led and not errors, because=because, facts={"etcd": EtcdFacts(led, locked, members)})
-
-
-def facts_of(view: View, node: Node) -> EtcdFacts | None:
-    """What a running member said last."""
-    status = view.status(node.id)
-    found = status.reading.facts.get("etcd") if status.reading and status.state.running else None
-    return found if isinstance(found, EtcdFacts) else None
-
-
-def peer_url(node: Node) -> str:
-    """Where the other members reach it."""
-    return f"http://{node.ports['peer']}"
 
 
 def found_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -245,16 +182,6 @@ def lock_group(blueprint: Blueprint, view: View) -> Iterator[Action]:
         yield Operate(blueprint.label, "lock", "it asks nobody for a password yet", open_to_all[0].id)
 
 
-def ask_member(node: Node, *commands: Command, timeout_s: float = 2.0) -> Ask:
-    """HTTP requests for a member."""
-    return Ask(node.ports["client"], commands, Protocol.HTTP, timeout_s)
-
-
-def log_in(password: str) -> Command:
-    """The request whose answer holds a token, for `Authorization`."""
-    return ("POST", "/v3/auth/authenticate", json.dumps({"name": USER, "password": password}))
-
-
 def lock(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     """Set the password; each step may have been done before."""
     node = blueprint.node(subject or "")
@@ -351,8 +278,8 @@ class Etcd:
             ha=True,
             nodes=tuple(member_node(grant, index) for index in range(1, MEMBERS + 1)),
             bindings={"ENDPOINTS": ",".join(map(str, clients)), "PASSWORD": grant.secrets.get("password", "")},
-            operations={"found": found, "lock": lock, "replace": replace},
-            rules=(found_group, lock_group),
+            operations={"found": found, "lock": lock, "replace": replace, "hand-on": hand_on},
+            rules=(found_group, lock_group, lead_apart),
             weaknesses=ghosts,
         )
 

@@ -91,9 +91,10 @@ class RedisService(Service):
     ha: bool | Ha = Field(
         default=False, description="true: 1 primary, 2 replicas, 3 Sentinels; or {replicas, sentinels}."
     )
-    durability: Literal["fast", "safe"] = Field(
-        default="fast",
-        description="safe: with HA, the primary refuses writes while no replica has confirmed any for a second.",
+    durability: Literal["fast", "safe"] | None = Field(
+        default=None,
+        description="safe: with HA, the primary refuses writes while no replica has confirmed any for a second,"
+        " on several hosts for two. Default: safe on several hosts, else fast.",
     )
     auth: bool = Field(
         default=False, description="true: a password for the nodes and the Sentinels, in REDIS_PASSWORD."
@@ -138,18 +139,28 @@ class RedisService(Service):
         """How many nodes copy the primary."""
         return self.ha.replicas if isinstance(self.ha, Ha) else 2 if self.ha else 0
 
+    def lag_s(self, spread: bool) -> int:
+        """For how long the primary takes writes that no replica confirms, whole seconds; 0: for ever.
+
+        `spread`: its nodes are on several hosts. One that is cut off from the others would take writes that are lost
+        when it joins them again. Replicas confirm every second, and a network may delay that.
+        """
+        if self.replicas == 0 or (self.durability or ("safe" if spread else "fast")) == "fast":
+            return 0
+        return 2 if spread else 1
+
     @property
     def sentinels(self) -> int:
         """How many Sentinels vote."""
         return self.ha.sentinels if isinstance(self.ha, Ha) else 3 if self.ha else 0
 
 
-def redis_conf(address: Tcp, service: RedisService, own: str) -> str:
+def redis_conf(address: Tcp, own: str, lag_s: int) -> str:
     """The recommended configuration (redis.md, end), for a node that listens at `address`.
 
     `own` is the password by which replicas log in, "" where nobody needs one; clients' passwords are no part of it.
+    `lag_s`: writes are refused once no replica has confirmed any for so many seconds; 0: never.
     """
-    safe = service.durability == "safe" and service.replicas
     lines = [
         f"bind {address.host}",
         f"bind-source-addr {address.host}",
@@ -166,8 +177,8 @@ def redis_conf(address: Tcp, service: RedisService, own: str) -> str:
         "repl-backlog-size 64mb",
         "client-output-buffer-limit replica 0 0 0",
         "tcp-keepalive 60",
-        f"min-replicas-to-write {1 if safe else 0}",
-        f"min-replicas-max-lag {1 if safe else 10}",
+        f"min-replicas-to-write {1 if lag_s else 0}",
+        f"min-replicas-max-lag {lag_s or 10}",
     ]
     if own:
         lines += [f"aclfile ../{FILE}", f"masteruser {OWN}", f"masterauth {own}"]  # seen from `dir`
@@ -204,7 +215,7 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
         program="redis-server",
         args=("redis.conf",),
         probe=_probe(grant, address, read_guarded_data if own else read_data, data_question(bool(own))),
-        files={"redis.conf": redis_conf(address, service, own), "data/.keep": ""},
+        files={"redis.conf": redis_conf(address, own, service.lag_s(grant.spread)), "data/.keep": ""},
         seeds={FILE: "\n".join(users(grant)) + "\n"} if own else {},
         told=(FILE,) if own else (),
         ports={"redis": address},
@@ -321,7 +332,7 @@ class Redis:
             rules=RULES,
             scale=service.size,
             retiring=tuple(retiring),
-            weaknesses=Weaknesses(safe=service.durability == "safe"),
+            weaknesses=Weaknesses(safe=service.lag_s(grant.spread) > 0),
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(

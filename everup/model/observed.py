@@ -184,12 +184,16 @@ class Attempt:
 
 @dataclass(frozen=True)
 class View:
-    """One service as observed: the input of a rule. `attempts` is keyed by operation name."""
+    """One service as observed: the input of a rule. `attempts` is keyed by operation name.
+
+    `led_from` counts the primaries of other services by host, where there are several hosts.
+    """
 
     now_s: float
     nodes: Mapping[NodeId, NodeStatus]
     group: Group = Group()
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
+    led_from: Mapping[str, int] = field(default_factory=dict)
 
     def status(self, node_id: NodeId) -> NodeStatus:
         """The status of a node; unknown when it was never seen."""

@@ -9,7 +9,9 @@ import pytest
 
 from everup.core.health import service_health
 from everup.core.rules import proposals
-from everup.kinds.etcd import found, lock, read_member, replace
+from everup.kinds._etcd_lead import hand_on, lead_apart
+from everup.kinds._etcd_words import read_member
+from everup.kinds.etcd import found, lock, replace
 from everup.model.actions import Hold, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node, Together
 from everup.model.observed import Attempt, Confirmed, Health, NodeState, NodeStatus, View
@@ -21,10 +23,16 @@ PEERS = {node.id: f"http://{node.ports['peer']}" for node in ETCD.nodes}
 
 
 def member(
-    *, led: bool = True, locked: bool = True, unstarted: tuple[str, ...] = (), gone: tuple[str, ...] = ()
+    *,
+    led: bool = True,
+    leads: bool = False,
+    locked: bool = True,
+    unstarted: tuple[str, ...] = (),
+    gone: tuple[str, ...] = (),
 ) -> Any:
     """A member's three answers."""
-    status = {"leader": "7"} if led else {"errors": ["etcdserver: no leader"]}
+    status: dict[str, Any] = {"leader": "7"} if led else {"errors": ["etcdserver: no leader"]}
+    status["header"] = {"member_id": "7" if leads else "8"}
     listed = [
         {"ID": str(n), "peerURLs": [url], **({} if name in unstarted else {"name": name})}
         for n, (name, url) in enumerate(PEERS.items())
@@ -233,3 +241,33 @@ def test_locking_may_find_that_half_of_it_was_done():
     assert outcome.done
     outcome, _ = play(lock, seen(), "web-1", [((200, "{}"),) * 4 + ((400, '{"error": "no leader"}'),)])
     assert (outcome.done, outcome.because) == (False, "web-1 refused: no leader")
+
+
+def apart(led_from: dict[str, int], leader: str = "web-1", attempts: Mapping[str, Attempt] | None = None) -> View:
+    """Each member on a host of its own, `host-1` to `host-3`."""
+    view = seen({leader: member(leads=True)}, attempts=attempts)
+    nodes = {
+        name: changed(status, state=changed(status.state, host=name.replace("web", "host")))
+        for name, status in view.nodes.items()
+    }
+    return changed(view, nodes=nodes, led_from=led_from)
+
+
+def test_it_leads_from_where_no_primary_is():
+    (action,) = list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1})))
+    assert isinstance(action, Operate) and (action.operation, action.subject) == ("hand-on", "web-3")
+    assert not list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1}, leader="web-3")))
+    assert not list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1, "host-3": 1})))
+    assert not list(lead_apart(ETCD, apart({"host-1": 1}, attempts={"hand-on": Attempt(NOW_S - 3, False, "")})))
+    assert not list(lead_apart(ETCD, changed(apart({"host-1": 1}), nodes=seen(down=("web-2",)).nodes)))
+
+
+def test_handing_on_asks_the_leader_for_it_with_the_password():
+    token = ((200, json.dumps({"token": "t"})),)
+    outcome, asked = play(hand_on, apart({}), "web-3", [token, ((200, "{}"),)])
+    assert (outcome.done, outcome.because) == (True, "web-3 leads")
+    ((_, path, body, sent),) = asked[1].commands
+    assert (path, json.loads(body), sent) == ("/v3/maintenance/transfer-leadership", {"targetID": "2"}, "t")
+    assert asked[1].to == node("web-1").ports["client"]
+    outcome, _ = play(hand_on, apart({}), "web-3", [token, ((400, '{"error": "no"}'),)])
+    assert (outcome.done, outcome.because) == (False, "refused: no")

@@ -77,11 +77,25 @@ class Installed:
         return self.host(self.everup.primary(label)["host"])
 
     def lead_from(self, host: Host, label: str) -> None:
-        """Have the member on that host be the primary of a group."""
-        if self.host_of_primary(label) is not host:
-            found = self.everup.nodes(label).values()
-            chosen = next(node for node in found if node["host"] == host.name and node["role"] == "replica")
-            self.everup("switchover", label, "--to", chosen["id"], timeout_s=PATIENCE_S)
+        """Have the member on that host be the primary of a group.
+
+        In PostgreSQL only the standby for which commits wait can take over: the others are killed until it is that one.
+        """
+        if self.host_of_primary(label) is host:
+            return
+        replicas = [node for node in self.everup.nodes(label).values() if node["role"] == "replica"]
+        (heir,) = [node for node in replicas if node["host"] == host.name]
+
+        def leads() -> bool:
+            if self.everup("switchover", label, "--to", heir["id"], codes=(0, 1)).returncode == 0:
+                return True
+            for node in replicas:
+                if node is not heir:
+                    self.kill(node)
+            self.whole()
+            return False
+
+        until(leads, f"{heir['id']} leads", PATIENCE_S)
 
     def kill(self, node: Json) -> float:
         """Kill a node's container, behind everybody's back; returns the moment, monotonic seconds."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from tests.http_load import HttpLoad
@@ -43,27 +45,29 @@ class Clients:
     Args:
         ground: where Everup is installed, with what `SPEC` declares.
         host: where they run; they reach what that host reaches.
-        name: tells the writes of several hosts apart; PostgreSQL's are written only where `sql` says so.
+        name: tells the writes of several hosts apart.
     """
 
-    def __init__(self, ground: Installed, host: Host, name: str = "majority", *, sql: bool = True) -> None:
+    def __init__(self, ground: Installed, host: Host, name: str = "outside") -> None:
         variables = {**ground.everup.variables("redis01"), **ground.everup.variables("db01")}
         variables |= ground.everup.variables("web")
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
-        by_url = Redis.from_url(variables["REDIS_URL"], socket_timeout=SILENCE_S, socket_connect_timeout=SILENCE_S)
+        silence = {"socket_timeout": SILENCE_S, "socket_connect_timeout": SILENCE_S}
+        by_url = Redis.from_url(variables["REDIS_URL"], **silence)
         sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
-        by_sentinels = Sentinel(sentinels, socket_timeout=SILENCE_S).master_for(variables["REDIS_SENTINEL_MASTER"])
+        once: dict[str, Any] = {**silence, "retry": Retry(NoBackoff(), 0)}
+        by_sentinels = Sentinel(sentinels, sentinel_kwargs=once).master_for(variables["REDIS_SENTINEL_MASTER"], **once)
         self.redis = {
             "REDIS_URL": Repeated(lambda n: by_url.sadd(f"{name}:REDIS_URL", n)),
             "Sentinels": Repeated(lambda n: by_sentinels.sadd(f"{name}:Sentinels", n)),
         }
-        self.sql = SqlWriters(variables["DATABASE_URL"]) if sql else None
+        self.sql = SqlWriters(variables["DATABASE_URL"], table=f"writes_{name}")
         self.web = HttpLoad(variables["WEB_URL"], pause_s=0.02)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Clients":
         with self._host.entered():
-            for one in (*self.redis.values(), self.web, *([self.sql] if self.sql else [])):
+            for one in (*self.redis.values(), self.web, self.sql):
                 self._stack.enter_context(one)
         return self
 
@@ -75,25 +79,27 @@ class Clients:
         for one in self.redis.values():
             one.wait(50, after_s, within_s)
         end_s = time.monotonic() + within_s
-        for asked in (lambda: self.sql.writes if self.sql else None, self.web.requests):
-            while (writes := asked()) is not None and sum(w.sent_s > after_s for w in acknowledged(writes)) < 50:
-                assert time.monotonic() < end_s, f"{self.name}: nothing for {within_s} s; newest {writes[-2:]}"
+        for asked in (lambda: self.sql.writes, self.web.requests):
+            while sum(one.sent_s > after_s for one in acknowledged(asked())) < 50:
+                assert time.monotonic() < end_s, f"{self.name}: nothing for {within_s} s; newest {asked()[-2:]}"
                 time.sleep(0.05)
 
     def stop(self) -> None:
         """End them all."""
-        for one in (*self.redis.values(), self.web, *([self.sql] if self.sql else [])):
+        for one in (*self.redis.values(), self.web, self.sql):
             one.stop()
+
+    def journals(self) -> dict[str, list[Write]]:
+        """What those that write saw, by the way they took."""
+        return {way: client.writes for way, client in {**self.redis, "DATABASE_URL": self.sql}.items()}
 
     def lost(self) -> dict[str, int]:
         """How many acknowledged writes are gone; they must have ended, and what they wrote to must answer again."""
         with self._host.entered():
             with Redis.from_url(self._redis_url, socket_timeout=60) as redis:
                 kept = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
-            gone = {way: len(lost(client.writes, kept[way])) for way, client in self.redis.items()}
-            if self.sql:
-                gone["DATABASE_URL"] = len(lost(self.sql.writes, self.sql.survivors()))
-        return gone
+            kept["DATABASE_URL"] = self.sql.survivors()
+        return {way: len(lost(writes, kept[way])) for way, writes in self.journals().items()}
 
     def forget(self) -> None:
         """Take away what was written to Redis."""
@@ -109,6 +115,21 @@ def reopened_s(ground: Installed, since_s: float) -> float:
     """Wait until `everup status` answers; seconds since a moment."""
     until(lambda: ground.answers() is not None, "status answers", PATIENCE_S)
     return time.monotonic() - since_s
+
+
+def alone_s(inside: Clients, outside: Clients, way: str, cut_s: float, healed_s: float) -> float:
+    """For how long whoever was cut off had writes taken there, seconds.
+
+    Raises:
+        AssertionError: writes were taken on both sides at the same time.
+    """
+    there = [one.ended_s for one in acknowledged(inside.journals()[way]) if cut_s < one.ended_s < healed_s]
+    last_s = max(there, default=cut_s)
+    here = [one.ended_s for one in acknowledged(outside.journals()[way]) if one.sent_s > cut_s]
+    assert min(here) > last_s, (
+        f"{way}: the last write inside was taken {last_s - min(here):.2f} s after the first outside"
+    )
+    return last_s - cut_s
 
 
 @dataclass
