@@ -9,6 +9,7 @@ import typer
 from everup.cli.apply import Timeout, seconds
 from everup.cli.exits import INTERRUPTED
 from everup.cli.session import Session, session_of
+from everup.model.errors import NotFound
 
 if TYPE_CHECKING:
     from everup.cli.client import Client
@@ -98,8 +99,11 @@ def _follow(session: Session, client: "Client", host: str, timeout_s: float) -> 
 
 
 def _site(client: "Client", host: str) -> Json:
-    found: Json = next(one for one in client.get("hosts")["hosts"] if one["name"] == host)
-    return found
+    for one in client.get("hosts")["hosts"]:
+        if one["name"] == host:
+            found: Json = one
+            return found
+    raise NotFound(f"the host {host} has left", "See docker node ls.", host=host)
 
 
 def _names(site: Json, key: str) -> list[str]:

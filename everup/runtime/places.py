@@ -76,18 +76,24 @@ class Places(Renewals):
         """Grant other addresses to what must leave its host, and say what becomes of hosts; for ever."""
         while True:
             await asyncio.sleep(LOOK_S)
-            for name in self._environments.names():
-                running = self._environments.get(name)
-                if not _is_drainable(running.engine) or running.saved.stopped or not running.controller.looked.is_set():
-                    continue
+            for running in [self._environments.get(name) for name in self._environments.names()]:
                 try:
-                    self._tell(running, running.engine)
-                    await self._resettle(running)
+                    await self._watch(running)
                 except EverupError:
                     continue  # it does not go now; the rules say what waits
                 except Exception as error:  # a broken assumption costs this environment one turn, never the loop
                     text = f"{type(error).__name__}: {error}"[:2000]
                     running.controller.journal.say("internal.error", error=text)
+
+    async def _watch(self, running: Running) -> None:
+        if not _is_drainable(running.engine) or running.saved.stopped or not running.controller.looked.is_set():
+            return
+        self._tell(running, running.engine)
+        name = running.environment.environment
+        if self._environments.displaced(running):
+            async with self._changing:
+                if name in self._environments.names():  # it may have been deleted meanwhile
+                    await self._moved(self._environments.get(name))
 
     async def _mark(self, running: list[Running], engine: Drainable, host: str, *, drained: bool) -> None:
         await self._environments.store.confirm()
@@ -96,18 +102,12 @@ class Places(Renewals):
         for one in running:
             if changes:
                 one.controller.journal.say("host.drained" if drained else "host.undrained", host=host)
-            if not one.saved.stopped:
-                await self._moved(one)
+            await self._moved(one)
             one.controller.wake()
 
-    async def _resettle(self, running: Running) -> None:
-        if self._environments.displaced(running):
-            async with self._changing:
-                await self._moved(running)
-
     async def _moved(self, running: Running) -> None:
-        """Declare again what is declared, with places where everything can be."""
-        if self._environments.displaced(running):
+        """Declare again what is declared, with places where everything can be; what was stopped stays so."""
+        if not running.saved.stopped and self._environments.displaced(running):
             await self._declare(self._environments.draft(running.saved))
 
     def _tell(self, running: Running, engine: Drainable) -> None:
