@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psycopg
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -95,11 +97,19 @@ class Clients:
 
     def lost(self) -> dict[str, int]:
         """How many acknowledged writes are gone; they must have ended, and what they wrote to must answer again."""
-        with self._host.entered():
-            with Redis.from_url(self._redis_url, socket_timeout=60) as redis:
-                kept = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
-            kept["DATABASE_URL"] = self.sql.survivors()
-        return {way: len(lost(writes, kept[way])) for way, writes in self.journals().items()}
+
+        def kept() -> dict[str, set[int]]:
+            with (
+                contextlib.suppress(psycopg.OperationalError, RedisError),  # they are led elsewhere at this moment
+                self._host.entered(),
+                Redis.from_url(self._redis_url, socket_timeout=60) as redis,
+            ):
+                found = {way: {int(n) for n in redis.smembers(f"{self.name}:{way}")} for way in self.redis}
+                return {**found, "DATABASE_URL": self.sql.survivors()}
+            return {}
+
+        survivors = until(kept, "what was written can be read")
+        return {way: len(lost(writes, survivors[way])) for way, writes in self.journals().items()}
 
     def forget(self) -> None:
         """Take away what was written to Redis."""
