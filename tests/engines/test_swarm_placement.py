@@ -273,6 +273,16 @@ def test_what_holds_nothing_is_granted_another_place_when_its_host_is_lost(how: 
     )
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("limit", [2, 3, 4, 7, 10])
+def test_those_that_run_are_apart_again_however_many_addresses_wait_for_a_larger_scale(lost: int, limit: int) -> None:
+    claims = {"web": app("web", limit)}
+    before = place("shop", claims, {}, hosts(3))
+    busy = {to for n in (1, 2) for to in before[f"web/web-{n}"].values()}
+    after = book(without(lost, down=True), busy).issue("shop", claims, before)
+    assert where(after, "web/web-1") != where(after, "web/web-2")
+
+
 def test_it_is_granted_once_and_does_not_come_back() -> None:
     before = place("shop", WEB, {}, hosts(3))
     after = book(without(1, down=True)).issue("shop", WEB, before)

@@ -56,9 +56,11 @@ class SwarmAddresses:
         if not ungranted and not movable:
             return dict(issued)
         hosts = self._hosts()
-        kept = vacated(issued, movable, self._busy(environment), hosts)
+        busy = self._busy(environment)
+        kept = vacated(issued, movable, busy, hosts)
         if not ungranted and len(kept) == len(issued):
             return kept
         if ungranted:
             kept = released(kept, self._used(environment), hosts)
-        return place(environment, claims, kept, hosts, self._elsewhere(environment))
+        running = {key for key, ports in issued.items() if not busy.isdisjoint(ports.values())}
+        return place(environment, claims, kept, hosts, self._elsewhere(environment), running)

@@ -90,12 +90,13 @@ def place(
     issued: Listeners,
     hosts: Sequence[HostView],
     elsewhere: Iterable[Tcp] = (),
+    running: Collection[str] = (),
 ) -> dict[str, Mapping[str, Tcp]]:
     """Grant what is claimed and not granted yet; what is granted stays as it is.
 
-    Members of a group go to hosts that have the fewest of it, then to zones that have the fewest; then beside what has
-    the same number in the same service, and then where the fewest addresses are granted. The same input gives the same
-    answer.
+    Members of a group go to hosts that have the fewest of it, then to zones that have the fewest: first of those that
+    run, then of all that are granted; then beside what has the same number in the same service, and then where the
+    fewest addresses are granted. The same input gives the same answer.
 
     Args:
         environment: its name; it decides between hosts that are equal in all else.
@@ -103,6 +104,7 @@ def place(
         issued: what was granted earlier.
         hosts: all of the Swarm; only those that are available get something new.
         elsewhere: what is granted to other environments of the same Swarm.
+        running: keys of grants whose nodes run, or are about to: most addresses of an app wait for a larger scale.
 
     Returns:
         `issued` and what is new, in the same shape.
@@ -112,6 +114,7 @@ def place(
         EngineError: no host is available, or no port is free.
     """
     ground = _Granting(environment, claims, issued, hosts, tuple(elsewhere))
+    ground.running = frozenset(running)
     wanted = [Wanted(label, claim) for label, ones in claims.items() for claim in ones if claim.ports]
     for one in sorted(wanted, key=lambda one: (not one.claim.public, not one.claim.everywhere)):
         ground.grant(one)
@@ -195,6 +198,7 @@ class _Granting:
         elsewhere: Sequence[Tcp],
     ) -> None:
         self.granted: dict[str, Mapping[str, Tcp]] = {key: dict(ports) for key, ports in issued.items()}
+        self.running: Collection[str] = ()
         self._environment = environment
         self._hosts = sorted(hosts, key=lambda host: host.id)
         self._by_address = {host.address: host for host in self._hosts}
@@ -271,21 +275,24 @@ class _Granting:
             )
         of_group = Counter(host.id for host in self._at(one.group))
         of_zone = Counter(host.zone for host in self._at(one.group))
+        live = Counter(host.id for host in self._at(one.group, self.running))
+        live_zone = Counter(host.zone for host in self._at(one.group, self.running))
         beside = Counter(host.id for host in self._beside(one))
         load = Counter(host.id for ports in self.granted.values() for host in self._hosts_of(ports))
         if one.claim.votes and min(of_group[host.id] for host in candidates) > 0:
             raise self._too_few(one, sum(of_group.values()))
 
-        def cost(host: HostView) -> tuple[int, int, int, int, bytes]:
+        def cost(host: HostView) -> tuple[tuple[int, ...], bytes]:
             tie = hashlib.sha256(f"{self._environment}/{one.label}/{host.id}".encode()).digest()
-            return of_group[host.id], of_zone[host.zone], -beside[host.id], load[host.id], tie
+            alive = live[host.id], live_zone[host.zone]
+            return (*alive, of_group[host.id], of_zone[host.zone], -beside[host.id], load[host.id]), tie
 
         return min(candidates, key=cost)
 
-    def _at(self, group: tuple[str, str]) -> Iterator[HostView]:
-        """The host of each member of a group that has one."""
+    def _at(self, group: tuple[str, str], keys: Collection[str] | None = None) -> Iterator[HostView]:
+        """The host of each member of a group that has one; with `keys` only of those."""
         for key, ports in self.granted.items():
-            if group_of(key)[:2] == group:
+            if group_of(key)[:2] == group and (keys is None or key in keys):
                 yield from self._hosts_of(ports)
 
     def _beside(self, one: Wanted) -> Iterator[HostView]:
