@@ -161,7 +161,7 @@ def test_what_an_earlier_host_says_is_what_is_left_of_it_and_nothing_else() -> N
     track = started()
     track.leave("h1", 7)
     assert (track.runs(), track.asked) == (False, 7)
-    moved = replace(DEPLOYED, ticket=9, host_id="h2")
+    moved = replace(DEPLOYED, ticket=9, host_id="h2", moves=True)
     assert not track.remains("h2", seen(start=9), moved)
     track.take("h2", seen(start=9), 120.0)
     assert track.remains("h1", seen(start=7), moved)
@@ -172,8 +172,14 @@ def test_what_an_earlier_host_says_is_what_is_left_of_it_and_nothing_else() -> N
 
 def test_a_host_that_it_comes_back_to_has_nothing_left_of_it() -> None:
     track = started()
-    assert track.remains("h1", seen(start=7), replace(DEPLOYED, ticket=9, host_id="h2"))
-    assert not track.remains("h1", seen(start=11), replace(DEPLOYED, ticket=11))
+    assert track.remains("h1", seen(start=7), replace(DEPLOYED, ticket=9, host_id="h2", moves=True))
+    assert not track.remains("h1", seen(start=11), replace(DEPLOYED, ticket=11, moves=True))
+    assert track.left == {}
+
+
+def test_data_are_never_taken_for_something_left_behind() -> None:
+    track = started()
+    assert not track.remains("h1", seen(start=7), replace(DEPLOYED, ticket=9, host_id="h2"))
     assert track.left == {}
 
 

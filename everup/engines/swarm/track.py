@@ -135,8 +135,12 @@ class Track:
         self.seen.pop(host_id, None)
 
     def remains(self, host_id: str, seen: Seen, deployed: Deployed | None) -> bool:
-        """What a host says is of a start before it moved to another; then it is noted as that, and as nothing else."""
-        if deployed is None or deployed.host_id == host_id or seen.sight.start >= deployed.ticket:
+        """What a host says is of a start before it moved to another; then it is noted as that, and as nothing else.
+
+        What holds data never moves: data on another host than expected are for a person to look at.
+        """
+        moved = deployed is not None and deployed.moves and deployed.host_id != host_id
+        if deployed is None or not moved or seen.sight.start >= deployed.ticket:
             self.left.pop(host_id, None)
             return False
         self.seen.pop(host_id, None)
