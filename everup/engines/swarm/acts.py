@@ -112,7 +112,7 @@ class Acts:
         former = self._fleet.host(deployed.host_id)
         if self._given_up(deployed):
             track.leave(deployed.host_id, deployed.ticket)
-        elif deployed.wanted and not (former and former.emptied):
+        elif former and deployed.wanted and not former.emptied:
             self._rounds.agent(deployed.host_id)
 
     async def _end_lost(self, track: Track, deployed: Deployed, keep_data: bool) -> None:
