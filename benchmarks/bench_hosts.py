@@ -86,6 +86,7 @@ def partition(ground: Installed, image_id: str, results: Results) -> None:
         time.sleep(WARM_S)
         fault_s = time.monotonic()
         cut.cut()
+        cut_s = time.monotonic()
         outside.wait(fault_s + 1, PATIENCE_S)
         time.sleep(max(0.0, fault_s + CUT_S - time.monotonic()))
         cut.heal()
@@ -98,7 +99,7 @@ def partition(ground: Installed, image_id: str, results: Results) -> None:
         noted("partition", outside, fault_s, results)
         for way, gone in inside.lost().items():
             key = ("partition", "inside", way, "last write taken")
-            results.add(key, alone_s(inside, outside, way, fault_s, healed_s) * 1000)
+            results.add(key, alone_s(inside, outside, way, cut_s, healed_s) * 1000)
             results.count(key, lost=gone)
         inside.forget()
 

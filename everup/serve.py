@@ -27,6 +27,7 @@ from everup.engines.local.engine import LocalEngine
 from everup.engines.local.ports import LocalAddresses
 from everup.engines.local.programs import Programs
 from everup.engines.swarm.addresses import SwarmAddresses
+from everup.engines.swarm.keeping import Keeping
 from everup.kinds import load_kinds
 from everup.model.contracts import Engine
 from everup.model.desired import Tcp
@@ -48,6 +49,7 @@ from everup.web.ports import Tongue
 
 if TYPE_CHECKING:
     from everup.engines.swarm.fleet import Fleet
+    from everup.engines.swarm.leaf import Leaf
 
 try:
     from uvloop import new_event_loop  # probes cost a third (apps.md section 4)
@@ -55,22 +57,23 @@ except ImportError:
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 
-def compose(home: Home, mirror: Mirror | None = None) -> Environments:
+def compose(home: Home, keeping: Keeping, mirror: Mirror | None = None) -> Environments:
     """The environments in the store of `home`, which `mirror` may keep elsewhere, with the kinds there are."""
     kinds, store = load_kinds(), Store(home.store, mirror)
 
     def parse_source(source: Source) -> Environment:
         return parse(source.text, source.file, kinds)
 
-    return Environments(store, kinds, Engines(home, store), parse_source, home.environment)
+    return Environments(store, kinds, Engines(home, store, keeping), parse_source, home.environment)
 
 
 class Engines:
     """The engines there are, of the control plane in `home`."""
 
-    def __init__(self, home: Home, store: Store) -> None:
+    def __init__(self, home: Home, store: Store, keeping: Keeping) -> None:
         self._home = home
         self._store = store
+        self._keeping = keeping
         self._fleet: Fleet | None = None
         on_hosts = SwarmAddresses(
             lambda: self._swarm.hosts,
@@ -113,7 +116,7 @@ class Engines:
             from everup.engines.swarm.wire import Wire
 
             folder, image = self._home.path / "swarm", os.environ.get("EVERUP_IMAGE", f"everup:{__version__}")
-            self._fleet = Fleet(Docker(Wire(remembered(folder))), image, folder)
+            self._fleet = Fleet(Docker(Wire(remembered(folder))), image, folder, self._keeping)
         return self._fleet
 
     def _elsewhere(self, environment: str) -> Iterable[Tcp]:
@@ -127,7 +130,26 @@ def _addresses(store: Store, environment: str) -> Iterable[Tcp]:
     return (to for value in granted.values() if isinstance(value, dict) for to in value.values())
 
 
-async def mirror_of(home: Home) -> Mirror | None:
+async def leaf_in(home: Home) -> "Leaf | None":
+    """The certificate of the API in a Swarm, in whose service this runs, made by now; else None.
+
+    Raises:
+        EngineError: the Swarm does not answer, or has not started this as it must be.
+    """
+    from everup.engines.swarm import control
+
+    if os.environ.get(control.KEPT) != "swarm":
+        return None
+    from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.leaf import Leaf
+
+    control.settle(home.path)
+    leaf = Leaf(Docker(), home.path)
+    await leaf.renew()
+    return leaf
+
+
+async def mirror_of(home: Home, keeping: Keeping) -> Mirror | None:
     """What keeps the store in a Swarm, in whose service this runs, once it is this control plane's; else None.
 
     Raises:
@@ -140,16 +162,21 @@ async def mirror_of(home: Home) -> Mirror | None:
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.state import SwarmShelf
 
-    control.settle(home.path)
-    mirror = Mirror(SwarmShelf(Docker(), _superseded), Cipher(home.path / "secret.key"))
+    mirror = Mirror(SwarmShelf(Docker(), keeping), Cipher(home.path / "secret.key"))
     await mirror.load(home.store)
     return mirror
 
 
-def _superseded(error: EverupError) -> None:
-    """End at once: another control plane decides by now, and there must never be two."""
-    print(f"error: {error.message} [{error.code}]", file=sys.stderr, flush=True)
-    os._exit(1)
+def _deposed(error: EverupError) -> None:
+    """Another control plane decides in the Swarm by now: say so; one that the Swarm itself runs ends at once.
+
+    One of this machine does nothing there any more, and goes on with what runs here.
+    """
+    from everup.engines.swarm.control import KEPT
+
+    print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr, flush=True)
+    if os.environ.get(KEPT) == "swarm":
+        os._exit(1)
 
 
 def show_dashboard(app: FastAPI, desk: Shown, doorway: Doorway) -> Lobby:
@@ -162,14 +189,15 @@ def show_dashboard(app: FastAPI, desk: Shown, doorway: Doorway) -> Lobby:
     return lobby
 
 
-async def serve(home: Home, opened: OpenPort | None = None) -> None:
+async def serve(home: Home, opened: OpenPort | None = None, leaf: "Leaf | None" = None) -> None:
     """Look after everything in `home` until SIGTERM or SIGINT; what runs goes on running after that."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    mirror = await mirror_of(home)
-    environments = compose(home, mirror)
+    keeping = Keeping(_deposed)
+    mirror = await mirror_of(home, keeping)
+    environments = compose(home, keeping, mirror)
     await environments.open()
     try:
         desk = Desk(environments)
@@ -183,6 +211,8 @@ async def serve(home: Home, opened: OpenPort | None = None) -> None:
             watches.append(opened.certificate.watch(desk.certified))
         if mirror:
             watches.append(mirror.keep_story())
+        if leaf:
+            watches.append(leaf.watch())
         beside = [asyncio.create_task(one) for one in watches]
         gc.freeze()
         await serve_api(app, home.socket, stop, opened=opened)
@@ -216,11 +246,12 @@ def main(words: Sequence[str] = ()) -> int:
     try:
         home.prepare()
         take_lock(home.lock, wait=os.environ.pop(STANDBY, "") != "")
-        opened = open_port(home, words)
-        if opened:
-            print(f"the API is at {opened.to.url}", flush=True)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(serve(home, opened))
+            leaf = runner.run(leaf_in(home))
+            opened = open_port(home, words)
+            if opened:
+                print(f"the API is at {opened.to.url}", flush=True)
+            runner.run(serve(home, opened, leaf))
     except (EverupError, sqlite3.Error) as found:
         error = unusable(home.store, found) if isinstance(found, sqlite3.Error) else found
         print(f"error: {error.message} [{error.code}]\n  {error.hint}", file=sys.stderr)

@@ -3,10 +3,11 @@
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from everup.cli.client import Client, Gone
 from everup.cli.remote import Remote
@@ -134,6 +135,34 @@ def end(client: Client) -> bool:
     while look(pid) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     return True
+
+
+def leave(home: Home, may: Callable[[Client], None]) -> int:
+    """End the control plane of a home for good; what runs goes on running. The home's lock, which is held from now on.
+
+    Args:
+        may: is shown the control plane first, and raises where it must not end.
+
+    Raises:
+        NotFound: there was never one.
+        Refused: it does not end, as something starts it again.
+    """
+    from everup.runtime.lock import take_lock
+
+    client, _ = reach(home, start=False)
+    try:
+        may(client)
+        os.kill(client.get("control")["pid"], signal.SIGTERM)
+    finally:
+        client.close()
+    deadline_s = time.monotonic() + START_S
+    while True:
+        try:
+            return take_lock(home.lock)
+        except Refused:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.01)
 
 
 def _start(home: Home) -> Client:

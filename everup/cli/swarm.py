@@ -1,13 +1,11 @@
 """The control plane inside of a Docker Swarm: installing it there, and taking it away."""
 
 import asyncio
-import base64
 import os
 import platform
-import secrets
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +14,11 @@ import typer
 from everup import __version__
 from everup.cli.contexts import Contexts
 from everup.cli.session import session_of
-from everup.model.errors import EverupError
+from everup.model.errors import EverupError, Refused
+from everup.runtime.home import Home
 
 if TYPE_CHECKING:
+    from everup.cli.client import Client
     from everup.engines.swarm.docker import Docker
 
 ANSWER_S = 120.0
@@ -27,12 +27,16 @@ ANSWER_S = 120.0
 
 @dataclass(frozen=True)
 class Installed:
-    """What an installation came to: the URLs, the API's certificate, and a token where this was the first one."""
+    """What an installation came to: the URLs, by what clients know the API, and a token where this was the first one.
+
+    `former`: where the files are of the control plane that was moved.
+    """
 
     changed: bool
     urls: tuple[str, ...]
     certificate: str
     token: str | None
+    former: Path | None = None
 
 
 def install_in_swarm(
@@ -41,6 +45,9 @@ def install_in_swarm(
         str, typer.Option(help="Everup's own, which every host must have or be able to fetch.", envvar="EVERUP_IMAGE")
     ] = f"everup:{__version__}",
     name: Annotated[str, typer.Option("--context", help="What commands call it from now on.")] = "swarm",
+    move: Annotated[
+        bool, typer.Option("--move", help="Carry over what the control plane of this machine looks after there.")
+    ] = False,
 ) -> None:
     """Run Everup's control plane in the Docker Swarm that this machine votes in; a second call changes nothing.
 
@@ -51,22 +58,44 @@ def install_in_swarm(
       everup swarm install
 
       everup swarm install --image registry.example.net/everup:0.1.0
+
+      everup swarm install --move
     """
     session = session_of(context)
     from everup.cli import render
 
-    done = asyncio.run(_install(image))
+    if move:
+        session.here("--move", "it carries over what is kept there")
+    done = asyncio.run(_install(image, session.home if move else None))
     file = _certificate_file(name, done.certificate)
     current = _keep_context(name, done, file)
     if session.as_json:
         render.show_json({"changed": done.changed, "urls": done.urls, "certificate": str(file), "current": current})
         return
     print("the control plane runs in the Swarm" if done.changed else "nothing to change: it runs in the Swarm already")
+    if done.former:
+        print(f"what the control plane of this machine knew is there now; its former files are in {done.former}")
     print(f"it answers at {' '.join(done.urls)}, with the certificate {file}")
     if done.token:
         print(f"the context {name} holds a token for it; commands are about {current} now")
     elif name not in Contexts.read(os.environ).places:
         print(f"to use it from here: everup context add {name} --server {done.urls[0]} --ca {file} < TOKEN")
+
+
+def _may_move(client: "Client") -> None:
+    """Make sure that a control plane looks after nothing but the Swarm.
+
+    Raises:
+        Refused: environments run on its own machine.
+    """
+    names = client.get("control")["environments"]
+    engines = {name: client.get(f"environments/{name}")["engine"] for name in names}
+    if left := [name for name, engine in engines.items() if engine != "swarm"]:
+        raise Refused(
+            f"{', '.join(left)} runs on this machine, and cannot be moved into the Swarm",
+            "\n".join(f"everup -e {name} down --destroy" for name in left),
+            code="refused.running",
+        )
 
 
 def uninstall_from_swarm(
@@ -108,59 +137,74 @@ async def _uninstall(destroy: bool) -> bool:
         await docker.close()
 
 
-async def _install(image: str) -> Installed:
+async def _install(image: str, move: Home | None) -> Installed:
+    from everup.cli.daemon import leave
     from everup.engines.swarm import bootstrap, control
     from everup.engines.swarm.docker import Docker
-    from everup.engines.swarm.fleet import view_of
-    from everup.engines.swarm.placement import DOOR_PORT
-    from everup.engines.swarm.state import manifest_in
+    from everup.engines.swarm.manifest import manifest_in
+    from everup.runtime.moving import retire
 
     docker = Docker()
     try:
         swarm = await docker.cluster.inspect()
-        addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
         found = await bootstrap.own_image(docker, image)
-        token = None if manifest_in(swarm["Spec"]).pieces else await _begin(docker, addresses)
-        changed = await control.install(docker, found)
-        certificate = await control.certificate(docker)
-        assert certificate is not None
-        here = str((await docker.itself())["Swarm"]["NodeAddr"])
-        urls = [f"https://{one}:{DOOR_PORT}" for one in sorted(addresses, key=lambda one: (one != here, one))]
-        if token:
-            await asyncio.to_thread(_await_answer, urls[0], token, certificate)
-        return Installed(changed, tuple(urls), certificate, token)
+        if manifest_in(swarm["Spec"]).pieces:
+            if move:
+                raise Refused(
+                    "this Swarm has a control plane of its own already, which knows other things",
+                    "Where it is to be forgotten: everup swarm uninstall --destroy",
+                    code="refused.kept_already",
+                )
+            return await _provide(docker, found, None)
+        if move is None:
+            await control.refuse_running(docker)
+            with tempfile.TemporaryDirectory(prefix="everup-") as folder:
+                token = await _begin(docker, Home(Path(folder)))
+            return await _provide(docker, found, token)
+        lock = await asyncio.to_thread(leave, move, _may_move)
+        try:
+            done = await _provide(docker, found, await _begin(docker, move))
+            return replace(done, former=retire(move))
+        finally:
+            os.close(lock)
     finally:
         await docker.close()
 
 
-async def _begin(docker: "Docker", addresses: list[str]) -> str:
-    """Give the Swarm its first state and the keys to it; the token of an operator, which is shown to nobody else."""
+async def _provide(docker: "Docker", image: str, token: str | None) -> Installed:
+    """Have the Swarm run it; where this is the first time, wait until it answers to `token`."""
+    from everup.engines.swarm import control
+    from everup.engines.swarm.fleet import view_of
+    from everup.engines.swarm.placement import DOOR_PORT
+
+    changed = await control.install(docker, image)
+    certificate = await control.certificate(docker)
+    assert certificate is not None
+    addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
+    here = str((await docker.itself())["Swarm"]["NodeAddr"])
+    urls = [f"https://{one}:{DOOR_PORT}" for one in sorted(addresses, key=lambda one: (one != here, one))]
+    if token:
+        await asyncio.to_thread(_await_answer, urls[0], token, certificate)
+    return Installed(changed, tuple(urls), certificate, token)
+
+
+async def _begin(docker: "Docker", home: Home) -> str:
+    """Give the Swarm what is known in `home` and the keys to it; an operator's token, which is shown to nobody else."""
     from everup.engines.swarm import control
     from everup.engines.swarm.certificates import self_signed
     from everup.engines.swarm.docker import Docker
+    from everup.engines.swarm.keeping import Keeping
     from everup.engines.swarm.pair import pair_in
     from everup.engines.swarm.state import SwarmShelf
-    from everup.model.access import Level
-    from everup.runtime.cipher import KEY_BYTES, Cipher
-    from everup.runtime.mirror import Mirror
-    from everup.runtime.store import Store
+    from everup.runtime.cipher import Cipher
+    from everup.runtime.moving import carry
+    from everup.runtime.safekeeping import KEY
 
-    with tempfile.TemporaryDirectory(prefix="everup-") as folder:
-        tls_key, tls_cert = self_signed("everup", ["127.0.0.1", *addresses])
-        key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-        await control.keep(docker, control.Credentials(key, tls_key, tls_cert, pair_in(Path(folder))))
-        key_file, path = Path(folder) / "secret.key", Path(folder) / "everup.sqlite"
-        key_file.touch(mode=0o600)
-        key_file.write_text(key)
-        mirror = Mirror(SwarmShelf(Docker(), _interrupted), Cipher(key_file))
-        await mirror.load(path)
-        store = Store(path, mirror)
-        try:
-            _, token = await store.tokens().create(platform.node() or "install", Level.OPERATOR, None, None)
-        finally:
-            await store.finish()
-            store.close()
-        return token
+    cipher = Cipher(home.path / KEY)
+    cipher.make_key()
+    pair = await asyncio.to_thread(pair_in, home.path / "swarm")
+    await control.keep(docker, control.Credentials(cipher.key(), *self_signed("everup"), pair))
+    return await carry(home, SwarmShelf(Docker(), Keeping(_interrupted)), platform.node() or "install")
 
 
 def _interrupted(error: EverupError) -> None:

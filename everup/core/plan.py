@@ -39,7 +39,8 @@ def plan(desired: Sequence[Blueprint], observed: Observed) -> tuple[Action, ...]
     An engine that does not answer yields only `Hold`: its silence says nothing about the nodes.
     """
     if not observed.engine_answers:
-        return tuple(Hold(blueprint.label, "the engine does not answer; nothing is touched") for blueprint in desired)
+        because = f"{observed.engine_says or 'the engine does not answer'}; nothing is touched"
+        return tuple(Hold(blueprint.label, because) for blueprint in desired)
     by_label = {blueprint.label: blueprint for blueprint in desired}
     actions: list[Action] = []
     for blueprint in desired:

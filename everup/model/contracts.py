@@ -128,9 +128,8 @@ class Consoled(Protocol):
         ...
 
 
-@runtime_checkable
-class Drainable(Protocol):
-    """An engine whose nodes run on several hosts."""
+class Estate(Protocol):
+    """The hosts of an engine that has several."""
 
     def hosts(self) -> tuple[Host, ...]:
         """All of them, in order of their names, as they were seen last; none before the first look."""
@@ -141,6 +140,29 @@ class Drainable(Protocol):
 
         Raises:
             EngineError: there is no such host, or the mark cannot be kept.
+        """
+        ...
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """An engine whose nodes run on several hosts."""
+
+    @property
+    def estate(self) -> Estate:
+        """Those hosts."""
+        ...
+
+
+@runtime_checkable
+class Contested(Protocol):
+    """An engine whose nodes another control plane may come to look after."""
+
+    async def confirm(self) -> None:
+        """Return unless it is known that another one does.
+
+        Raises:
+            EngineError: another one does, or nobody knows.
         """
         ...
 

@@ -202,10 +202,16 @@ class View:
 
 @dataclass(frozen=True)
 class Observed:
-    """One snapshot of an environment. `nodes` also holds what runs and is no longer declared."""
+    """One snapshot of an environment.
+
+    Attributes:
+        nodes: also what runs and is no longer declared.
+        engine_says: why it does not answer, in words.
+    """
 
     now_s: float
     nodes: Mapping[NodeId, NodeStatus] = field(default_factory=dict)
     groups: Mapping[str, Group] = field(default_factory=dict)
     attempts: Mapping[str, Mapping[str, Attempt]] = field(default_factory=dict)
     engine_answers: bool = True
+    engine_says: str = ""

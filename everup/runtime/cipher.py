@@ -87,10 +87,21 @@ class Cipher:
             self.key_file.unlink(missing_ok=True)
             raise self._unusable(error.strerror or "it cannot be written") from error
 
+    def key(self) -> str:
+        """The key itself, in base64, for whoever keeps it elsewhere from now on.
+
+        Raises:
+            EverupError: it cannot be read, or is none.
+        """
+        return base64.b64encode(self._key()).decode()
+
     @cached_property
     def _aead(self) -> "AESGCM":
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+        return AESGCM(self._key())
+
+    def _key(self) -> bytes:
         text = self._read()
         if text.startswith(COMMAND):
             text = self._ask(text.removeprefix(COMMAND).strip())
@@ -100,7 +111,7 @@ class Cipher:
             key = b""
         if len(key) != KEY_BYTES:
             raise self._unusable(f"its key is not {KEY_BYTES} bytes in base64", "openssl rand -base64 32 makes one.")
-        return AESGCM(key)
+        return key
 
     def _read(self) -> str:
         try:

@@ -12,11 +12,11 @@ from everup.core.ledger import compared, marked, to_be_compared
 from everup.core.plan import plan, view_of, wind_down
 from everup.core.tally import Meter
 from everup.model.actions import Action, Hold
-from everup.model.contracts import Consoled, Engine
+from everup.model.contracts import Consoled, Contested, Engine
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.errors import EverupError, Unavailable
 from everup.model.observed import Attempt, Health, NodeEvent, NodeState, NodeStatus, Observed, Reading
-from everup.runtime.executor import Executor
+from everup.runtime.executor import Confirm, Executor
 from everup.runtime.journal import Journal
 from everup.runtime.ledger import Ledger
 from everup.runtime.narrator import Narrator
@@ -47,14 +47,14 @@ class Controller:
         self._store = store
         self._records = Records(name, store)
         self._attempts: dict[str, dict[str, Attempt]] = {}
-        self._engine_answers = True
+        self._engine_says: str | None = None  # why it does not answer
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._narrator = Narrator(journal)
         self.wishes = Wishes(self.wake)
         self.console = engine.console if isinstance(engine, Consoled) else consoles_in(self.home)
         self._prober = Prober(self.console, self._hear)
-        self._executor = Executor(engine, journal, self, self.console, store.confirm)
+        self._executor = Executor(engine, journal, self, self.console, _certain(store, engine))
 
     def declare(self, blueprints: tuple[Blueprint, ...]) -> None:
         """Want this from now on."""
@@ -80,9 +80,8 @@ class Controller:
 
     def observed(self) -> Observed:
         """The newest snapshot."""
-        return Observed(
-            time.monotonic(), dict(self._statuses), dict(self._records.groups), self._attempts, self._engine_answers
-        )
+        known = (dict(self._statuses), dict(self._records.groups), self._attempts)
+        return Observed(time.monotonic(), *known, self._engine_says is None, self._engine_says or "")
 
     @property
     def settled(self) -> bool:
@@ -120,10 +119,10 @@ class Controller:
         try:
             await self._store.reassure()  # what must not be acted on is not planned either
             states = await self._engine.observe()
-        except Unavailable:
-            self._engine_answers = False
+        except Unavailable as error:
+            self._engine_says = error.message
             return
-        self._engine_answers = True
+        self._engine_says = None
         now_s = time.monotonic()
         for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.active)}:
             self._take(node_id, states.get(node_id, NodeState(running=False)), now_s)
@@ -281,3 +280,14 @@ class Controller:
             if status.state.service == service:
                 self._prober.nudge(node_id)
         self.wake()
+
+
+def _certain(store: Store, engine: Engine) -> Confirm:
+    """What is asked before each act: store and engine both know of no other control plane that decides."""
+
+    async def confirm() -> None:
+        await store.confirm()
+        if isinstance(engine, Contested):
+            await engine.confirm()
+
+    return confirm

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from everup.model.errors import EverupError
+from everup.model.errors import EverupError, Refused
 from everup.runtime.cipher import Cipher
 from everup.runtime.copies import (
     LOGS,
@@ -65,7 +65,7 @@ class Shelf(Protocol):
 
 
 class Mirror:
-    """Writes to a store that is on a shelf too. `load` comes first, then the store is opened, then `attach`.
+    """Writes to a store that is on a shelf too. First `load` or `begin`, then the store is opened, then `attach`.
 
     Args:
         shelf: where pieces are kept.
@@ -100,6 +100,17 @@ class Mirror:
         self._names = set(pieces)
         self._ranges = {log.table: ranges_in(pieces, log) for log in LOGS}
         self._format = await asyncio.to_thread(rebuild, path, pieces)
+
+    async def begin(self) -> None:
+        """Take the shelf for a store that is on no shelf yet, instead of `load`: all of it is put there with the first
+        write.
+
+        Raises:
+            Refused: the shelf keeps something already.
+            EverupError: it cannot be reached.
+        """
+        if await self._shelf.take():
+            raise Refused("another control plane's knowledge is kept there already", code="refused.kept_already")
 
     def attach(self, path: Path, thread: ThreadPoolExecutor) -> None:
         """The store is open by now, and `thread` is the one that writes to it."""

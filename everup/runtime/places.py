@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from everup.core.meant import did_you_mean
 from everup.core.parting import Occupants, Site, obstacles, occupants, too_few, unsound
-from everup.model.contracts import Drainable, Engine
+from everup.model.contracts import Engine, Estate, Spread
 from everup.model.errors import EverupError, NotFound, Refused
 from everup.model.observed import Ground, Host
 from everup.runtime.environments import Environments, Running
@@ -29,9 +29,9 @@ class Places(Renewals):
         Raises:
             Refused: no environment runs on an engine that has several.
         """
-        running, engine = self._hosted()
+        running, estate = self._hosted()
         found = []
-        for host in engine.hosts():
+        for host in estate.hosts():
             each = {one.environment.environment: _occupants(one, host.name) for one in running}
             found.append(Site(host, each))
         return tuple(found)
@@ -48,10 +48,10 @@ class Places(Renewals):
             Refused: a quorum would not outlive its absence, or a single server is there.
         """
         async with self._changing:
-            running, engine = self._hosted()
-            if _host(engine, host).ground == Ground.SOUND:
-                _refuse(running, engine, host, force)
-            await self._mark(running, engine, host, drained=True)
+            running, estate = self._hosted()
+            if _host(estate, host).ground == Ground.SOUND:
+                _refuse(running, estate, host, force)
+            await self._mark(running, estate, host, drained=True)
 
     async def undrain(self, host: str) -> None:
         """Take the mark of a host away. What has left it does not come back by itself.
@@ -61,10 +61,10 @@ class Places(Renewals):
             Refused: Docker itself has drained it.
         """
         async with self._changing:
-            running, engine = self._hosted()
-            _host(engine, host)
-            await self._mark(running, engine, host, drained=False)
-            if _host(engine, host).ground == Ground.DRAINED:
+            running, estate = self._hosted()
+            _host(estate, host)
+            await self._mark(running, estate, host, drained=False)
+            if _host(estate, host).ground == Ground.DRAINED:
                 raise Refused(
                     f"{host} is drained by Docker itself",
                     f"docker node update --availability active {host}",
@@ -86,19 +86,19 @@ class Places(Renewals):
                     running.controller.journal.say("internal.error", error=text)
 
     async def _watch(self, running: Running) -> None:
-        if not _is_drainable(running.engine) or running.saved.stopped or not running.controller.looked.is_set():
+        if not _is_spread(running.engine) or running.saved.stopped or not running.controller.looked.is_set():
             return
-        self._tell(running, running.engine)
+        self._tell(running, running.engine.estate)
         name = running.environment.environment
         if self._environments.displaced(running):
             async with self._changing:
                 if name in self._environments.names():  # it may have been deleted meanwhile
                     await self._moved(self._environments.get(name))
 
-    async def _mark(self, running: list[Running], engine: Drainable, host: str, *, drained: bool) -> None:
+    async def _mark(self, running: list[Running], estate: Estate, host: str, *, drained: bool) -> None:
         await self._environments.store.confirm()
-        changes = (_host(engine, host).ground == Ground.DRAINED) != drained
-        await engine.drain(host, drained)
+        changes = (_host(estate, host).ground == Ground.DRAINED) != drained
+        await estate.drain(host, drained)
         for one in running:
             if changes:
                 one.controller.journal.say("host.drained" if drained else "host.undrained", host=host)
@@ -110,11 +110,11 @@ class Places(Renewals):
         if not running.saved.stopped and self._environments.displaced(running):
             await self._declare(self._environments.draft(running.saved))
 
-    def _tell(self, running: Running, engine: Drainable) -> None:
+    def _tell(self, running: Running, estate: Estate) -> None:
         """Say which hosts were lost, and which are back."""
         name, say = running.environment.environment, running.controller.journal.say
         before = self._grounds.get(name, {})
-        now = {host.name: host.ground for host in engine.hosts()}
+        now = {host.name: host.ground for host in estate.hosts()}
         for host, ground in now.items():
             former = before.get(host, Ground.SOUND)
             if ground == Ground.LOST and former != Ground.LOST:
@@ -123,13 +123,13 @@ class Places(Renewals):
                 say("host.returned", host=host)
         self._grounds[name] = now
 
-    def _hosted(self) -> tuple[list[Running], Drainable]:
-        """The environments that run on several hosts, and the engine of one of them, which speaks for all."""
+    def _hosted(self) -> tuple[list[Running], Estate]:
+        """The environments that run on several hosts, and those hosts."""
         everyone = map(self._environments.get, self._environments.names())
-        running = [one for one in everyone if _is_drainable(one.engine)]
+        running = [one for one in everyone if _is_spread(one.engine)]
         for one in running:
-            if _is_drainable(one.engine):
-                return running, one.engine
+            if _is_spread(one.engine):
+                return running, one.engine.estate
         raise Refused(
             "nothing here runs on several hosts: only an environment with engine: swarm does",
             "docs/how-to/swarm.md says how to run on three.",
@@ -137,26 +137,26 @@ class Places(Renewals):
         )
 
 
-def _is_drainable(engine: Engine) -> TypeGuard[Drainable]:
-    return isinstance(engine, Drainable)
+def _is_spread(engine: Engine) -> TypeGuard[Spread]:
+    return isinstance(engine, Spread)
 
 
 def _occupants(running: Running, host: str) -> Occupants:
     return occupants(running.controller.blueprints, running.controller.observed(), host)
 
 
-def _host(engine: Drainable, name: str) -> Host:
-    hosts = engine.hosts()
+def _host(estate: Estate, name: str) -> Host:
+    hosts = estate.hosts()
     if found := next((host for host in hosts if host.name == name), None):
         return found
     hint = did_you_mean(name, [host.name for host in hosts], "Hosts") or "None was seen yet; try again."
     raise NotFound(f"there is no host {name}", hint, host=name)
 
 
-def _refuse(running: list[Running], engine: Drainable, host: str, force: bool) -> None:
+def _refuse(running: list[Running], estate: Estate, host: str, force: bool) -> None:
     """Raise `Refused` where something would not outlive the absence of a host."""
-    away = {host, *unsound(engine.hosts())}
-    found = [*too_few(engine.hosts(), away), *_obstacles(running, away)]
+    away = {host, *unsound(estate.hosts())}
+    found = [*too_few(estate.hosts(), away), *_obstacles(running, away)]
     others = ", ".join(sorted(away - {host}))
     if found:
         hint = f"Bring {others} back first: everup undrain, or start it." if others else "See everup check."

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -148,13 +148,7 @@ def _note(db: sqlite3.Connection, contents: Contents, forgotten: tuple[str, ...]
 def _swap(home: Home, draft: Path, contents: Contents) -> Path | None:
     """Move what is there aside, then the new files in; the store comes last, for without it there is no home to use."""
     names = sorted((member.name for member in contents.files), key=lambda name: name == STORE)
-    there = [name for name in [*names, f"{STORE}-wal", f"{STORE}-shm"] if (home.path / name).exists()]
-    former = None
-    if there:
-        former = home.path / "former" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        for name in there:
-            (former / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (home.path / name).rename(former / name)
+    former = set_aside(home, [*names, f"{STORE}-wal", f"{STORE}-shm"])
     for name in names:
         (home.path / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         (draft / name).rename(home.path / name)
@@ -163,4 +157,20 @@ def _swap(home: Home, draft: Path, contents: Contents) -> Path | None:
         os.fsync(handle)
     finally:
         os.close(handle)
+    return former
+
+
+def set_aside(home: Home, names: Collection[str]) -> Path | None:
+    """Move those files and folders of a home that are there to `former/`, in this order; where, None for nothing.
+
+    Raises:
+        OSError: they cannot be moved.
+    """
+    there = [name for name in names if (home.path / name).exists()]
+    if not there:
+        return None
+    former = home.path / "former" / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    for name in there:
+        (former / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (home.path / name).rename(former / name)
     return former

@@ -91,7 +91,7 @@ def back_up(home: Home, file: Path) -> Contents:
 
 
 def _pack(home: Home, copy: Path, draft: Path) -> Contents:
-    store_format, environments = _copy_store(home.store, copy)
+    store_format, environments = copy_store(home.store, copy)
     places = {STORE: copy, **{name: home.path / name for name in _beside(home.path)}}
     members = tuple(_member(name, place) for name, place in places.items())
     now_utc = datetime.now(UTC).isoformat(timespec="seconds")
@@ -107,7 +107,7 @@ def _pack(home: Home, copy: Path, draft: Path) -> Contents:
     return contents
 
 
-def _copy_store(store: Path, copy: Path) -> tuple[int, tuple[str, ...]]:
+def copy_store(store: Path, copy: Path) -> tuple[int, tuple[str, ...]]:
     """Copy the live store as it is at one moment; its format, and the environments in it."""
     copy.touch(mode=0o600)
     with closing(sqlite3.connect(f"file:{store}?mode=rw", uri=True)) as live, closing(sqlite3.connect(copy)) as db:

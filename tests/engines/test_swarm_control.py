@@ -1,6 +1,8 @@
 """The services of the control plane: what they are given, and what nobody may read there."""
 
 import json
+import ssl
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,10 @@ from typing import Any
 import pytest
 
 from everup.engines.swarm import control
+from everup.engines.swarm.certificates import self_signed
+from everup.engines.swarm.leaf import Leaf
+from everup.engines.swarm.manifest import LABEL, Manifest, manifest_in, with_manifest, without_manifest
 from everup.engines.swarm.pair import CERT, KEY, pair_in
-from everup.engines.swarm.state import LABEL, Manifest, manifest_in, with_manifest, without_manifest
 from everup.model.errors import EngineError
 
 SECRET = {"SecretID": "s1", "SecretName": "everup-sealing-key.abc", "File": {"Name": "/run/secrets/everup-sealing-key"}}
@@ -56,6 +60,75 @@ def test_a_manifest_is_read_back_as_it_was_written_and_leaves_other_labels_alone
     assert manifest_in(with_manifest(spec, replace(MANIFEST, number=8))).number == 8
     assert without_manifest(spec) == {"Name": "default", "Labels": {"owner": "ada"}}
     assert manifest_in({"Labels": None}) == Manifest()
+
+
+class Voters:
+    """The hosts of a Swarm, as Docker lists them."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers = numbers
+        self.cluster = self
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "ID": f"h{number}",
+                "Description": {"Hostname": f"node{number}"},
+                "Spec": {"Availability": "active"},
+                "Status": {"State": "ready", "Addr": f"10.77.0.{number}"},
+                **({"ManagerStatus": {"Addr": f"10.77.0.{number}:2377"}} if number < 9 else {}),
+            }
+            for number in self.numbers
+        ]
+
+
+def handshake(home: Path, authority: str, name: str) -> None:
+    """Connect to what is shown in `home` as a client that knows only `authority`; an error where it is not trusted."""
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cadata=authority)
+    server.load_cert_chain(home / control.SHOWN_CERT, home / control.SHOWN_KEY)
+    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(there, here, server_hostname=name),
+        server.wrap_bio(here, there, server_side=True),
+    ]
+    for _ in range(3):
+        for end in ends:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert ends[0].version()
+
+
+async def test_clients_of_the_first_installation_trust_what_is_shown_for_hosts_that_joined_later(
+    tmp_path: Path,
+) -> None:
+    key, authority = self_signed("everup")
+    (tmp_path / control.TLS_KEY).write_text(key)
+    (tmp_path / control.TLS_CERT).write_text(authority)
+    voters = Voters(1, 2, 9)
+    leaf = Leaf(voters, tmp_path, tmp_path, tmp_path)  # type: ignore[arg-type]
+    assert await leaf.renew()
+    for name in ("10.77.0.1", "node2", "127.0.0.1"):
+        handshake(tmp_path, authority, name)
+    for stranger in ("10.77.0.3", "10.77.0.9", "example.net"):  # the ninth has no vote, and no door
+        with pytest.raises(ssl.SSLCertVerificationError):
+            handshake(tmp_path, authority, stranger)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(tmp_path, self_signed("everup")[1], "10.77.0.1")
+    voters.numbers = (1, 2, 3)
+    assert await leaf.renew()
+    handshake(tmp_path, authority, "10.77.0.3")
+    shown = (tmp_path / control.SHOWN_CERT).read_text()
+    assert not await leaf.renew()
+    assert (tmp_path / control.SHOWN_CERT).read_text() == shown
+    assert authority != shown
+    assert (tmp_path / control.SHOWN_KEY).stat().st_mode & 0o077 == 0
+
+
+async def test_keys_that_are_none_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / control.TLS_KEY).write_text("nothing")
+    (tmp_path / control.TLS_CERT).write_text("nothing")
+    with pytest.raises(EngineError, match="certificate cannot be made"):
+        await Leaf(Voters(1), tmp_path, tmp_path, tmp_path).renew()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["7", "{}", "not JSON", '{"number": 1, "keeper": "", "address": "", "pieces": []}'])

@@ -94,7 +94,7 @@ def test_an_order_tells_all_of_a_node_in_json() -> None:
     node = a_node(ports=PINNED, stop=Stop("SIGINT", 3.0, 0.5), files={"a": "b"}, unprivileged=True, keeps=("x",))
     start = replace(a_start(), node=node, ticket=9, extra_args=("--more",), secrets={"TOKEN": "t"})
     told = json.loads(json.dumps(order(start)))
-    assert set(told) == {"node", "digest", "files_digest", "extra_args", "ticket", "secrets", "copy"}
+    assert set(told) == {"node", "digest", "files_digest", "extra_args", "ticket", "secrets", "copy", "keeping"}
     assert told["node"]["ports"] == {"http": ["10.77.0.1", 8080]}
     assert told["node"]["stop"] == {"signal": "SIGINT", "grace_s": 3.0, "repeat_s": 0.5}
     assert (told["extra_args"], told["ticket"], told["secrets"]) == (["--more"], 9, {"TOKEN": "t"})

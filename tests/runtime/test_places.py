@@ -38,6 +38,10 @@ class HostsEngine(MemoryEngine):
         """What the Swarm says of a host from now on."""
         self.views[number - 1] = replace(self.views[number - 1], **how)
 
+    @property
+    def estate(self) -> "HostsEngine":
+        return self
+
     def hosts(self) -> tuple[Host, ...]:
         found = ((view, ground_of(self.views, view.id, silent=view.down)) for view in self.views)
         return tuple(Host(view.name, view.address, ground, votes=view.votes) for view, ground in found)

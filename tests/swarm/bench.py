@@ -4,8 +4,10 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
@@ -16,6 +18,7 @@ from typing import TypeVar
 from everup.engines.swarm import services
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host as Agent
+from everup.engines.swarm.keeping import Keeping
 from everup.engines.swarm.pair import Pair
 from everup.engines.swarm.place import Place
 from everup.engines.swarm.sight import Ended, Sight
@@ -28,6 +31,9 @@ from tests.swarm.host import PATIENCE_S, Host
 
 PORT = 9485
 """Not the one of the agents that a control plane puts on the same hosts."""
+
+ANY = 1 << 60
+"""Larger than the number of any control plane that the host has heard of."""
 
 _T = TypeVar("_T")
 _NUMBERS = itertools.count(1)
@@ -65,16 +71,21 @@ class Bench:
         self.environment = f"bench{next(_NUMBERS)}"
         self.pair = pair
         self.docker = Docker(Wire(Place(f"unix://{host.socket}"), PATIENCE_S))
-        self.agent = Agent(host.name, Tcp(host.address, PORT), pair.cert, pair.key, answer_s=PATIENCE_S)
+        self.folder = Path(tempfile.mkdtemp(prefix="everup-agent-"))
+        self.agent = self.heard_as(Keeping(lambda error: None))
         self.process: subprocess.Popen[bytes] | None = None
 
     async def open(self) -> None:
         """Start the agent; it answers when this returns."""
         words = ["--address", self.host.address, "--port", str(PORT), "--proc", "/proc"]
-        words += ["--certificate", str(self.pair.cert), "--key", str(self.pair.key)]
+        words += ["--certificate", str(self.pair.cert), "--key", str(self.pair.key), "--folder", str(self.folder)]
         command = self.host.command([sys.executable, "-m", "everup.engines.swarm.agent", *words])
         self.process = await asyncio.to_thread(subprocess.Popen, command)
         await until(self.answers, "the agent answers")
+
+    def heard_as(self, keeping: Keeping, pair: Pair | None = None, answer_s: float = PATIENCE_S) -> Agent:
+        """The agent, to whoever has that turn, and that pair."""
+        return Agent(self.host.name, Tcp(self.host.address, PORT), pair or self.pair, keeping, answer_s)
 
     async def answers(self) -> bool:
         await self.agent.nodes(self.environment)
@@ -90,7 +101,7 @@ class Bench:
         name = services.order_name(self.environment, node.id, ticket)
         host_id = (await self.docker.itself())["Swarm"]["NodeID"]
         node = replace(node, env={"START": str(ticket), **node.env})
-        start = services.Start(self.environment, node, ticket, self.image_id, host_id=host_id)
+        start = services.Start(self.environment, node, ticket, self.image_id, host_id=host_id, keeping=ANY)
         order = json.dumps(services.order(start)).encode()
         secret_id = await self.docker.secrets.create(name, order, services.whose(self.environment, node.id))
         spec = services.spec(replace(start, secret_id=secret_id))
@@ -178,6 +189,7 @@ class Bench:
             await self.docker.volumes.remove(volume["Name"])
         await self.agent.close()
         await self.docker.close()
+        shutil.rmtree(self.folder)
 
     async def _removed(self) -> bool:
         found = await self.docker.containers.list(services.filters(self.environment))

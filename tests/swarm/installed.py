@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from everup.engines.swarm.services import KEEPING
+from everup.model.observed import EVERYWHERE
 from tests.everup_cli import Everup
 from tests.swarm.host import Host, until
 from tests.swarm.rig import Rig
@@ -16,22 +18,34 @@ DOOR = 8484
 
 
 class Installed:
-    """Three hosts, what was declared on them, and the command on a machine beside them, which reaches any of them."""
+    """Three hosts, what was declared on them, and the command on a machine beside them, which reaches any of them.
+
+    `before`: what ran (`ran`) when the control plane was moved into the Swarm, where it was.
+    """
 
     def __init__(self, rig: Rig, everup: Everup) -> None:
         self.rig, self.everup = rig, everup
+        self.before: Json = {}
+        self._asked = rig.hosts[0]
 
     @classmethod
     @contextmanager
-    def on(cls, rig: Rig, image_id: str, spec: str) -> Iterator["Installed"]:
-        """Install the control plane and bring up what `spec` declares; both are taken away at the end."""
+    def on(cls, rig: Rig, image_id: str, spec: str, *, move: bool = False) -> Iterator["Installed"]:
+        """Install the control plane and bring up what `spec` declares; both are taken away at the end.
+
+        With `move` a control plane of the machine beside the hosts brings it up, and is moved into the Swarm then.
+        """
         environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
         with rig.entered(), Everup(spec, environ=environ) as everup:
-            everup("swarm", "install", timeout_s=PATIENCE_S)
+            ground = cls(rig, everup)
+            if move:
+                everup("up", timeout_s=PATIENCE_S)
+                ground.before = ground.ran()
+            everup("swarm", "install", *(["--move"] if move else []), timeout_s=PATIENCE_S)
             kept = json.loads((everup.home / "config/everup/contexts.json").read_text())["places"]["swarm"]
             everup.environ |= {"EVERUP_TOKEN": kept["token"], "EVERUP_CA": kept["ca"], "EVERUP_SERVER": kept["server"]}
-            everup("up", timeout_s=PATIENCE_S)
-            ground = cls(rig, everup)
+            if not move:
+                everup("up", timeout_s=PATIENCE_S)
             yield ground
             rig.mend()
             ground.use(rig.hosts[0])
@@ -41,9 +55,18 @@ class Installed:
 
     def manifest(self) -> Json:
         """What the Swarm says of its control plane."""
-        swarm = next(host for host in self.rig.hosts if host.running).docker.get("/swarm").raise_for_status().json()
-        found: Json = json.loads(swarm["Spec"]["Labels"]["everup.state"])
+        found: Json = json.loads(self._swarm("/swarm")["Spec"]["Labels"]["everup.state"])
         return found
+
+    def keepings(self) -> dict[str, int]:
+        """The number of the control plane that changed each node's service last."""
+        found = {one["Spec"]["Name"]: one["Spec"]["Labels"] for one in self._swarm("/services")}
+        return {name: int(labels[KEEPING]) for name, labels in found.items() if KEEPING in labels}
+
+    def _swarm(self, path: str) -> Any:
+        """What the Swarm says, by the host that commands go to while it is switched on."""
+        hosts = [host for host in (self._asked, *self.rig.hosts) if host.running]
+        return hosts[0].docker.get(path).raise_for_status().json()
 
     def keeper(self) -> Host:
         """The host of the control plane that decides."""
@@ -55,6 +78,7 @@ class Installed:
 
     def use(self, host: Host) -> None:
         """Let commands go to the door of a host from now on."""
+        self._asked = host
         self.everup.environ["EVERUP_SERVER"] = f"https://{host.address}:{DOOR}"
 
     def answers(self) -> Json | None:
@@ -63,6 +87,15 @@ class Installed:
         out, _ = process.communicate(timeout=PATIENCE_S)
         found: Json | None = json.loads(out) if process.returncode in (0, 3) else None
         return found
+
+    def ran(self) -> Json:
+        """Every node that runs on one host: on which, since when, and how often it was restarted."""
+        nodes = [node for service in self.everup.status()["services"] for node in service["nodes"]]
+        return {one["id"]: (one["host"], one["since"], one["restarts"]) for one in nodes if one["host"] != EVERYWHERE}
+
+    def copies(self, node_id: str) -> int:
+        """How many containers of a node run, on all hosts."""
+        return sum(len(host.containers(f"shop_{node_id}.")) for host in self.rig.hosts)
 
     def host(self, name: str) -> Host:
         """The host of that name."""

@@ -54,6 +54,7 @@ class Clients:
         variables = {**ground.everup.variables("redis01"), **ground.everup.variables("db01")}
         variables |= ground.everup.variables("web")
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
+        self._sql_url = variables["DATABASE_URL"]
         silence = {"socket_timeout": SILENCE_S, "socket_connect_timeout": SILENCE_S}
         by_url = Redis.from_url(variables["REDIS_URL"], **silence)
         sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
@@ -63,15 +64,22 @@ class Clients:
             "REDIS_URL": Repeated(lambda n: by_url.sadd(f"{name}:REDIS_URL", n)),
             "Sentinels": Repeated(lambda n: by_sentinels.sadd(f"{name}:Sentinels", n)),
         }
-        self.sql = SqlWriters(variables["DATABASE_URL"], table=f"writes_{name}")
+        self.sql = SqlWriters(self._sql_url, table=f"writes_{name}")
         self.web = HttpLoad(variables["WEB_URL"], pause_s=0.02)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Clients":
+        until(self._led, f"{self._host.name} is led to PostgreSQL")
         with self._host.entered():
             for one in (*self.redis.values(), self.web, self.sql):
                 self._stack.enter_context(one)
         return self
+
+    def _led(self) -> bool:
+        with contextlib.suppress(psycopg.OperationalError), self._host.entered():
+            psycopg.connect(self._sql_url, connect_timeout=5).close()
+            return True
+        return False
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

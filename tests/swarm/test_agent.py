@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from everup.engines.swarm.hosts import Host as Agent
+from everup.engines.swarm.keeping import Keeping
 from everup.engines.swarm.pair import pair_in
 from everup.engines.swarm.services import name_of
 from everup.engines.swarm.sight import Ended, Renewal, Stopping
@@ -240,9 +240,9 @@ async def test_a_copy_comes_back_by_itself_until_it_is_fenced(bench):
 
 async def test_strangers_are_not_let_in_and_keep_nobody_out(bench, tmp_path):
     to = (bench.host.address, PORT)
-    stranger = pair_in(tmp_path)
+    stranger = bench.heard_as(Keeping(lambda error: None), pair_in(tmp_path))
     with pytest.raises(Unavailable, match="does not answer"):
-        await Agent("node1", Tcp(*to), stranger.cert, stranger.key, PATIENCE_S).nodes(bench.environment)
+        await stranger.nodes(bench.environment)
     assert await asyncio.to_thread(_cut_off, bench.host, to)
     silent = [socket.create_connection(to, PATIENCE_S) for _ in range(300)]
     try:

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from everup.engines.swarm.hosts import Host as Agent
-from everup.model.desired import Tcp
+from everup.engines.swarm.hosts import ANSWER_S
+from everup.engines.swarm.keeping import Keeping
 from everup.model.errors import EngineError, Unavailable
-from tests.swarm.bench import PORT, Bench, program, until
+from tests.swarm.bench import Bench, program, until
 from tests.swarm.host import Host, within
 
 
@@ -97,7 +97,7 @@ async def test_after_a_power_cut_nothing_runs_and_everything_is_known(bench):
 
 async def test_a_silent_host_is_noticed_at_once_and_nothing_is_said_of_its_nodes(bench):
     await bench.start(program("db-1", "stay()"), 5)
-    agent = Agent(bench.host.name, Tcp(bench.host.address, PORT), bench.pair.cert, bench.pair.key)
+    agent = bench.heard_as(Keeping(lambda error: None), answer_s=ANSWER_S)
     await until(lambda: agent.nodes(bench.environment), "it is seen")
     bench.host.cut()
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from everup.engines.swarm.engine import SwarmEngine
+from everup.engines.swarm.newest import DEPOSED
 from everup.engines.swarm.pair import AGENT
 from everup.engines.swarm.services import at_rest, filters, name_of
 from everup.model.desired import Node, Socket, Tcp
@@ -101,20 +102,26 @@ async def test_swarm_alone_starts_nothing_again(world: SwarmWorld) -> None:
     assert (await world.state("web-1")).restarts == 1
 
 
-async def test_another_control_plane_of_the_same_home_adopts_what_runs(world: SwarmWorld, home: Path) -> None:
+async def test_another_control_plane_of_the_same_home_adopts_what_runs(world: SwarmWorld) -> None:
     node = a_node(keeps=("dump.rdb",), script="touch dump.rdb; exec sleep 600")
     await world.engine.ensure(node)
     before = await world.state("web-1")
-    async with another(world, home) as engine:
-        assert (await engine.observe())["web-1"] == before
-        await engine.ensure(node)
-        assert (await engine.observe())["web-1"] == before
-        await world.kill("web-1")
-        async for event in engine.watch():
-            assert (event.node_id, event.dead and event.dead.exit_code) == ("web-1", -9)
-            break
-        await engine.ensure(node)
-        assert (await engine.observe())["web-1"].restarts == 1
+    former = await world.succeeded()
+    engine = world.engine
+    assert await world.state("web-1") == before
+    await engine.ensure(node)
+    assert await world.state("web-1") == before
+    await world.kill("web-1")
+    async for event in engine.watch():
+        assert (event.node_id, event.dead and event.dead.exit_code) == ("web-1", -9)
+        break
+    await engine.ensure(node)
+    assert (await world.state("web-1")).restarts == 1
+    for act in (former.ensure(node), former.fence("web-1"), former.observe(), former.confirm()):
+        with pytest.raises(Unavailable) as refusal:
+            await act
+        assert refusal.value.code == DEPOSED
+    assert (await world.state("web-1")).restarts == 1
 
 
 async def test_a_control_plane_of_another_home_is_refused(world: SwarmWorld, tmp_path: Path) -> None:
@@ -135,6 +142,7 @@ async def test_another_swarm_is_refused(world: SwarmWorld, home: Path) -> None:
             await engine.observe()
     assert refusal.value.code == "engine.other_cluster"
     note.write_text(known)
+    await world.succeeded()
 
 
 async def test_orders_of_former_starts_are_deleted(world: SwarmWorld) -> None:

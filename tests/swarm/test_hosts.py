@@ -64,6 +64,7 @@ def test_the_host_that_leads_everything_is_cut_off_and_joins_again(ground: Insta
         inside.wait(time.monotonic(), PATIENCE_S)
         fault_s = time.monotonic()
         cut.cut()
+        cut_s = time.monotonic()
         outside.wait(fault_s + 1, PATIENCE_S)
         time.sleep(max(0.0, fault_s + CUT_S - time.monotonic()))  # it is to be cut off for that long
         healed_s = time.monotonic()
@@ -74,7 +75,7 @@ def test_the_host_that_leads_everything_is_cut_off_and_joins_again(ground: Insta
         outside.stop()
         inside.stop()
         for way in outside.journals():
-            seconds = alone_s(inside, outside, way, fault_s, healed_s)
+            seconds = alone_s(inside, outside, way, cut_s, healed_s)
             record_property(f"{way}_alone_s", seconds)
             assert seconds < UNCONFIRMED_S
         assert outside.lost()["DATABASE_URL"] == inside.lost()["DATABASE_URL"] == 0

@@ -8,18 +8,11 @@ from contextlib import suppress
 import pytest
 
 from everup.engines.swarm.docker import Docker
+from everup.engines.swarm.keeping import Keeping
+from everup.engines.swarm.manifest import LABEL, manifest_in, without_manifest
+from everup.engines.swarm.newest import DEPOSED
 from everup.engines.swarm.place import Place
-from everup.engines.swarm.state import (
-    FORMER,
-    LABEL,
-    LEASE_S,
-    MARGIN_S,
-    PART_BYTES,
-    SUPERSEDED,
-    SwarmShelf,
-    manifest_in,
-    without_manifest,
-)
+from everup.engines.swarm.state import FORMER, LEASE_S, MARGIN_S, PART_BYTES, SwarmShelf
 from everup.engines.swarm.wire import Wire
 from everup.model.errors import EngineError, EverupError, Unavailable
 from tests.swarm.host import Host
@@ -41,7 +34,7 @@ class Keepers:
         return self._dockers[-1]
 
     def at(self, host: Host) -> SwarmShelf:
-        shelf = SwarmShelf(self.docker(host), lambda error: self.lost.append(shelf))
+        shelf = SwarmShelf(self.docker(host), Keeping(lambda error: self.lost.append(shelf)))
         return shelf
 
     async def take(self, shelf: SwarmShelf) -> dict[str, bytes]:
@@ -61,7 +54,9 @@ class Keepers:
 async def keepers(rig: Rig) -> AsyncIterator[Keepers]:
     found = Keepers(rig)
     docker = found.docker(rig.hosts[0])
-    assert LABEL not in (await docker.cluster.inspect())["Spec"]["Labels"], "a control plane is installed in this rig"
+    before = manifest_in((await docker.cluster.inspect())["Spec"])
+    assert not before.pieces, "a control plane is installed in this rig"
+    await docker.cluster.change(without_manifest)  # that of a control plane which has ended by now
     try:
         yield found
     finally:
@@ -104,7 +99,7 @@ async def test_a_keeper_that_was_replaced_can_change_nothing_and_is_told(keepers
     for act in (first.put({"state": b"late"}, ()), first.confirm(), first.look()):
         with pytest.raises(EngineError) as refused:
             await act
-        assert refused.value.code == SUPERSEDED
+        assert refused.value.code == DEPOSED
     assert set(keepers.lost) == {first}
     await second.release()
     third = keepers.at(keepers.rig.hosts[2])

@@ -7,6 +7,7 @@ from pathlib import Path
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.engine import SwarmEngine
 from everup.engines.swarm.fleet import Fleet
+from everup.engines.swarm.keeping import Keeping
 from everup.engines.swarm.lines import REUSE_S
 from everup.engines.swarm.place import Place
 from everup.engines.swarm.services import name_of
@@ -22,11 +23,14 @@ def no_secrets(name: str) -> str:
 
 def fleet_of(rig: Rig, image_id: str, folder: Path) -> Fleet:
     """The Swarm of a rig, as a control plane sees it whose home is `folder`."""
-    return Fleet(Docker(Wire(Place(f"unix://{rig.hosts[0].socket}"))), image_id, folder)
+    return Fleet(Docker(Wire(Place(f"unix://{rig.hosts[0].socket}"))), image_id, folder, Keeping(lambda error: None))
 
 
 class SwarmWorld(World):
-    """Real containers on the pretended hosts of a rig; the thread must be on their network (`Rig.entered`)."""
+    """Real containers on the pretended hosts of a rig; the thread must be on their network (`Rig.entered`).
+
+    `folder` is the environment's, in the home of its control plane.
+    """
 
     engine: SwarmEngine
 
@@ -35,6 +39,8 @@ class SwarmWorld(World):
         self.rig = rig
         self.fleet = fleet
         self.engine = SwarmEngine(environment, fleet, folder, no_secrets)
+        self.folder = folder
+        self._former: list[tuple[SwarmEngine, Fleet]] = []
 
     async def kill(self, node_id: str) -> None:
         await asyncio.to_thread(self._kill, node_id)
@@ -66,9 +72,19 @@ class SwarmWorld(World):
         self.write(node_id, "say.draft", lines + "\n")
         (self.home(node_id) / "say.draft").rename(self.home(node_id) / "say")
 
+    async def succeeded(self) -> SwarmEngine:
+        """A second control plane of the same home looks after the environment from now on; the engine of the first."""
+        former, folder = self.engine, self.folder
+        self._former.append((former, self.fleet))
+        self.fleet = fleet_of(self.rig, self.fleet.image, folder.parent / "swarm")
+        self.engine = SwarmEngine(self.environment, self.fleet, folder, no_secrets)
+        await self.engine.observe()
+        return former
+
     async def close(self) -> None:
         for node_id in await self.engine.observe():
             await self.engine.fence(node_id)
             await self.engine.remove(node_id, keep_data=False)
-        await self.engine.close()
-        await self.fleet.close()
+        for engine, fleet in (*self._former, (self.engine, self.fleet)):
+            await engine.close()
+            await fleet.close()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from everup.engines.local.launch import Reveal
-from everup.engines.swarm.deploy import discard_orders, sweep_orders
+from everup.engines.swarm.deploy import change, discard_orders, sweep_orders, undeploy
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import Host
@@ -86,8 +86,7 @@ class Acts:
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
-                await self._fleet.docker.services.change(deployed.id, at_rest)
-                self._fleet.note(replace(deployed, wanted=False))
+                await self._rest(deployed)
             elif deployed and not keep_data:
                 await self._undeploy(deployed)
         if not keep_data:
@@ -120,8 +119,7 @@ class Acts:
         if not keep_data:
             await self._undeploy(deployed)
         elif deployed.wanted:
-            await self._fleet.docker.services.change(deployed.id, at_rest)
-            self._fleet.note(replace(deployed, wanted=False))
+            await self._rest(deployed)
         track.leave(deployed.host_id, deployed.ticket)
 
     async def strike(self, track: Track) -> None:
@@ -224,8 +222,12 @@ class Acts:
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
 
+    async def _rest(self, deployed: Deployed) -> None:
+        await change(self._fleet.docker, deployed.id, self._fleet.keeping.number, at_rest)
+        self._fleet.note(replace(deployed, wanted=False))
+
     async def _undeploy(self, deployed: Deployed) -> None:
-        await self._fleet.docker.services.remove(deployed.id)
+        await undeploy(self._fleet.docker, deployed.id, self._fleet.keeping.number)
         self._fleet.forget(self._environment, deployed.node_id)
         self._starter.work.begin(discard_orders(self._fleet.docker, deployed.secrets))
 
@@ -262,7 +264,8 @@ class Acts:
         await asyncio.gather(*(agent.renew(self._environment, node.id, wish) for agent in agents))
         if deployed := self._rounds.deployed(track.id):
             with suppress(EngineError):  # it says what copies that join later lack, and can be said later
-                await self._fleet.docker.services.change(deployed.id, lambda spec: _labelled(spec, node.files_digest))
+                docker, number = self._fleet.docker, self._fleet.keeping.number
+                await change(docker, deployed.id, number, lambda spec: _labelled(spec, node.files_digest))
             self._fleet.note(replace(deployed, files_digest=node.files_digest))
         await self._rounds.ask(stale)
 

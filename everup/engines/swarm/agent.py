@@ -2,7 +2,7 @@
 
 `python -m everup.engines.swarm.agent` runs on every host, as root, with Docker's socket and its volumes. It listens for
 whoever shows the one certificate that agents and control planes share, and for nobody else. It decides nothing, starts
-nothing and remembers nothing: it may be killed at any moment.
+nothing, and remembers but one number: that of the newest control plane it has heard. It may be killed at any moment.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi import Path as Word
 from fastapi.responses import JSONResponse, StreamingResponse
 
@@ -21,6 +21,7 @@ from everup.engines.swarm import gateway
 from everup.engines.swarm.complaints import Missing
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.look import Lookout
+from everup.engines.swarm.newest import HEADER, Newest
 from everup.engines.swarm.place import SOCKET, Place
 from everup.engines.swarm.premises import HOST_PROC, Premises
 from everup.engines.swarm.reports import Reports
@@ -37,6 +38,7 @@ from everup.engines.swarm.sight import (
     Stopping,
     complaint,
 )
+from everup.engines.swarm.volume import AGENT_FOLDER
 from everup.engines.swarm.wire import Wire
 from everup.model.errors import EngineError, Unavailable
 
@@ -115,9 +117,14 @@ class Verbs:
         await self._premises.discard(environment, node_id)
 
 
-def application(verbs: Verbs) -> FastAPI:
-    """The agent over HTTP; an error is answered as `sight.complaint` has it."""
-    app = FastAPI(title="Everup agent", docs_url=None, redoc_url=None, openapi_url=None)
+def application(verbs: Verbs, newest: Newest) -> FastAPI:
+    """The agent over HTTP, for the newest control plane alone; an error is answered as `sight.complaint` has it."""
+
+    async def admitted(number: Annotated[int, Header(alias=HEADER, ge=0)] = 0) -> None:
+        await newest.admit(number)
+
+    only = [Depends(admitted)]
+    app = FastAPI(title="Everup agent", docs_url=None, redoc_url=None, openapi_url=None, dependencies=only)
     app.add_exception_handler(EngineError, _tell)
     app.add_api_route("/v1/nodes", verbs.nodes, methods=["GET"])
     app.add_api_route("/v1/exits", verbs.exits, methods=["GET"])
@@ -170,6 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--certificate", type=Path, default=Path(CERTIFICATE))
     parser.add_argument("--key", type=Path, default=Path(KEY))
+    parser.add_argument("--folder", type=Path, default=Path(AGENT_FOLDER), help="where it notes what must last")
     parser.add_argument("--docker", default=SOCKET, help="the socket of the host's Docker")
     parser.add_argument("--proc", type=Path, default=HOST_PROC, help="where the host's processes can be seen")
     wanted = parser.parse_args(arguments)
@@ -177,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
     lookout = Lookout(docker)
     verbs = Verbs(Premises(docker, lookout, wanted.proc), Reports(docker, lookout))
     gate = gateway.server_side(wanted.certificate, wanted.key)
-    gateway.serve(application(verbs), gate, wanted.address, wanted.port)
+    gateway.serve(application(verbs, Newest(wanted.folder)), gate, wanted.address, wanted.port)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from everup.engines.swarm.docker import Docker, Thing
 from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.services import TICKET
+from everup.engines.swarm.volume import AGENT_FOLDER, AGENT_VOLUME
 from everup.model.errors import Unavailable
 
 SETTLE_S = 60.0
@@ -51,8 +52,7 @@ async def bring_up(docker: Docker, image: str, pair: Pair) -> bool:
         EngineError: Docker refuses.
     """
     found = await docker.services.inspect(AGENT)
-    theirs = (found["Spec"].get("Labels") or {}).get(_PAIR) if found else None
-    if found and theirs != pair.mark:
+    if found and pair_of(found) != pair.mark:
         raise Unavailable(
             "this Swarm is looked after by another control plane: its agents know another key",
             f"Work with that one. Where it is lost for ever: docker service rm {AGENT}",
@@ -67,13 +67,19 @@ async def bring_up(docker: Docker, image: str, pair: Pair) -> bool:
     if found is None:
         try:
             await docker.services.create(wanted)
-        except Conflict:  # another call was quicker
-            return False
+        except Conflict:  # somebody was quicker: see who
+            return await bring_up(docker, image, pair)
         return True
     if (found["Spec"].get("Labels") or {}).get(_SPEC) == wanted["Labels"][_SPEC]:
         return False
     await docker.services.change(AGENT, lambda spec: wanted)
     return True
+
+
+def pair_of(agents: Mapping[str, Any]) -> str | None:
+    """The mark of the pair that the agents know, by their service."""
+    labels: Mapping[str, str] = agents["Spec"].get("Labels") or {}
+    return labels.get(_PAIR)
 
 
 async def _kept(docker: Docker, name: str, content: bytes) -> str:
@@ -96,12 +102,13 @@ def agent_spec(image: str, mark: str, secrets: Mapping[str, str], root: str) -> 
     sockets = {"Type": "bind", "Source": "/var/run/docker.sock", "Target": "/var/run/docker.sock"}
     volumes = {"Type": "bind", "Source": f"{root}/volumes", "Target": f"{root}/volumes"}
     processes = {"Type": "bind", "Source": "/proc", "Target": "/host/proc", "ReadOnly": True}
+    notes = {"Type": "volume", "Source": AGENT_VOLUME, "Target": AGENT_FOLDER}
     container = {
         "Image": image,
         "Command": ["python3", "-m", "everup.engines.swarm.agent"],
         "User": "0:0",
         "Init": True,
-        "Mounts": [sockets, volumes, processes],
+        "Mounts": [sockets, volumes, processes, notes],
         "Secrets": [
             {
                 "SecretID": secret_id,

@@ -8,21 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from everup.engines.local.statefile import replace_text
+from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker, Thing, text
+from everup.engines.swarm.manifest import LABEL, without_manifest
 from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import CONTROL_PORT
 from everup.engines.swarm.services import ENVIRONMENT
-from everup.engines.swarm.state import LABEL, without_manifest
 from everup.model.errors import EngineError, Refused
 
 CONTROL, DOOR = "everup-control", "everup-door"
 """The names of the services: one replica, and a copy on every host that votes."""
 
 SEALING_KEY, TLS_KEY = "everup-sealing-key", "everup-tls-key"
-"""Secrets: the key of the store's secrets and of what the Swarm keeps, and that of the API's certificate."""
+"""Secrets: the key of the store's secrets and of what the Swarm keeps, and that which signs the API's certificate."""
 
 TLS_CERT = "everup-tls-cert"
-"""The config that holds what the API shows to clients."""
+"""The config that holds the certificate which clients keep: what the API shows is signed by its key."""
+
+SHOWN_CERT, SHOWN_KEY = "shown-cert.pem", "shown-key.pem"
+"""In the home of the control plane: what the API shows."""
 
 SECRETS, CONFIGS = Path("/run/secrets"), Path("/etc/everup")
 """Where a container finds them."""
@@ -47,7 +51,7 @@ class Credentials:
 
     Attributes:
         sealing_key: 32 bytes in base64.
-        tls_key, tls_cert: what the API shows.
+        tls_key, tls_cert: what signs the certificate that the API shows.
         pair: by which agents know it.
     """
 
@@ -90,25 +94,37 @@ def settle(home: Path, secrets: Path = SECRETS) -> None:
         ) from error
 
 
-async def keep(docker: Docker, credentials: Credentials) -> None:
-    """Have the Swarm keep these credentials, instead of any it has; agents without nodes end, for they know others.
+async def refuse_running(docker: Docker) -> None:
+    """Make sure that nobody looks after nodes in the Swarm.
 
     Raises:
         Refused: environments run there, looked after by a control plane elsewhere.
-        EngineError: Docker refuses.
     """
     if left := await _environments(docker):
-        hint = "Take them down where it runs, and up again afterwards: everup down --destroy"
+        hint = "Move it here from where it runs (everup swarm install --move), or there: everup down --destroy"
         raise Refused(f"another control plane looks after {', '.join(left)} here", hint, code="refused.running")
-    await docker.services.remove(AGENT)
-    labelled = {"label": [_FILE]}
-    for store in (docker.secrets, docker.configs):
-        for one in await store.list(labelled):
-            await store.remove(one["ID"])
-    for name, content in credentials.secrets.items():
-        await docker.secrets.create(_named(name, content), content, {_FILE: name})
-    content = credentials.tls_cert.encode()
-    await docker.configs.create(_named(TLS_CERT, content), content, {_FILE: TLS_CERT})
+
+
+async def keep(docker: Docker, credentials: Credentials) -> None:
+    """Have the Swarm keep these credentials, instead of any it has; agents that know others end.
+
+    Raises:
+        EngineError: Docker refuses.
+    """
+    agents = await docker.services.inspect(AGENT)
+    if agents and bootstrap.pair_of(agents) != credentials.pair.mark:
+        await docker.services.remove(AGENT)
+    configs = {TLS_CERT: credentials.tls_cert.encode()}
+    for store, files in ((docker.secrets, credentials.secrets), (docker.configs, configs)):
+        wanted = {_named(name, content): (name, content) for name, content in files.items()}
+        for one in await store.list({"label": [_FILE]}):
+            if one["Spec"]["Name"] not in wanted:
+                await store.remove(one["ID"])
+        for full, (name, content) in wanted.items():
+            if await store.inspect(full):  # one of the pair that the agents have already
+                await store.relabel(full, {_FILE: name})
+            else:
+                await store.create(full, content, {_FILE: name})
 
 
 async def _environments(docker: Docker) -> list[str]:
@@ -122,7 +138,7 @@ def _named(name: str, content: bytes) -> str:
 
 
 async def certificate(docker: Docker) -> str | None:
-    """What the API shows to clients, PEM; None where no control plane was ever installed."""
+    """By which clients know the API, PEM; None where no control plane was ever installed."""
     found = await docker.configs.list({"label": [f"{_FILE}={TLS_CERT}"]})
     return text(found[0]).decode() if found else None
 
@@ -191,7 +207,7 @@ async def _make(docker: Docker, wanted: Thing) -> bool:
 
 def control_spec(image: str, secrets: Sequence[Thing], configs: Sequence[Thing]) -> Thing:
     """The control plane's service, as Docker's API wants it. Pure."""
-    words = [f"0.0.0.0:{CONTROL_PORT}", str(CONFIGS / TLS_CERT), str(SECRETS / TLS_KEY)]
+    words = [f"0.0.0.0:{CONTROL_PORT}", f"{HOME}/{SHOWN_CERT}", f"{HOME}/{SHOWN_KEY}"]
     container = {
         "Command": ["python3", "-P", "-m", "everup.serve", *words],
         "Env": [f"EVERUP_HOME={HOME}", f"EVERUP_IMAGE={image}", f"{KEPT}=swarm"],

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from everup.engines.swarm import bootstrap, services
 from everup.engines.swarm.complaints import Conflict, Missing
-from everup.engines.swarm.docker import Docker, Thing
+from everup.engines.swarm.docker import Docker, Edit, Thing
+from everup.engines.swarm.keeping import deposed
 from everup.engines.swarm.services import Deployed, Start
 from everup.engines.swarm.track import Track
 from everup.model.errors import EngineError, NodeFailed
@@ -34,18 +35,19 @@ async def deploy(docker: Docker, start: Start, before: Deployed | None) -> Deplo
 
     Raises:
         NodeFailed: what it is started with is too long for a secret.
+        Unavailable: a newer control plane has changed that service (code `engine.deposed`).
         EngineError: Docker refuses.
     """
     if not start.node.image:
         start = replace(start, secret_id=await _keep(docker, start))
     wanted = services.spec(start)
     if before and before.everywhere != services.is_everywhere(start.node):  # Swarm changes no mode
-        await docker.services.remove(before.id)
+        await undeploy(docker, before.id, start.keeping)
         before = None
     try:
-        found = await _change(docker, before.id, wanted) if before else await _create(docker, start.name, wanted)
+        found = await _put(docker, before.id, start, wanted) if before else await _create(docker, start, wanted)
     except Missing:
-        found = await _create(docker, start.name, wanted)
+        found = await _create(docker, start, wanted)
     deployed = services.read(found)
     assert deployed is not None
     return deployed
@@ -65,18 +67,51 @@ async def _keep(docker: Docker, start: Start) -> str:
     return await docker.secrets.create(name, text, services.whose(environment, node.id))
 
 
-async def _change(docker: Docker, service_id: str, wanted: Thing) -> Thing:
-    return {"ID": service_id, "Spec": await docker.services.change(service_id, lambda spec: wanted)}
+async def change(docker: Docker, service_id: str, keeping: int, edit: Edit) -> Thing:
+    """Change a node's service, as `Services.change` does, unless a newer control plane has done so.
+
+    Docker compares versions, so what that one changes in between is seen as well.
+
+    Raises:
+        Unavailable: a newer one has (code `engine.deposed`).
+        EngineError: there is no such service, or Docker refuses.
+    """
+
+    def checked(spec: Thing) -> Thing:
+        mine = services.claimed(spec, keeping)
+        if mine is None:
+            raise deposed(f"a newer control plane has changed the service {spec.get('Name', service_id)}")
+        return edit(mine)
+
+    return await docker.services.change(service_id, checked)
 
 
-async def _create(docker: Docker, name: str, wanted: Thing) -> Thing:
+async def undeploy(docker: Docker, service_id: str, keeping: int) -> None:
+    """Remove a node's service, unless a newer control plane has changed it; one that is gone already is no error.
+
+    Docker compares no version when it removes: the service is claimed first, and what is left is the time of one call.
+
+    Raises:
+        Unavailable: a newer one has changed it (code `engine.deposed`).
+        EngineError: Docker refuses.
+    """
+    with suppress(Missing):
+        await change(docker, service_id, keeping, lambda spec: spec)
+        await docker.services.remove(service_id)
+
+
+async def _put(docker: Docker, service_id: str, start: Start, wanted: Thing) -> Thing:
+    return {"ID": service_id, "Spec": await change(docker, service_id, start.keeping, lambda spec: wanted)}
+
+
+async def _create(docker: Docker, start: Start, wanted: Thing) -> Thing:
     try:
         return {"ID": await docker.services.create(wanted), "Spec": wanted}
     except Conflict:
-        found = await docker.services.inspect(name)
+        found = await docker.services.inspect(start.name)
         if found is None:
             raise
-        return await _change(docker, str(found["ID"]), wanted)
+        return await _put(docker, str(found["ID"]), start, wanted)
 
 
 async def discard_orders(docker: Docker, secrets: Collection[str]) -> None:

@@ -8,8 +8,8 @@ import asyncio
 from contextlib import suppress
 
 from everup.engines.swarm.docker import Docker
+from everup.engines.swarm.manifest import manifest_in
 from everup.engines.swarm.placement import CONTROL_PORT, DOOR_PORT
-from everup.engines.swarm.state import manifest_in
 from everup.model.errors import EngineError
 
 LOOK_EVERY_S = 1.0

@@ -11,16 +11,16 @@ from everup.engines.local.launch import Reveal
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.acts import Acts
 from everup.engines.swarm.consoles import Consoles
+from everup.engines.swarm.estate import SwarmEstate
 from everup.engines.swarm.fleet import Fleet, other_cluster
 from everup.engines.swarm.leftovers import Leftovers
 from everup.engines.swarm.logs import merged
-from everup.engines.swarm.placement import ground_of
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.track import Track
 from everup.model.contracts import Fault
 from everup.model.desired import Node, NodeId, Socket
 from everup.model.errors import EngineError
-from everup.model.observed import Confirmed, Host, NodeEvent, NodeState
+from everup.model.observed import Confirmed, NodeEvent, NodeState
 
 _NOTE = "cluster"
 _T = TypeVar("_T")
@@ -29,9 +29,9 @@ _T = TypeVar("_T")
 class SwarmEngine:
     """Runs the nodes of one environment on the hosts of a Swarm.
 
-    Implements `Engine`, `FaultInjector`, `Consoled` and `Drainable`.
-    Only one may look after an environment at a time. Its methods belong to one event loop; calls for one node wait for
-    each other, and a call that is cancelled is finished in the background.
+    Implements `Engine`, `FaultInjector`, `Consoled`, `Contested` and `Spread`. Only the newest of those who look
+    after a Swarm may act there. Its methods belong to one event loop; calls for one node wait for each other, and a
+    call that is cancelled is finished in the background.
 
     Args:
         environment: its name.
@@ -58,6 +58,7 @@ class SwarmEngine:
         self._work = Background()
         self._acts = Acts(environment, fleet, self._rounds, reveal, clock)
         self._consoles = Consoles(environment, self._rounds, clock)
+        self.estate = SwarmEstate(fleet, self._rounds, self.confirm)
         self._leftovers = Leftovers(environment, fleet, self._rounds, self._work)
         self._opening: asyncio.Task[None] | None = None
 
@@ -94,17 +95,6 @@ class SwarmEngine:
         await self._rounds.look()
         self._leftovers.clear()
         return self._rounds.states()
-
-    def hosts(self) -> tuple[Host, ...]:
-        """See `Drainable.hosts`."""
-        known = self._fleet.hosts
-        grounds = {one.id: ground_of(known, one.id, self._rounds.silence(one.id) != "") for one in known}
-        return tuple(Host(one.name, one.address, grounds[one.id], one.zone, one.votes) for one in known)
-
-    async def drain(self, host: str, drained: bool) -> None:
-        """See `Drainable.drain`."""
-        await self._opened()
-        await self._fleet.drain(host, drained)
 
     async def watch(self) -> AsyncIterator[NodeEvent]:
         """Ends that nobody asked for, the moment they are confirmed; none is lost while nobody iterates."""
@@ -162,6 +152,15 @@ class SwarmEngine:
         """
         await self._alone(node_id, lambda track: self._acts.inject(track, fault, for_s))
 
+    async def confirm(self) -> None:
+        """Return unless another control plane looks after the Swarm by now.
+
+        Raises:
+            Unavailable: another one does (code `engine.deposed`), or nobody knows.
+        """
+        await self._opened()
+        await self._fleet.confirm()
+
     async def close(self) -> None:
         """Let go of all nodes, which run on. Calls under way are waited for; afterwards nothing may be called."""
         await self._work.settled()
@@ -188,6 +187,7 @@ class SwarmEngine:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             self._opening = self._work.begin(self._open())
         await asyncio.shield(self._opening)
+        self._fleet.keeping.check()
 
     async def _open(self) -> None:
         await self._fleet.open()

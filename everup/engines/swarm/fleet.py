@@ -1,6 +1,7 @@
 """The hosts of one Swarm, the agent on each, and the services that it runs for Everup; shared by all environments."""
 
 import asyncio
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.keeping import Keeping
+from everup.engines.swarm.manifest import manifest_in
 from everup.engines.swarm.pair import Pair, pair_in
 from everup.engines.swarm.placement import AGENT_PORT, HostView
 from everup.engines.swarm.services import NODE, Deployed, read
@@ -36,11 +39,20 @@ class Fleet:
         docker: a manager of it.
         image: Everup's own, by any name; from the first look on an ID or a digest.
         folder: where the pair is kept by which agents know this control plane.
+        keeping: the turn of this control plane; it begins with `open`, where it has not yet.
     """
 
-    def __init__(self, docker: Docker, image: str, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        docker: Docker,
+        image: str,
+        folder: Path,
+        keeping: Keeping,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.docker = docker
         self.image = image
+        self.keeping = keeping
         self.cluster = ""
         self._folder = folder
         self._clock = clock
@@ -51,6 +63,7 @@ class Fleet:
         self._ended: dict[str, Set[NodeId]] = {}
         self._pair: Pair | None = None
         self._looked_s: float | None = None
+        self._confirmed_s = float("-inf")
         self._look: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[None] | None = None
 
@@ -91,18 +104,6 @@ class Fleet:
         """These nodes of an environment do not run now, whatever their services say."""
         self._ended[environment] = node_ids
 
-    async def drain(self, name: str, drained: bool) -> None:
-        """Mark a host as one that is to be left, or take that mark away.
-
-        Raises:
-            EngineError: there is no host of that name, or Docker refuses.
-        """
-        found = next((host for host in self.hosts if host.name == name), None)
-        if found is None:
-            raise EngineError(f"the Swarm has no host {name}", "See docker node ls.", code="engine.no_host")
-        await self.docker.cluster.change_node(found.id, lambda spec: marked(spec, drained))
-        await self._see()
-
     def note(self, one: Deployed) -> None:
         """This is how a service is from now on."""
         self._deployed[one.environment, one.node_id] = one
@@ -123,13 +124,21 @@ class Fleet:
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             self._opening = asyncio.create_task(self._open())
         await asyncio.shield(self._opening)
+        self.keeping.check()
 
-    async def fresh(self) -> None:
+    async def fresh(self, *, now: bool = False) -> None:
         """Look at the Swarm again where the newest look is too old; not for longer than a second.
 
+        With `now` it is looked at anew, however long that takes: something was changed there.
+
         Raises:
-            Unavailable: it was never seen, or another Swarm answers.
+            Unavailable: it was never seen, another Swarm answers, or another control plane looks after it by now.
         """
+        self.keeping.check()
+        if now:
+            if self._look:
+                await asyncio.wait([self._look])  # it may have begun before
+            await self._see()
         if self._looked_s is not None and self._clock() - self._looked_s < FRESH_S:
             return
         if self._look is None or self._look.done():
@@ -139,6 +148,20 @@ class Fleet:
         error = self._look.exception() if done else None
         if error and (self._looked_s is None or getattr(error, "code", "") == OTHER_CLUSTER):
             raise error
+        self.keeping.check()
+
+    async def confirm(self) -> None:
+        """Return unless another control plane looks after the Swarm by now, as far as the Swarm said 2 s ago or later.
+
+        One that does not answer is not waited for again and again: nobody can begin there, either.
+
+        Raises:
+            Unavailable: another one does (code `engine.deposed`), or another Swarm answers.
+        """
+        if self._clock() - self._confirmed_s >= FRESH_S:
+            await self.fresh()
+            self._confirmed_s = self._clock()
+        self.keeping.check()
 
     async def close(self) -> None:
         """End all connections; what runs goes on running."""
@@ -154,6 +177,8 @@ class Fleet:
         self._pair = await asyncio.to_thread(pair_in, self._folder)
         self.image = await bootstrap.own_image(self.docker, self.image)
         changed = await bootstrap.bring_up(self.docker, self.image, self._pair)
+        if not self.keeping.number:
+            await self.keeping.take(self.docker, platform.node())
         await self.fresh()
         if changed:  # one that fell silent later is a silent host, and no reason to wait
             ready = [host for host in self.hosts if host.available]
@@ -175,6 +200,7 @@ class Fleet:
         )
         if self.cluster and swarm["ID"] != self.cluster:
             raise other_cluster(self.docker.address, str(swarm["ID"]), self.cluster)
+        self.keeping.see(manifest_in(swarm["Spec"]))
         self.cluster = str(swarm["ID"])
         await self._take_hosts([view_of(node) for node in nodes])
         self._take_services([one for one in map(read, services) if one], began_s)
@@ -186,7 +212,7 @@ class Fleet:
         for host in views:
             if host.id not in self._agents or before[host.id].address != host.address:
                 await self._drop(host.id)
-                self._agents[host.id] = Host(host.name, Tcp(host.address, AGENT_PORT), self._pair.cert, self._pair.key)
+                self._agents[host.id] = Host(host.name, Tcp(host.address, AGENT_PORT), self._pair, self.keeping)
         for host_id in set(self._agents) - set(self._hosts):
             await self._drop(host_id)
 
@@ -225,12 +251,6 @@ def view_of(node: Mapping[str, Any]) -> HostView:
         drained=drained,
         emptied=emptied,
     )
-
-
-def marked(spec: Mapping[str, Any], drained: bool) -> dict[str, Any]:
-    """A host's specification with, or without, the mark that it is to be left."""
-    labels = {name: text for name, text in (spec.get("Labels") or {}).items() if name != DRAINED}
-    return {**spec, "Labels": {**labels, **({DRAINED: "yes"} if drained else {})}}
 
 
 def other_cluster(address: str, found: str, expected: str) -> Unavailable:

@@ -5,13 +5,15 @@ import json
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from everup.engines.swarm import gateway
+from everup.engines.swarm.keeping import Keeping
+from everup.engines.swarm.newest import DEPOSED, HEADER
+from everup.engines.swarm.pair import Pair
 from everup.engines.swarm.sight import (
     Answers,
     Commands,
@@ -48,22 +50,29 @@ _SIGHTS = TypeAdapter(dict[str, Sight])
 class Host:
     """The agent of one host. Connections are kept; its methods belong to one event loop.
 
-    All raise `Unavailable` where the host is silent, which says nothing of what runs there, and `EngineError` where the
-    agent could not do what it was asked.
+    All raise `Unavailable` where the host is silent, which says nothing of what runs there, or has heard of a newer
+    control plane, and `EngineError` where the agent could not do what it was asked.
 
     Args:
         name: of the host, for messages.
         to: where its agent listens.
-        certificate, key: the pair that both sides hold. PEM files.
+        pair: what both sides hold.
+        keeping: the turn of this control plane, which has begun; ends when the agent says so.
     """
 
-    def __init__(self, name: str, to: Tcp, certificate: Path, key: Path, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, name: str, to: Tcp, pair: Pair, keeping: Keeping, answer_s: float = ANSWER_S) -> None:
         self.name = name
+        self._keeping = keeping
         self._answer_s = answer_s
         host = f"[{to.host}]" if ":" in to.host else to.host
-        gate = gateway.client_side(certificate, key)
+        gate = gateway.client_side(pair.cert, pair.key)
         transport = httpx.AsyncHTTPTransport(verify=gate, trust_env=False, socket_options=_options())
-        self._client = httpx.AsyncClient(base_url=f"https://{host}:{to.port}", transport=transport, trust_env=False)
+        self._client = httpx.AsyncClient(
+            base_url=f"https://{host}:{to.port}",
+            transport=transport,
+            trust_env=False,
+            headers={HEADER: str(keeping.number)},
+        )
 
     async def nodes(self, environment: str) -> Mapping[NodeId, Sight]:
         """Every node that has, or had, something on this host."""
@@ -155,7 +164,7 @@ class Host:
         except ValueError:
             found = answer.text
         if answer.is_error:
-            raise error_from(found, answer.status_code)
+            raise self._refused(found, answer.status_code)
         return found
 
     async def _lines(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[Any, None]:
@@ -164,7 +173,7 @@ class Host:
         try:
             async with self._client.stream("GET", path, params=query, timeout=timeout) as answer:
                 if answer.is_error:
-                    raise error_from(json.loads(await answer.aread()), answer.status_code)
+                    raise self._refused(json.loads(await answer.aread()), answer.status_code)
                 async for line in answer.aiter_lines():
                     found = json.loads(line) if line else None
                     if isinstance(found, dict) and "error" in found:
@@ -172,6 +181,10 @@ class Host:
                     yield found
         except (httpx.TransportError, ValueError) as error:
             raise self._silent(error) from error
+
+    def _refused(self, answer: Any, status: int) -> EngineError:
+        error = error_from(answer, status)
+        return self._keeping.end() if error.code == DEPOSED else error
 
     def _silent(self, error: Exception) -> Unavailable:
         because = str(error) or type(error).__name__

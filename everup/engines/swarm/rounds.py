@@ -71,7 +71,12 @@ class Rounds:
             line.outdate()
 
     async def ask(self, host_ids: Collection[str]) -> None:
-        """Ask those of these hosts that answer what runs there, but for those that have just said it."""
+        """Ask those of these hosts that answer what runs there, but for those that have just said it.
+
+        Raises:
+            Unavailable: another control plane looks after the Swarm by now.
+        """
+        self._fleet.keeping.check()
         lines = [self._lines[host_id] for host_id in host_ids if host_id in self._lines]
         await asyncio.gather(*(self._ask(line) for line in lines if line.up and not line.fresh()))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from everup.engines.swarm.placement import is_loopback
 from everup.engines.swarm.sight import popen_code
-from everup.engines.swarm.volume import HOMES
+from everup.engines.swarm.volume import AGENT_FOLDER, AGENT_VOLUME, HOMES
 from everup.model.desired import Node, NodeId, Part, Tcp
 
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
@@ -21,6 +21,9 @@ ENVIRONMENT, NODE = "everup.environment", "everup.node"
 SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest"
 TICKET, _ADDRESSES, _PART = "everup.ticket", "everup.addresses", "everup.part"
 """Labels that say as what it was started, and by which start."""
+
+KEEPING = "everup.keeping"
+"""Label of a service: the number of the control plane that changed it last."""
 
 ORDER_NAME = "everup-node"
 """The file in `/run/secrets` in which the start program finds its order."""
@@ -51,6 +54,7 @@ class Start:
         host_id: the Swarm's id of the host that it is pinned to; "" for what is everywhere.
         extra_args: come behind the node's own.
         secrets: variable -> value, revealed.
+        keeping: the number of the control plane that orders it.
     """
 
     environment: str
@@ -61,6 +65,7 @@ class Start:
     host_id: str = ""
     extra_args: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    keeping: int = 0
 
     @property
     def name(self) -> str:
@@ -77,6 +82,7 @@ class Start:
             FILES: self.node.files_digest,
             TICKET: str(self.ticket),
             _PART: self.node.part.value,
+            KEEPING: str(self.keeping),
             _ADDRESSES: ",".join(map(str, self.node.ports.values())),
         }
 
@@ -168,6 +174,7 @@ def order(start: Start) -> dict[str, Any]:
         "ticket": start.ticket,
         "secrets": dict(start.secrets),
         "copy": is_everywhere(node),
+        "keeping": start.keeping,
     }
 
 
@@ -214,12 +221,26 @@ def _container(start: Start) -> dict[str, Any]:
         "Target": f"{HOMES}/{node.id}",
         "VolumeOptions": {"Labels": whose(start.environment, node.id), "NoCopy": True},
     }
+    notes = {
+        "Type": "volume",
+        "Source": AGENT_VOLUME,
+        "Target": AGENT_FOLDER,
+        "ReadOnly": True,
+        "VolumeOptions": {"NoCopy": True},
+    }
     secret = {
         "SecretID": start.secret_id,
         "SecretName": order_name(start.environment, node.id, start.ticket),
         "File": {"Name": ORDER_NAME, "UID": "0", "GID": "0", "Mode": 0o400},
     }
-    return {**common, "Command": list(START), "Env": [TASK], "User": "0:0", "Mounts": [volume], "Secrets": [secret]}
+    return {
+        **common,
+        "Command": list(START),
+        "Env": [TASK],
+        "User": "0:0",
+        "Mounts": [volume, notes],
+        "Secrets": [secret],
+    }
 
 
 def read(found: Mapping[str, Any]) -> Deployed | None:
@@ -277,6 +298,14 @@ def read_end(task: Mapping[str, Any]) -> TaskEnd | None:
         exit_code=None if code is None else popen_code(int(code)),
         ended_utc=str(status["Timestamp"]),
     )
+
+
+def claimed(found: Mapping[str, Any], keeping: int) -> dict[str, Any] | None:
+    """The spec of a service, noted as that control plane's; None where a newer one has changed it."""
+    labels: Mapping[str, str] = found.get("Labels") or {}
+    if _number(labels.get(KEEPING, "")) > keeping:
+        return None
+    return {**found, "Labels": {**labels, KEEPING: str(keeping)}}
 
 
 def at_rest(wanted: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The first process in a node's container: sees whether it may run, writes its files, and becomes its program.
 
 `python -m everup.engines.swarm.start ORDER`, where ORDER is the file that `services.order` describes. It ends with 86
-when its ticket was taken before: Swarm starts containers as it sees fit, Everup lets each start happen once. It ends
-with 78 when the node cannot be started; why is in the volume, for the agent to tell.
+when its ticket was taken before: Swarm starts containers as it sees fit, Everup lets each start happen once; or when
+its host has heard of a newer control plane than the one that ordered it. It ends with 78 when the node cannot be
+started; why is in the volume, for the agent to tell.
 """
 
 import json
@@ -20,7 +21,7 @@ from everup.engines.local import launch, privilege
 from everup.engines.local.gate import Launch
 from everup.engines.local.home import Home
 from everup.engines.local.programs import Programs
-from everup.engines.swarm.volume import FAILED, HOMES, REFUSED, Record, Volume
+from everup.engines.swarm.volume import AGENT_FOLDER, FAILED, HOMES, REFUSED, Record, Volume, heard
 from everup.model.desired import Node, Part, Probe, Protocol, Stop, Tcp
 from everup.model.errors import EngineError, EverupError, NodeFailed
 from everup.model.observed import Reading
@@ -37,6 +38,9 @@ def main(arguments: list[str]) -> int:
     order: dict[str, Any] = json.loads(Path(arguments[0]).read_text())
     node, ticket = read_node(order), int(order["ticket"])
     volume = Volume(Path(HOMES, node.id))
+    if is_late(order, Path(AGENT_FOLDER)):
+        print(f"{node.id}: start {ticket} was ordered by a control plane that was replaced since", file=sys.stderr)
+        return REFUSED
     try:
         if not volume.take(ticket, again=bool(order.get("copy"))):
             print(f"{node.id}: start {ticket} was superseded or fenced; this container ends", file=sys.stderr)
@@ -82,6 +86,14 @@ def become(node: Node, order: Mapping[str, Any], volume: Volume) -> NoReturn:
     if node.reload_signal:  # until its program listens for it, it must not be ended by it
         signal.signal(signal.Signals[node.reload_signal], signal.SIG_IGN)
     os.execve(words.words[0], list(words.words), dict(words.env))
+
+
+def is_late(order: Mapping[str, Any], folder: Path) -> bool:
+    """The agent of this host, whose notes are in `folder`, has heard a newer control plane than the one that ordered.
+
+    What Swarm itself starts again and again, such as copies of an endpoint, outlives whoever ordered it.
+    """
+    return not order.get("copy") and int(order.get("keeping", 0)) < heard(folder)
 
 
 def read_node(order: Mapping[str, Any]) -> Node:

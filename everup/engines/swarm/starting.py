@@ -61,6 +61,7 @@ class Starter:
                 host_id="" if is_everywhere(node) else next(iter(hosts)).id,
                 extra_args=extra_args,
                 secrets=await asyncio.to_thread(confided, node, self._reveal),
+                keeping=self._fleet.keeping.number,
             )
             deployed = await deploy(self._fleet.docker, start, before)
             self._fleet.note(deployed)

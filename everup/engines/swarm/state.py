@@ -6,20 +6,16 @@ agree. So a control plane that is cut off can change nothing, and one that was r
 """
 
 import asyncio
-import json
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 from everup.engines.swarm.docker import Docker, Thing, text
+from everup.engines.swarm.keeping import Keeping
+from everup.engines.swarm.manifest import LABEL, Manifest, manifest_in, with_manifest
 from everup.model.errors import EngineError, EverupError, Unavailable
-
-LABEL = "everup.state"
-"""On the Swarm: the manifest, JSON. On a config: it is a part of a piece."""
 
 PART_BYTES = 900_000
 """Swarm takes 1,000,001 bytes in one config."""
@@ -36,72 +32,25 @@ ANSWER_S = 8.0
 FORMER = 3
 """How many former versions of what is kept stay readable, for a person with the key to look at."""
 
-SUPERSEDED = "engine.superseded"
-
-Lost = Callable[[EverupError], None]
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What counts in a Swarm.
-
-    Attributes:
-        number: one larger each time.
-        keeper: who may change it; empty: nobody acts.
-        address: of the keeper's host.
-        pieces: name -> the configs that hold it, by name, in order.
-    """
-
-    number: int = 0
-    keeper: str = ""
-    address: str = ""
-    pieces: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def manifest_in(spec: Mapping[str, Any]) -> Manifest:
-    """The manifest in a Swarm's spec; an empty one where there is none.
-
-    Raises:
-        EngineError: somebody else wrote it.
-    """
-    label = (spec.get("Labels") or {}).get(LABEL)
-    if not label:
-        return Manifest()
-    try:
-        found = json.loads(label)
-        pieces = {str(name): tuple(map(str, parts)) for name, parts in found["pieces"].items()}
-        return Manifest(int(found["number"]), str(found["keeper"]), str(found["address"]), pieces)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"the label {LABEL} of the Swarm is not what Everup wrote there: {error}") from error
-
-
-def with_manifest(spec: Thing, manifest: Manifest) -> Thing:
-    """The Swarm's spec with that manifest."""
-    label = json.dumps(asdict(manifest), separators=(",", ":"))
-    return {**spec, "Labels": {**(spec.get("Labels") or {}), LABEL: label}}
-
-
-def without_manifest(spec: Thing) -> Thing:
-    """The Swarm's spec without any: nothing is kept there, and no keeper may change that."""
-    return {**spec, "Labels": {name: text for name, text in (spec.get("Labels") or {}).items() if name != LABEL}}
-
 
 class SwarmShelf:
     """The pieces that a Swarm keeps; implements `Shelf` of the runtime. Its methods belong to one event loop.
 
     Args:
         docker: a manager; this shelf closes it.
-        lost: told once it is certain that another control plane is the keeper now; must end this one.
+        keeping: the turn of this control plane, which begins with `take` and must end it once another one's has come.
         clock: seconds that go on while the machine sleeps.
     """
 
     def __init__(
-        self, docker: Docker, lost: Lost, clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+        self,
+        docker: Docker,
+        keeping: Keeping,
+        clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         self._docker = docker
-        self._lost = lost
+        self._keeping = keeping
         self._clock = clock
-        self._me = secrets.token_hex(4)
         self._manifest = Manifest()
         self._confirmed_s = float("-inf")
         self._serial = 0
@@ -115,15 +64,8 @@ class SwarmShelf:
             EngineError: the Swarm does not answer, or what it keeps is not whole.
         """
         address = str((await self._docker.itself()).get("Swarm", {}).get("NodeAddr", ""))
-        former = Manifest()
-
-        def claim(spec: Thing) -> Thing:
-            nonlocal former
-            former = manifest_in(spec)
-            return with_manifest(spec, replace(former, number=former.number + 1, keeper=self._me, address=address))
-
         began_s = self._clock()
-        self._manifest = manifest_in(await self._docker.cluster.change(claim))
+        former, self._manifest = await self._keeping.take(self._docker, address)
         self._confirmed_s, taken_s = began_s, self._clock()
         pieces = await self._read()
         if former.keeper:
@@ -179,8 +121,11 @@ class SwarmShelf:
 
     async def look(self) -> None:
         """See whether this is still the keeper; a Swarm that does not answer says nothing."""
-        with suppress(Unavailable):
-            self._check(manifest_in((await self._docker.cluster.inspect())["Spec"]))
+        try:
+            found = await self._docker.cluster.inspect()
+        except Unavailable:
+            return
+        self._check(manifest_in(found["Spec"]))
 
     def _certain(self) -> bool:
         return self._clock() < self._confirmed_s + LEASE_S
@@ -205,20 +150,15 @@ class SwarmShelf:
         self._confirmed_s = began_s
 
     def _check(self, found: Manifest) -> None:
-        if found.keeper == self._me:
-            return
-        error = EngineError(
-            f"another control plane looks after this Swarm since, at {found.address or 'no address'}", code=SUPERSEDED
-        )
-        self._lost(error)
-        raise error
+        if found.keeper != self._keeping.name:
+            raise self._keeping.end(found.address)
 
     async def _store(self, piece: bytes) -> tuple[str, ...]:
         names = []
         for begin in range(0, len(piece), PART_BYTES):
             self._serial += 1
-            name = f"{LABEL}-{self._manifest.number}-{self._me}-{self._serial}"
-            await self._docker.configs.create(name, piece[begin : begin + PART_BYTES], {LABEL: self._me})
+            name = f"{LABEL}-{self._manifest.number}-{self._keeping.name}-{self._serial}"
+            await self._docker.configs.create(name, piece[begin : begin + PART_BYTES], {LABEL: self._keeping.name})
             names.append(name)
         return tuple(names)
 

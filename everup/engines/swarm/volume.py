@@ -28,11 +28,15 @@ HOMES = "/var/lib/everup/nodes"
 
 FOLDER = ".everup"
 
+AGENT_VOLUME, AGENT_FOLDER = "everup-agent", "/var/lib/everup/agent"
+"""The volume in which the agent of a host notes what concerns all of its nodes, and where containers find it."""
+
 REFUSED, FAILED = 86, 78
 """How a container ends whose start was superseded or fenced, and one whose node cannot be started."""
 
 _TICKET, _TURN, _ALIVE, _RECORD = "ticket", "turn", "alive", "record.json"
 _BARRED = "barred"
+_HEARD = "keeping"
 _TURN_S = 10.0
 _LOOK_EVERY_S = 0.02
 
@@ -214,6 +218,22 @@ class Volume:
                 f"{self._folder / name} is a link, which Everup did not make", code="engine.volume_spoilt"
             )
         return self._folder / name
+
+
+def heard(folder: Path) -> int:
+    """The largest number of a control plane that the agent of this host has noted; 0 for none. Blocks."""
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / _HEARD).read_text())
+    return 0
+
+
+def hear(folder: Path, number: int) -> None:
+    """Note that number, durably. Blocks.
+
+    Raises:
+        OSError: the disk is full, or the like; what was noted before still is.
+    """
+    replace_text(folder / _HEARD, f"{number}\n")
 
 
 def _lock(handle: int, patience_s: float, how: int = fcntl.LOCK_EX) -> bool:
