@@ -24,7 +24,7 @@ def host_routes(desk: Desk) -> APIRouter:
 
     @router.get("")
     async def hosts() -> Json:
-        """Every host: how it stands, and by environment what leads, moves, stays or is alone there."""
+        """Every host: how it stands, and by environment what leads, moves, stays, is alone there, or is not well."""
         return {"hosts": [_site(one) for one in desk.sites()]}
 
     @router.post("/{host}/drain", status_code=202)

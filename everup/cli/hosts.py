@@ -18,6 +18,9 @@ Json = dict[str, Any]
 
 POLL_S = 0.5
 
+LEAVING = {"hands over": "leads", "moves": "moves", "is not well yet": "unwell"}
+"""What is waited for before a host may be switched off, in words -> its key in what the API says of the host."""
+
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="The host, as everup status --nodes names it.")]
 Force = Annotated[bool, typer.Option("--force", help="Also where a server is there that nobody can take over from.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow until the host is left.")]
@@ -74,19 +77,18 @@ def undrain(context: typer.Context, host: HostName) -> None:
 
 
 def _follow(session: Session, client: "Client", host: str, timeout_s: float) -> Json:
-    """Say what is still there, until nothing is that has to leave."""
+    """Say what is still there, until nothing is that has to leave, and all is well without it."""
     from everup.cli.progress import NotReady
 
     end_s, told = time.monotonic() + timeout_s, ""
     try:
         while True:
             found = _site(client, host)
-            leads, moves = _names(found, "leads"), _names(found, "moves")
-            if not leads and not moves:
+            lists = {word: _names(found, key) for word, key in LEAVING.items()}
+            text = "; ".join(f"{word}: {', '.join(names)}" for word, names in lists.items() if names)
+            if not text:
                 return found
-            left = [f"hands over: {', '.join(leads)}"] if leads else []
-            left += [f"moves: {', '.join(moves)}"] if moves else []
-            if (text := "; ".join(left)) != told:
+            if text != told:
                 told = text
                 print(f"{host}: {text}", file=sys.stderr if session.as_json else sys.stdout, flush=True)
             if time.monotonic() > end_s:

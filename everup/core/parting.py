@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from everup.core.health import service_health
 from everup.core.plan import view_of
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.observed import EVERYWHERE, Ground, Host, Observed, Role, View
@@ -17,12 +18,14 @@ class Occupants:
         moves: what holds nothing, and can run elsewhere.
         stays: other members of groups.
         alone: servers whose data nobody else has.
+        unwell: labels of services, wherever they run, that have to get well first, such as one that has just moved.
     """
 
     leads: tuple[NodeId, ...] = ()
     moves: tuple[NodeId, ...] = ()
     stays: tuple[NodeId, ...] = ()
     alone: tuple[NodeId, ...] = ()
+    unwell: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,11 @@ def occupants(blueprints: Sequence[Blueprint], observed: Observed, host: str) ->
     moves: list[NodeId] = []
     stays: list[NodeId] = []
     alone: list[NodeId] = []
+    unwell: list[str] = []
     for blueprint in blueprints:
         view = view_of(blueprint, observed)
+        if service_health(blueprint, view)[0] != "healthy":
+            unwell.append(blueprint.label)
         for node in blueprint.active:
             if not _is_at(node, view, {host}) or not view.status(node.id).state.running:
                 continue
@@ -52,7 +58,7 @@ def occupants(blueprints: Sequence[Blueprint], observed: Observed, host: str) ->
                 leads.append(node.id)
             else:
                 stays.append(node.id)
-    return Occupants(tuple(leads), tuple(moves), tuple(stays), tuple(alone))
+    return Occupants(tuple(leads), tuple(moves), tuple(stays), tuple(alone), tuple(unwell))
 
 
 def obstacles(blueprints: Sequence[Blueprint], observed: Observed, away: Collection[str]) -> Iterator[str]:

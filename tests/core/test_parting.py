@@ -41,6 +41,12 @@ def test_what_does_not_run_is_not_there():
     assert occupants([APP], spread(APP, down={"web-1"}), "node1").moves == ()
 
 
+def test_what_is_not_well_must_get_well_before_a_host_may_go():
+    ill = spread(GROUP, APP, down={"redis01-3"})
+    assert occupants([GROUP, APP], ill, "node1").unwell == ("redis01",)
+    assert occupants([GROUP, APP], spread(GROUP, APP), "node1").unwell == ()
+
+
 def test_a_single_server_is_alone():
     there = occupants([SINGLE], spread(SINGLE), "node1")
     assert (there.alone, there.leads) == (("redis01-1",), ())
