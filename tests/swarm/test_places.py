@@ -117,6 +117,7 @@ def test_nobody_notices_that_a_host_is_drained(
         client.wait(50, after_s=time.monotonic())
     record_property("drained_s", time.monotonic() - began_s)
     record_property("no_write_s", client.gap_s(began_s))
+    record_property("failed_writes", len(client.errors()))
     assert f"{host} is left" in shown
     assert [one.error for one in load.requests() if one.error] == []
     assert host not in homes(everup).values()
