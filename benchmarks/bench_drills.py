@@ -38,8 +38,8 @@ What clients saw of each fault, by `everup drill` ([how to drill a service](../h
 writes a second, along the path that clients take. *Stood still* is the longest time without an acknowledged write,
 *lost* counts acknowledged writes that could not be read back, *redundant again* is the time from the fault until
 every node was ready; a lost node stays lost for 5 s of it. *Stale* counts reads, on a connection of their own, without
-a write that had been acknowledged before. Figures are median / worst. `partition` and `disk-full` cannot be caused on
-one machine, and single nodes and workers cannot be drilled; `everup drill` says why.
+a write that had been acknowledged before. Figures are median / worst. `partition` and `host-loss` need
+a Docker Swarm, `disk-full` cannot be caused, and single nodes and workers cannot be drilled; `everup drill` says why.
 
 """
 

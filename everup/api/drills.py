@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from everup.api.desk import Desk
+from everup.core.rehearsal import LONGEST_S
 from everup.model.drill import Drill, DrillFault, Wish
 from everup.model.spec import Frozen, WriteRequest
 
@@ -14,13 +15,17 @@ Json = dict[str, Any]
 
 
 class Staging(Frozen):
-    """One run of a drill: `via` names the path of its clients, `turn` counts the runs from 0, `app` is watched."""
+    """One run of a drill: `via` names the path of its clients, `turn` counts the runs from 0, `app` is watched.
+
+    For `for_s` seconds a node or a host stays away; null: as usual for the fault.
+    """
 
     fault: DrillFault = Field(strict=False)
     via: str = ""
     turn: int = Field(default=0, ge=0)
     app: str = ""
     request: WriteRequest | None = None
+    for_s: float | None = Field(default=None, strict=False, gt=0, le=LONGEST_S)
     confirmed: bool = False
 
 
@@ -31,7 +36,7 @@ def drill_routes(desk: Desk) -> APIRouter:
     @router.post("/services/{label}/drill")
     async def stage(environment: str, label: str, request: Staging) -> Json:
         """Announce one run: which node it will break, how clients write, and the targets; secrets included."""
-        wish = Wish(request.via, request.turn, request.app, request.request)
+        wish = Wish(request.via, request.turn, request.app, request.request, request.for_s)
         return asdict(await desk.stage(environment, label, request.fault, wish, confirmed=request.confirmed))
 
     @router.post("/drills", status_code=201)

@@ -61,7 +61,7 @@ class Return(Frozen):
 
 
 class Injection(Frozen):
-    """A fault for one node; `for_s` (seconds) bounds how long a lost node stays lost."""
+    """A fault for one node; `for_s` (seconds) bounds how long a lost node stays lost, or its host cut off."""
 
     fault: str
     for_s: Annotated[float, Field(strict=False, gt=0, le=3600)] = 30.0

@@ -11,6 +11,7 @@ from everup.cli.drill_control import ApiControl
 from everup.cli.drill_screen import SIGNS, Screen, run_line
 from everup.cli.session import Session
 from everup.core.campaign import Standing, Step, Target, breaches, steps
+from everup.core.rehearsal import OF_HOSTS
 from everup.drills.lock import alone
 from everup.drills.run import Wanted, conduct
 from everup.model.drill import DrillFault, Run, Verdict
@@ -19,7 +20,7 @@ from everup.model.errors import Inconclusive, Refused
 if TYPE_CHECKING:
     from everup.drills.load import Pace
 
-WITHOUT_PRIMARY = frozenset(DrillFault) - {DrillFault.SWITCHOVER, DrillFault.PARTITION, DrillFault.DISK_FULL}
+WITHOUT_PRIMARY = frozenset(DrillFault) - OF_HOSTS - {DrillFault.SWITCHOVER, DrillFault.DISK_FULL}
 
 
 def targets_in(body: Json) -> list[Target]:

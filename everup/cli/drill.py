@@ -29,7 +29,12 @@ Of = Annotated[str | None, typer.Argument(metavar="[LABEL]", help="After history
 Request = Annotated[
     str, typer.Option(metavar="'METHOD PATH [BODY]'", help="What makes it write; default: drill: of it in the spec.")
 ]
-Fault = Annotated[DrillFault | None, typer.Option(help="What is broken.", show_default=False)]
+FAULT_HELP = (
+    "What is broken. On a Docker Swarm also: partition, which cuts the host of the primary, or of an instance, off from"
+    " all others, and host-loss, which kills what the environment runs there besides."
+)
+LASTING_HELP = "How long a lost node (5s) or a host (30s) stays away."
+Fault = Annotated[DrillFault | None, typer.Option(help=FAULT_HELP, show_default=False)]
 
 
 def drill(
@@ -38,6 +43,7 @@ def drill(
     of: Of = None,
     fault: Fault = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="How many times.")] = 1,
+    lasting: Annotated[str, typer.Option("--for", metavar="DURATION", help=LASTING_HELP)] = "",
     via: Annotated[str, typer.Option(metavar="PATH", help="How clients connect: sentinel or endpoint.")] = "",
     writers: Annotated[int, typer.Option(min=1, max=16, help="How many clients write at the same time.")] = 1,
     rate: Annotated[float, typer.Option(min=1, max=100_000, help="Writes per second of each.")] = 200.0,
@@ -78,10 +84,14 @@ def drill(
     elif fault is None or of is not None or not label:
         raise Usage("a drill needs a LABEL and --fault", f"Faults: {', '.join(one.value for one in DrillFault)}.")
     else:
-        staging = {"fault": fault.value, "via": via, "confirmed": session.yes, **_watched(app, app_request)}
-        result = _conduct(session, label, staging, wanted)
-        _tell(session, result, report)
-        _exit(result.summary.verdict)
+        staging = {"fault": fault.value, "via": via, "for_s": seconds(lasting) if lasting else None}
+        _one(session, label, {**staging, **_watched(app, app_request)}, wanted, report)
+
+
+def _one(session: Session, label: str, staging: "Json", wanted: "Wanted", report: Path | None) -> None:
+    result = _conduct(session, label, {**staging, "confirmed": session.yes}, wanted)
+    _tell(session, result, report)
+    _exit(result.summary.verdict)
 
 
 def _wanted(runs: int, writers: int, rate: float, patience_s: float) -> "Wanted":

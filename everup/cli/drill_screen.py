@@ -101,10 +101,11 @@ def result(drill: Drill) -> Group:
     sign, colour = SIGNS[summary.verdict]
     verdict = Text.assemble("  ", (f"{sign} {summary.verdict.value}", f"bold {colour}"), f"  {summary.because}")
     title = Text.assemble("drill  ", (drill.service, "bold"), f" · {head}")
+    caution = [Text(f"  {drill.caution}", "dim")] if drill.caution else []
     if drill.app:
-        repeats = drill.app.because == summary.because
-        return Group(title, render.grid([*rows, *_instances(drill.app)]), *_of_app(drill.app, repeats), verdict)
-    return Group(title, render.grid(rows), verdict)
+        repeats, rows = drill.app.because == summary.because, [*rows, *_instances(drill.app)]
+        return Group(title, render.grid(rows), *caution, *_of_app(drill.app, repeats), verdict)
+    return Group(title, render.grid(rows), *caution, verdict)
 
 
 def _instances(app: AppSummary) -> list[list[Text]]:

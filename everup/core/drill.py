@@ -49,8 +49,10 @@ _MOMENTS: Mapping[str, str] = {
     "failover.pointed": "the endpoint leads to {primary}",
     "node.started": "{node} was started",
     "control.started": "the control plane is back",
+    "host.silent": "noticed: the host {host} does not answer",
+    "host.heard": "the host {host} answers again",
 }
-"""Events that stand on the timeline, the first of each name; `{primary}` is a field, `{node}` the event's node."""
+"""Events that stand on the timeline, the first of each name; `{primary}` and `{host}` are fields, `{node}` its node."""
 
 
 def assess(scene: Scene, seen: Evidence) -> Run:
@@ -144,7 +146,31 @@ def doubt_of(scene: Scene, seen: Evidence, rto_s: float | None) -> str:
     if scene.fault == DrillFault.CONTROL_PLANE:
         again = any(one.name == "control.started" for one in seen.happenings)
         return "" if again else "no event says that the control plane was started again"
+    if scene.host:
+        silent = _told_of(scene, "host.silent", seen.happenings)
+        return "" if silent else f"no event says that {scene.host} fell silent"
     return f"nobody knows how to tell whether {scene.fault} took hold"
+
+
+def is_over(scene: Scene, happenings: Iterable[Happening]) -> bool:
+    """Nothing keeps the fault going any more: a host that was cut off answers again."""
+    return not scene.host or _told_of(scene, "host.heard", happenings)
+
+
+def caution_of(scene: Scene) -> str:
+    """What clients may lose that stood elsewhere than those of the drill, in words; "" where that is no question."""
+    if scene.alone_s is None:
+        return ""
+    if not scene.alone_s:
+        return f"no client on the host of {scene.subject} could have a write acknowledged while it was cut off"
+    return (
+        f"clients on the host of {scene.subject} may have had writes acknowledged for up to {scene.alone_s:g} s of the"
+        " cut that are lost; those of the drill were on the other side"
+    )
+
+
+def _told_of(scene: Scene, name: str, happenings: Iterable[Happening]) -> bool:
+    return any(one.name == name and one.fields.get("host") == scene.host for one in happenings)
 
 
 def path_of(scene: Scene, happenings: Sequence[Happening]) -> str:
@@ -195,7 +221,8 @@ def moments_of(seen: Evidence, gaps: Sequence[tuple[float, float]] | None) -> tu
     for one in seen.happenings:
         if one.name in _MOMENTS and one.name not in told:
             told.add(one.name)
-            words = {"node": one.node or "?", "primary": str(one.fields.get("primary", one.node or "?"))}
+            primary, host = one.fields.get("primary", one.node or "?"), one.fields.get("host", "?")
+            words = {"node": one.node or "?", "primary": str(primary), "host": str(host)}
             moments.append(Moment(one.name, _MOMENTS[one.name].format(**words), one.at_s - seen.fault_at_s))
     if gaps:
         first = max(end for _, end in gaps) - seen.fault_at_s

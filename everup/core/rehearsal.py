@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from everup.core.health import primary_of, service_health
+from everup.model.contracts import Outage
 from everup.model.desired import Blueprint, NodeId, Part
 from everup.model.drill import AppScene, DrillFault, Scene, Targets, Wish
 from everup.model.errors import NotFound, NotPermitted, Refused
@@ -10,7 +11,19 @@ from everup.model.observed import View
 from everup.model.spec import Environment, Service, WriteRequest
 
 LOST_S = 5.0
-"""How long a node that a drill takes away stays away."""
+"""How long a node that a drill takes away stays away, where nothing else was asked for."""
+
+CUT_S = 30.0
+"""How long a host that a drill cuts off stays away, where nothing else was asked for."""
+
+LONGEST_S = 600.0
+"""How long a drill may keep anything away."""
+
+OF_HOSTS = frozenset({DrillFault.PARTITION, DrillFault.HOST_LOSS})
+"""Faults of a whole host: the one of the node that is drilled."""
+
+LASTING = OF_HOSTS | {DrillFault.NODE_LOSS}
+"""Faults that last as long as was asked for."""
 
 OF_NO_NODE = frozenset({DrillFault.CONTROL_PLANE})
 """Faults of Everup itself, which every service must survive, redundant or not."""
@@ -18,6 +31,7 @@ OF_NO_NODE = frozenset({DrillFault.CONTROL_PLANE})
 IMPOSSIBLE: Mapping[DrillFault, str] = {
     DrillFault.PARTITION: "its nodes are processes of one machine, and what they send over loopback has the same "
     "sender for all, so that not even root's packet filter could cut off one alone",
+    DrillFault.HOST_LOSS: "its nodes are processes of one machine, and would be lost with Everup and these clients",
     DrillFault.DISK_FULL: "its nodes share one disk with all else on this machine, which would fill up with them",
 }
 """Why an engine that runs all on one machine cannot cause a fault."""
@@ -26,6 +40,7 @@ ELSE = "the engine cannot cause it"
 
 ADVICE: Mapping[DrillFault, str] = {
     DrillFault.PARTITION: "A hung node is the nearest fault that can be caused here: --fault hang",
+    DrillFault.HOST_LOSS: "A lost node is the nearest fault that can be caused here: --fault node-loss",
     DrillFault.DISK_FULL: "everup status says when a disk runs full.",
 }
 
@@ -54,19 +69,51 @@ def stage(
         one_machine = not any(status.state.host for status in view.nodes.values())
         because = IMPOSSIBLE.get(fault, ELSE) if one_machine else ELSE
         raise Refused(f"{fault.value} cannot be caused here: {because}", ADVICE.get(fault, ""), code="refused.fault")
+    lost_for_s = _duration(fault, wish.for_s)
     _refuse_unwell(blueprint, view, "it might not survive another fault")
     client = blueprint.clients[via]
+    subject = _subject(blueprint, view, fault, wish)
+    alone = fault == DrillFault.PARTITION and subject in {node.id for node in blueprint.of(Part.DATA)}
     return Scene(
         service=blueprint.label,
         kind=blueprint.kind,
         fault=fault,
-        subject=_subject(blueprint, view, fault, wish.turn),
+        subject=subject,
         via=via,
         client=client.program,
         settings={**blueprint.bindings, **client.settings},
         targets=targets_of(service),
-        lost_for_s=LOST_S,
+        lost_for_s=lost_for_s,
+        alone_s=min(blueprint.alone_s, lost_for_s) if alone else None,
     )
+
+
+def admit(outage: Outage, label: str, *, confirmed: bool) -> None:
+    """Let the host of a node of `label` be cut off, or lost, if the others can do without it, and the drill itself too.
+
+    Raises:
+        Refused: they cannot; or other environments would lose it too, and nobody confirmed that.
+    """
+    host = outage.host
+
+    def refused(because: str, hint: str) -> Refused:
+        return Refused(f"{host} is not cut off: {because}", hint, code="refused.outage", label=label, host=host)
+
+    if outage.here:
+        hint = (
+            f"Where {label} has a primary, let another host lead first: everup switchover {label}; or run the control"
+            " plane on another host."
+        )
+        raise refused("the control plane works from there, and with it the clients that measure", hint)
+    if outage.unwell:
+        hint = "See docker node ls, and wait until every other host is ready."
+        raise refused(f"the others may not do without it: {'; '.join(outage.unwell)}", hint)
+    if 2 * outage.left <= outage.voters:
+        hint = "Make more hosts managers: docker node promote HOST. Three can do without one."
+        raise refused(f"{outage.left} of {outage.voters} managers of the cluster would be left, no majority", hint)
+    if outage.beside and not confirmed:
+        hint = "Confirm that with --yes."
+        raise refused(f"{', '.join(outage.beside)} would lose what runs there too", hint)
 
 
 def stage_app(blueprint: Blueprint, view: View, service: Service | None, drilled: str, wish: Wish) -> AppScene:
@@ -158,8 +205,24 @@ def _path(blueprint: Blueprint, via: str) -> str:
     return via or ways[0]
 
 
-def _subject(blueprint: Blueprint, view: View, fault: DrillFault, turn: int) -> NodeId | None:
-    """The node that will be broken: the primary, or the next instance.
+def _duration(fault: DrillFault, asked_s: float | None) -> float:
+    """How long something stays away, in seconds.
+
+    Raises:
+        Refused: the fault has no duration, or that would be too long.
+    """
+    if asked_s is None:
+        return CUT_S if fault in OF_HOSTS else LOST_S
+    if fault not in LASTING:
+        hint = f"It goes with {', '.join(sorted(LASTING))}."
+        raise Refused(f"{fault.value} does not last for a time that can be chosen", hint, code="refused.fault")
+    if not 0 < asked_s <= LONGEST_S:
+        raise Refused(f"{fault.value} for {asked_s:g} s", f"At most {LONGEST_S:g} s.", code="refused.fault")
+    return asked_s
+
+
+def _subject(blueprint: Blueprint, view: View, fault: DrillFault, wish: Wish) -> NodeId | None:
+    """The node that will be broken: the primary, or the next instance that is not spared, where there is one.
 
     Raises:
         Refused: there is nobody who could take over from it.
@@ -174,4 +237,7 @@ def _subject(blueprint: Blueprint, view: View, fault: DrillFault, turn: int) -> 
         raise Refused(
             f"{label} is a single node: it would not survive {fault.value}", hint, code="refused.drill", label=label
         )
-    return primary_of(blueprint, view) if members else instances[turn % len(instances)].id
+    if members:
+        return primary_of(blueprint, view)
+    chosen = [node.id for node in instances if node.id not in wish.spared] or [node.id for node in instances]
+    return chosen[wish.turn % len(chosen)]

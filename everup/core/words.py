@@ -20,6 +20,8 @@ SENTENCES: Mapping[str, str] = {
     "node.hung": "{node} has been silent for {silent_s}",
     "node.fenced": "{node} was ended by force[: {because}]",
     "node.failed": "{node} could not be started[: {because}]",
+    "host.silent": "the host {host} does not answer; what runs there is taken to run on[: {because}]",
+    "host.heard": "the host {host} answers again[ after {after_s}]",
     "operation.started": "{service}: {operation}[ of {subject}] began[: {because}]",
     "operation.ended": "{service}: {operation} {outcome}[ in {took_ms}][: {because}]",
     "failover.voted": "the Sentinels of {service} voted for a failover [ (epoch {epoch}, {votes} votes)]",

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from everup.core.drill import FEWEST, assess, doubt_of, summarize
+from everup.core.drill import FEWEST, assess, caution_of, doubt_of, is_over, summarize
 from everup.core.reconnect import STREAK, again_at, summarize_app, with_app
 from everup.drills.clients import CLIENTS
 from everup.drills.load import APP_EVERY_S, READ_EVERY_S, Heart, Pace, Writers, client_of, ways_to
@@ -218,6 +218,9 @@ def _recovery(
     tell("waiting for the next acknowledged write of every writer")
     is_back = until(lambda: writers.acknowledged_since(held_s), patience_s)
     back_at_s = time.monotonic()
+    if not is_over(scene, control.happenings(after)):
+        tell(f"waiting for {scene.host} to come back")
+        until(lambda: is_over(scene, control.happenings(after)), scene.lost_for_s + patience_s)
     tell("waiting for redundancy")
     whole_at_s = _whole_since(control, patience_s)
     if scene.app and is_back:
@@ -284,4 +287,5 @@ def conclude(scene: Scene, wanted: Wanted, runs: list[Run], origin: dict[str, ob
         summary=summarize(scene.targets, runs),
         origin=origin,
         app=summarize_app(scene.app, runs) if scene.app else None,
+        caution=caution_of(scene),
     )

@@ -26,6 +26,9 @@ WAL_CAP = "4GB"
 WAL_KEPT = "256MB"
 """What every server keeps for one that comes back before its slot on a new primary exists."""
 
+TTL_S = 20
+"""The lease of a primary: after so long without the electors it has stopped taking writes, and another may lead."""
+
 LAG_LIMIT = "16MB"
 """A standby further behind is not read from."""
 
@@ -129,7 +132,7 @@ def _number(value: Any) -> int:
 def shared_settings(settings: Mapping[str, str], *, synchronous: bool) -> dict[str, Any]:
     """What all members agree on through etcd; Everup keeps it so."""
     return {
-        "ttl": 20,
+        "ttl": TTL_S,
         "loop_wait": 1,
         "retry_timeout": 3,
         "primary_start_timeout": 0,

@@ -14,7 +14,7 @@ from everup.kinds._postgres_connect import SNIPPETS
 from everup.kinds._postgres_ha import STANDS_ON, Group, asked_by_http, readers
 from everup.kinds._postgres_leaving import leave_group
 from everup.kinds._postgres_outlook import election, weaknesses
-from everup.kinds._postgres_patroni import Access
+from everup.kinds._postgres_patroni import TTL_S, Access
 from everup.kinds._postgres_reading import SERVER_QUESTION, read_server
 from everup.kinds._postgres_renewal import login_of, renewal_of
 from everup.kinds._postgres_rules import shortfall
@@ -264,6 +264,7 @@ def grouped(alone: Blueprint, service: PostgresService, grant: Grant) -> Bluepri
         weaknesses=weaknesses,
         election=election,
         salvage=Salvage("postgres_lost", waited=service.rpo == 0),
+        alone_s=0.0 if service.rpo == 0 else TTL_S,
     )
 
 

@@ -58,6 +58,10 @@ KEEP = (
 )
 """What keeps acknowledged writes where replication is asynchronous."""
 
+COARSE_S = 2
+"""How much longer than it is told to a primary that hears no replica takes writes: it counts whole seconds of their
+silence, and looks once a second."""
+
 MOST_REPLICAS = 6
 
 BEAT = (("PUBLISH", "everup:beat", ""),)
@@ -320,6 +324,7 @@ class Redis:
             bindings["SENTINEL_MASTER"] = grant.label
         retiring = [data_node(grant, service, index) for index in spare_members]
         retiring += [voter_node(grant, index) for index in spare_voters]
+        lag_s = service.lag_s(grant.spread)
         return Blueprint(
             label=grant.label,
             kind=self.name,
@@ -332,7 +337,7 @@ class Redis:
             rules=RULES,
             scale=service.size,
             retiring=tuple(retiring),
-            weaknesses=Weaknesses(safe=service.lag_s(grant.spread) > 0),
+            weaknesses=Weaknesses(safe=lag_s > 0),
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(
@@ -341,6 +346,7 @@ class Redis:
                 handover_s=0.06,
                 restart_s=0.2,
             ),
+            alone_s=lag_s + COARSE_S if lag_s else float("inf"),
             renewal=renewal_of(grant, _with_passwords((*nodes, *retiring))) if own else None,
             clients={way: ClientPath(f"redis-{way}") for way in (*(["sentinel"] if voters else []), "endpoint")},
         )

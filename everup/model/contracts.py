@@ -1,6 +1,6 @@
 """Both extension points on one page: what a kind and what an engine must offer."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
@@ -173,6 +173,8 @@ class Fault(StrEnum):
     CRASH = "crash"  # SIGKILL; it may be started again at once
     HANG = "hang"  # SIGSTOP
     NODE_LOSS = "node-loss"  # SIGKILL, and it cannot be started for a while
+    PARTITION = "partition"  # its host and the others do not hear each other for a while
+    HOST_LOSS = "host-loss"  # the same, and all that its environment runs on that host is killed
 
 
 class FaultInjector(Protocol):
@@ -181,5 +183,34 @@ class FaultInjector(Protocol):
     faults: frozenset[Fault]
 
     async def inject(self, node_id: NodeId, fault: Fault, *, for_s: float) -> None:
-        """Cause `fault`; `for_s` (seconds) bounds how long a lost node stays lost."""
+        """Cause `fault`; `for_s` (seconds) bounds how long a lost node stays lost, or a host cut off."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outage:
+    """What it would mean to cut off the host of a node, or to lose it.
+
+    Attributes:
+        host: its name.
+        here: the control plane, and whoever measures beside it, works from that host.
+        unwell: why others could not do without it, host by host, in words: one does not answer, or takes nothing.
+        voters, left: how many hosts keep the cluster's state, and how many of them would still be heard.
+        beside: other environments that run something there, which would lose it too.
+    """
+
+    host: str
+    here: bool = False
+    unwell: tuple[str, ...] = ()
+    voters: int = 0
+    left: int = 0
+    beside: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Hosted(Protocol):
+    """An engine of several hosts that can foresee what the loss of one would mean."""
+
+    async def foresee(self, node_ids: Collection[NodeId]) -> Mapping[NodeId, Outage]:
+        """For each of these nodes, what would be lost with its host. Changes nothing; who has no host is left out."""
         ...

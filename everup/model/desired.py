@@ -330,7 +330,8 @@ class Blueprint:
     nobody can. `platform` marks a service that others imply: it stops after them. `shortfall` says what a service still
     lacks although all of its nodes are ready ("" for nothing). `weaknesses` finds what only the kind understands of
     what a loss would cost; `election` says who would lead next, and who must agree. `salvage` keeps what a former
-    primary has alone before it follows another. `renewal` is there where the password of clients can be rotated.
+    primary has alone before it follows another. `renewal` is there where the password of clients can be rotated. For
+    `alone_s` seconds a primary that hears nobody goes on taking writes: infinite where only its successor stops it.
     """
 
     label: str
@@ -355,6 +356,7 @@ class Blueprint:
     election: "Callable[[Blueprint, View], Election] | None" = None
     salvage: Salvage | None = None
     renewal: "Renewal | None" = None
+    alone_s: float = float("inf")
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

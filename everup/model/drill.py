@@ -19,7 +19,8 @@ class DrillFault(StrEnum):
     NODE_LOSS = "node-loss"  # it is killed, and cannot be started for a while
     SWITCHOVER = "switchover"  # its role is handed over on request
     CONTROL_PLANE = "control-plane"  # Everup itself is killed
-    PARTITION = "partition"  # it is cut off from the others
+    PARTITION = "partition"  # its host and the others do not hear each other for a while
+    HOST_LOSS = "host-loss"  # the same, and all of the environment there is killed
     DISK_FULL = "disk-full"  # its disk takes no more
 
 
@@ -48,12 +49,16 @@ class Wish:
         turn: the number of the run, from 0.
         app: the label of the app whose own writes are watched; "" for none.
         request: what makes it write, instead of what it declares.
+        for_s: how long a node or a host stays away; None: as usual for the fault.
+        spared: instances that are not to be hit, since the drill itself needs their host.
     """
 
     via: str = ""
     turn: int = 0
     app: str = ""
     request: WriteRequest | None = None
+    for_s: float | None = None
+    spared: frozenset[NodeId] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -86,8 +91,11 @@ class Scene:
         via: the name of the path that its writers take, one of `Blueprint.clients`.
         client: the writer program for that path, a name in `everup.drills.clients`.
         settings: what that program needs: addresses, names, passwords.
-        lost_for_s: how long a lost node stays lost.
+        lost_for_s: how long a lost node stays lost, or a host away.
         app: the app that is watched beside the service's own writers, if any.
+        host: the name of the host that will be cut off; "" for a fault of a node alone.
+        alone_s: for so long a primary that is cut off may go on acknowledging writes that will be lost; None where
+            nothing bounds it, or there is no primary.
     """
 
     service: str
@@ -100,6 +108,8 @@ class Scene:
     targets: Targets
     lost_for_s: float
     app: AppScene | None = None
+    host: str = ""
+    alone_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -322,7 +332,7 @@ class Drill:
     """A drill that is over, as it is kept, printed and reported.
 
     `origin` tells where it ran: environment, engine, machine, CPUs; `writers` and `rate` (writes per second each) how
-    much was written.
+    much was written; `caution` what clients may have lost that its own writers could not see, in words.
     """
 
     id: str
@@ -337,3 +347,4 @@ class Drill:
     summary: Summary
     origin: Mapping[str, object] = field(default_factory=dict)
     app: AppSummary | None = None
+    caution: str = ""

@@ -18,6 +18,8 @@ CATALOGUE: Mapping[str, str] = {
     "node.hung": "A running node was silent for too long. fields: silent_s",
     "node.fenced": "A hung node was killed, and the kernel confirmed it. fields: because",
     "node.failed": "A node could not be started. fields: because",
+    "host.silent": "A host does not answer any more; what runs there is taken to run on. fields: host, because",
+    "host.heard": "A host that was silent answers again. fields: host, after_s",
     "operation.started": "An operation began. fields: operation, because, subject",
     "operation.ended": "An operation ended. fields: operation, done, because, took_ms",
     "failover.voted": "A majority of Sentinels granted an epoch. fields: epoch, votes",

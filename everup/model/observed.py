@@ -78,6 +78,7 @@ class NodeState:
         free_bytes, disk_bytes: what its disk has left for it, and holds in all, where the engine can tell.
         host: the machine it runs on; "" on an engine that has only one; `EVERYWHERE` of what has a copy on each.
         address, ground: of that machine, where there are several.
+        silent: why that machine cannot be asked, so that all this is what was known last; "" while it answers.
     """
 
     running: bool
@@ -98,6 +99,7 @@ class NodeState:
     host: str = ""
     address: str = ""
     ground: Ground = Ground.SOUND
+    silent: str = ""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class Controller:
             self._engine_says = error.message
             return
         self._engine_says = None
-        now_s = time.monotonic()
+        self._narrator.hosts(states.values(), now_s := time.monotonic())
         for node_id in {*states, *self._statuses, *(node.id for one in self.blueprints for node in one.active)}:
             self._take(node_id, states.get(node_id, NodeState(running=False)), now_s)
         if not self.looked.is_set():

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from everup.core.rehearsal import admit
 from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
@@ -69,7 +70,7 @@ class Desk(Places):
         return attempt.because
 
     async def inject(self, environment: str, node: str, fault: str, for_s: float) -> None:
-        """Break a node on purpose; `for_s` (seconds) bounds how long a lost node stays lost."""
+        """Break a node on purpose; `for_s` (seconds) bounds how long a lost node stays lost, or a host cut off."""
         running = self._environments.get(environment)
         if node not in running.controller.observed().nodes:
             raise NotFound(f"{environment} has no node {node}", "everup status names them.", node=node)
@@ -77,6 +78,8 @@ class Desk(Places):
         known = sorted(getattr(injector, "faults", ()))
         if fault not in known:
             raise Refused(f"{fault} cannot be caused here", f"Possible: {', '.join(known)}.", code="refused.fault")
+        for outage in (await self._foresee(running, fault, [node])).values():
+            admit(outage, running.controller.observed().nodes[node].state.service, confirmed=True)
         breaker: FaultInjector = injector
         await self._environments.store.confirm()
         try:

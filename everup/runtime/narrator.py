@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from everup.model.actions import Hold
 from everup.model.desired import Node
-from everup.model.observed import Health, NodeStatus
+from everup.model.observed import Health, NodeState, NodeStatus
 from everup.runtime.journal import Journal
 
 SPEAK_AFTER_S = 1.0
@@ -21,6 +21,7 @@ class Narrator:
         self._journal = journal
         self._healths: dict[str, tuple[str, float]] = {}
         self._held: dict[tuple[str, str | None, str], float] = {}
+        self._silent: dict[str, float] = {}
 
     def turn(self, node: Node, before: NodeStatus, after: NodeStatus, now_s: float) -> None:
         """A node's health went from `before` to `after`."""
@@ -46,6 +47,15 @@ class Narrator:
             self._journal.say("service.healthy", label, after_s=round(now_s - since_s, 3))
         elif health in ("degraded", "down") and before:
             self._journal.say(f"service.{health}", label, because=because)
+
+    def hosts(self, states: Iterable[NodeState], now_s: float) -> None:
+        """Which hosts answer and which do not, as the engine says of what runs there."""
+        silent = {state.host: state.silent for state in states if state.host and state.silent}
+        for host in [host for host in self._silent if host not in silent]:
+            self._journal.say("host.heard", host=host, after_s=round(now_s - self._silent.pop(host), 3))
+        for host in [host for host in silent if host not in self._silent]:
+            self._silent[host] = now_s
+            self._journal.say("host.silent", host=host, because=silent[host])
 
     def stopped(self) -> None:
         """Nothing runs any more, as was asked for."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everup.core.drill import BARS, FEWEST, assess, bars, latency, stalled, summarize
+from everup.core.drill import BARS, FEWEST, assess, bars, caution_of, is_over, latency, stalled, summarize
 from everup.model.drill import (
     DrillFault,
     Evidence,
@@ -356,3 +356,44 @@ def test_bars_hold_every_write_between_their_ends(ends: list[float]):
     drawn = bars(writes(ends), FAULT_S - 1.0, FAULT_S + 10.0, FAULT_S)
     assert sum(drawn.acknowledged) == len(ends)
     assert drawn.begin_s == -1.0
+
+
+FELL_SILENT = Happening("host.silent", 1.2, None, {"host": "node1"})
+HEARD_AGAIN = Happening("host.heard", 9.0, None, {"host": "node1"})
+
+
+def cut(alone_s: float | None = 3.0, fault: DrillFault = DrillFault.PARTITION) -> Scene:
+    return replace(scene(fault, rto_s=5.0), host="node1", alone_s=alone_s)
+
+
+@pytest.mark.parametrize("fault", [DrillFault.PARTITION, DrillFault.HOST_LOSS])
+def test_a_cut_takes_hold_when_its_own_host_falls_silent(fault: DrillFault):
+    assert assess(cut(fault=fault), seen(happenings=(FELL_SILENT, TOOK_OVER))).verdict == Verdict.PASS
+    another = replace(FELL_SILENT, fields={"host": "node2"})
+    for happenings in ((), (DIED, TOOK_OVER), (another,), (HEARD_AGAIN,)):
+        run = assess(cut(fault=fault), seen(happenings=happenings))
+        assert (run.verdict, run.because) == (Verdict.INCONCLUSIVE, "no event says that node1 fell silent")
+
+
+def test_a_cut_is_over_when_its_own_host_is_heard_again():
+    assert not is_over(cut(), (FELL_SILENT,))
+    assert not is_over(cut(), (FELL_SILENT, replace(HEARD_AGAIN, fields={"host": "node2"})))
+    assert is_over(cut(), (FELL_SILENT, HEARD_AGAIN))
+
+
+@pytest.mark.parametrize("fault", [one for one in DrillFault if one not in ("partition", "host-loss")])
+def test_other_faults_are_over_without_a_word_of_a_host(fault: DrillFault):
+    assert is_over(scene(fault), ())
+
+
+def test_the_timeline_names_the_host_that_was_cut_off():
+    run = assess(cut(), seen(happenings=(FELL_SILENT, TOOK_OVER, HEARD_AGAIN), whole_s=12.0))
+    told = {one.name: one.what for one in run.moments}
+    assert told["host.silent"] == "noticed: the host node1 does not answer"
+    assert told["host.heard"] == "the host node1 answers again"
+
+
+def test_what_clients_beside_the_cut_off_primary_may_have_lost_is_said():
+    assert "up to 3 s of the cut" in caution_of(cut())
+    assert caution_of(cut(0.0)).startswith("no client on the host of redis01-1 could")
+    assert caution_of(cut(None)) == caution_of(scene()) == ""

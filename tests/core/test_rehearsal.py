@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from everup.core.rehearsal import permit, stage, stage_app, targets_of
+from everup.core.rehearsal import admit, permit, stage, stage_app, targets_of
+from everup.model.contracts import Outage
 from everup.model.desired import Blueprint
 from everup.model.drill import AppScene, DrillFault, Scene, Targets, Wish
 from everup.model.errors import NotFound, NotPermitted, Refused
@@ -193,3 +194,96 @@ def test_an_app_that_is_not_well_is_not_watched():
         ailing = replace(view, nodes={**view.nodes, "web-2": down})
         stage_app(shape, ailing, service("app", drill=WRITES), "redis01", Wish(app="web"))
     assert refused.value.hint == "Wait until it is healthy: everup status web --watch"
+
+
+OUTAGE = Outage("node1", voters=3, left=2)
+
+
+def staged_outage(
+    shape: Blueprint, view: View | None = None, fault: DrillFault = DrillFault.PARTITION, **wish: Any
+) -> Scene:
+    return stage(shape, view or well(shape), None, fault, Wish(**wish), ("partition", "host-loss", *POSSIBLE))
+
+
+@pytest.mark.parametrize(
+    ("fault", "usual_s"), [(DrillFault.PARTITION, 30.0), (DrillFault.HOST_LOSS, 30.0), (DrillFault.NODE_LOSS, 5.0)]
+)
+def test_what_is_taken_away_stays_away_as_long_as_was_asked_for(fault: DrillFault, usual_s: float):
+    shape = blueprint("redis", ha=True)
+    assert staged_outage(shape, fault=fault).lost_for_s == usual_s
+    assert staged_outage(shape, fault=fault, for_s=8.0).lost_for_s == 8.0
+    with pytest.raises(Refused) as refused:
+        staged_outage(shape, fault=fault, for_s=601.0)
+    assert refused.value.hint == "At most 600 s."
+
+
+@pytest.mark.parametrize("fault", [DrillFault.CRASH, DrillFault.HANG, DrillFault.SWITCHOVER])
+def test_a_fault_that_does_not_last_is_refused_a_duration(fault: DrillFault):
+    with pytest.raises(Refused, match="does not last") as refused:
+        staged_outage(blueprint("redis", ha=True), fault=fault, for_s=8.0)
+    assert refused.value.hint == "It goes with host-loss, node-loss, partition."
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "alone_s"),
+    [
+        ("redis", {"ha": True, "durability": "safe"}, 3.0),
+        ("redis", {"ha": True}, 30.0),
+        ("postgres", {"ha": True}, 0.0),
+        ("postgres", {"ha": True, "rpo": "async"}, 20.0),
+    ],
+)
+def test_a_primary_that_hears_nobody_takes_writes_for_as_long_as_its_kind_allows(
+    kind: str, keys: dict[str, Any], alone_s: float
+):
+    shape = replace(blueprint(kind, **keys), shortfall=None)
+    assert staged_outage(shape).alone_s == alone_s
+    assert staged_outage(shape, for_s=1.0).alone_s == min(alone_s, 1.0)
+    assert staged_outage(shape, fault=DrillFault.HOST_LOSS).alone_s is None
+
+
+def test_an_instance_on_a_host_that_the_drill_needs_is_spared():
+    shape = blueprint("app", scale=3)
+    turns = [staged_outage(shape, turn=turn, spared=frozenset({"web-1"})).subject for turn in range(3)]
+    assert turns == ["web-2", "web-3", "web-2"]
+    everyone = frozenset({"web-1", "web-2", "web-3"})
+    assert staged_outage(shape, spared=everyone).subject == "web-1"  # and `admit` says why that cannot be
+    assert staged_outage(shape).alone_s is None
+
+
+@pytest.mark.parametrize("fault", [DrillFault.PARTITION, DrillFault.HOST_LOSS])
+def test_one_machine_cannot_lose_a_host_and_says_why(fault: DrillFault):
+    with pytest.raises(Refused, match="processes of one machine") as refused:
+        staged(blueprint("redis", ha=True), fault=fault)
+    assert "nearest fault" in refused.value.hint
+
+
+def test_a_host_that_the_others_can_do_without_may_be_cut_off():
+    admit(OUTAGE, "web", confirmed=False)
+    admit(Outage("node4", voters=3, left=3), "web", confirmed=False)
+
+
+@pytest.mark.parametrize(
+    ("outage", "because", "hint"),
+    [
+        (replace(OUTAGE, here=True), "the control plane works from there", "everup switchover web"),
+        (
+            replace(OUTAGE, unwell=("node2 is down", "node3 takes nothing")),
+            "node2 is down; node3 takes",
+            "docker node ls",
+        ),
+        (replace(OUTAGE, voters=2, left=1), "1 of 2 managers", "docker node promote"),
+        (replace(OUTAGE, voters=1, left=0), "0 of 1 managers", "docker node promote"),
+        (replace(OUTAGE, beside=("blog", "wiki")), "blog, wiki would lose what runs there", "--yes"),
+    ],
+)
+def test_a_host_that_is_needed_is_not_cut_off(outage: Outage, because: str, hint: str):
+    with pytest.raises(Refused, match=because) as refused:
+        admit(outage, "web", confirmed=False)
+    assert hint in refused.value.hint and refused.value.code == "refused.outage"
+
+
+def test_that_other_environments_lose_it_too_can_be_confirmed_and_nothing_else_can():
+    admit(replace(OUTAGE, beside=("blog",)), "web", confirmed=True)
+    with pytest.raises(Refused, match="works from there"):
+        admit(replace(OUTAGE, here=True, beside=("blog",)), "web", confirmed=True)

@@ -146,6 +146,8 @@ def said(status: int, message: str) -> EngineError:
               "are online.", Unavailable, "engine.unavailable"),
         (500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded", Unavailable, "engine.unavailable"),
         (500, "rpc error: code = Unavailable desc = transport is closing", Unavailable, "engine.unavailable"),
+        (500, "rpc error: code = Unknown desc = raft: failed to process the request: node lost leader status",
+         Unavailable, "engine.unavailable"),
         (503, "This node is not a swarm manager. Manager is being prepared or has trouble connecting to the cluster.",
          Unavailable, "engine.unavailable"),
         (503, 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node '

@@ -192,3 +192,10 @@ def test_a_copy_on_a_host_that_does_not_answer_is_not_gone_by_while_others_do() 
     alone = track.together(COPIED, set(), 1.0)
     assert alone is not None
     assert alone.files_digest == "older"
+
+
+def test_a_node_of_a_silent_host_says_so_apart_from_its_own_failures() -> None:
+    track = started()
+    found = state(track, "node1 does not answer")
+    assert (found.silent, found.failure, found.running) == ("node1 does not answer",) * 2 + (True,)
+    assert state(track).silent == ""

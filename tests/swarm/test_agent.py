@@ -143,7 +143,7 @@ async def test_a_spoilt_volume_is_told_of_and_hides_nothing_else(bench):
 
 async def test_a_frozen_node_is_fenced_too(bench):
     await bench.start(program("db-1", "stay()"), 5)
-    await bench.agent.hang(bench.environment, "db-1")
+    await bench.agent.harm(bench.environment, "db-1", "hang")
     assert (await bench.sight("db-1")).running
     assert await bench.agent.fence(bench.environment, "db-1", 5) == -9
     assert not (await bench.sight("db-1")).running
@@ -214,8 +214,8 @@ async def test_data_are_deleted_when_nothing_runs_any_more(bench):
 async def test_what_is_not_there_is_said_to_be(bench):
     for ask in (
         bench.agent.mark(bench.environment, "db-9", 1),
-        bench.agent.hang(bench.environment, "db-9"),
-        bench.agent.crash(bench.environment, "db-9"),
+        bench.agent.harm(bench.environment, "db-9", "hang"),
+        bench.agent.harm(bench.environment, "db-9", "crash"),
     ):
         with pytest.raises(EngineError, match="db-9") as caught:
             await ask
@@ -229,7 +229,7 @@ async def test_a_copy_comes_back_by_itself_until_it_is_fenced(bench):
     copy = program("web-endpoint", "stay()", ports={"http": Tcp("127.77.0.1", 8088)})
     await bench.start(copy, 5)
     await bench.beating("web-endpoint", 5)
-    await bench.agent.crash(bench.environment, "web-endpoint")
+    await bench.agent.harm(bench.environment, "web-endpoint", "crash")
     await bench.beating("web-endpoint", 5)  # Swarm has started it again, with the same ticket
     await bench.agent.fence(bench.environment, "web-endpoint", 5)
     fenced_s = time.time()

@@ -151,7 +151,7 @@ class Acts:
         if not mute or mute == running:
             return False
         agents = [self._rounds.agent(host_id) for host_id in mute]
-        await asyncio.gather(*(agent.crash(self._environment, track.id) for agent in agents))
+        await asyncio.gather(*(agent.harm(self._environment, track.id, "crash") for agent in agents))
         track.mute -= mute
         return True
 
@@ -169,11 +169,11 @@ class Acts:
             raise EngineError(f"{track.id} does not run", code="engine.not_running", node=track.id)
         agents = self.places(track).values()
         if fault == Fault.HANG:
-            await asyncio.gather(*(agent.hang(self._environment, track.id) for agent in agents))
+            await asyncio.gather(*(agent.harm(self._environment, track.id, "hang") for agent in agents))
             return
         track.staged = seen.sight.start
         track.lost_until_s = self._clock() + for_s if fault == Fault.NODE_LOSS else 0.0
-        await asyncio.gather(*(agent.crash(self._environment, track.id) for agent in agents))
+        await asyncio.gather(*(agent.harm(self._environment, track.id, "crash") for agent in agents))
 
     def places(self, track: Track) -> dict[str, Host]:
         """The agents of the hosts on which there is something of a node, by the names of those hosts, in their order.

@@ -25,10 +25,12 @@ from everup.engines.swarm.newest import HEADER, Newest
 from everup.engines.swarm.place import SOCKET, Place
 from everup.engines.swarm.premises import HOST_PROC, Premises
 from everup.engines.swarm.reports import Reports
+from everup.engines.swarm.seclusion import Seclusion
 from everup.engines.swarm.sight import (
     NAME,
     Answers,
     Commands,
+    Cut,
     End,
     Ended,
     Fence,
@@ -64,9 +66,10 @@ Environment = Annotated[str, Query(pattern=NAME)]
 class Verbs:
     """What an agent can be asked, as HTTP carries it; see `sight` for the words."""
 
-    def __init__(self, premises: Premises, reports: Reports) -> None:
+    def __init__(self, premises: Premises, reports: Reports, seclusion: Seclusion) -> None:
         self._premises = premises
         self._reports = reports
+        self._seclusion = seclusion
 
     async def nodes(self, environment: Environment) -> dict[str, Sight]:
         """All nodes here."""
@@ -112,6 +115,10 @@ class Verbs:
         """One answer for each command."""
         return Answers(answers=await self._premises.console(environment, node_id, wish.socket, wish.commands))
 
+    async def cut(self, wish: Cut, request: Request) -> None:
+        """A drill. Answers just before it begins."""
+        await self._seclusion.begin(wish, *_ends(request))
+
     async def discard(self, environment: Name, node_id: Name) -> None:
         """Answers once its data are gone."""
         await self._premises.discard(environment, node_id)
@@ -128,12 +135,18 @@ def application(verbs: Verbs, newest: Newest) -> FastAPI:
     app.add_exception_handler(EngineError, _tell)
     app.add_api_route("/v1/nodes", verbs.nodes, methods=["GET"])
     app.add_api_route("/v1/exits", verbs.exits, methods=["GET"])
+    app.add_api_route("/v1/cut", verbs.cut, methods=["POST"])
     node = "/v1/nodes/{environment}/{node_id}"
     app.add_api_route(f"{node}/logs", verbs.logs, methods=["GET"])
     app.add_api_route(f"{node}/data", verbs.discard, methods=["DELETE"])
     for verb in (verbs.fence, verbs.stop, verbs.hang, verbs.crash, verbs.mark, verbs.renew, verbs.console):
         app.add_api_route(f"{node}/{verb.__name__}", verb, methods=["POST"])
     return app
+
+
+def _ends(request: Request) -> tuple[str, str]:
+    """The addresses of whoever asks, and of this host, on the connection that it asks by."""
+    return str(request.scope["client"][0]), str(request.scope["server"][0])
 
 
 async def _tell(request: Request, error: Exception) -> JSONResponse:
@@ -183,7 +196,8 @@ def main(arguments: list[str] | None = None) -> None:
     wanted = parser.parse_args(arguments)
     docker = Docker(Wire(Place(wanted.docker), DOCKER_S))
     lookout = Lookout(docker)
-    verbs = Verbs(Premises(docker, lookout, wanted.proc), Reports(docker, lookout))
+    premises, reports = Premises(docker, lookout, wanted.proc), Reports(docker, lookout)
+    verbs = Verbs(premises, reports, Seclusion(docker, lookout))
     gate = gateway.server_side(wanted.certificate, wanted.key)
     gateway.serve(application(verbs, Newest(wanted.folder)), gate, wanted.address, wanted.port)
 

@@ -108,6 +108,7 @@ def agent_spec(image: str, mark: str, secrets: Mapping[str, str], root: str) -> 
         "Command": ["python3", "-m", "everup.engines.swarm.agent"],
         "User": "0:0",
         "Init": True,
+        "CapabilityAdd": ["CAP_NET_ADMIN"],  # for drills that cut a host off
         "Mounts": [sockets, volumes, processes, notes],
         "Secrets": [
             {

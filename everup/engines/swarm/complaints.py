@@ -11,6 +11,7 @@ _PASSING = (
     "does not have a leader",
     "no leader",
     "has no leader",
+    "lost leader status",
     "deadlineexceeded",
     "deadline exceeded",
     "code = unavailable",

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +15,10 @@ from everup.engines.swarm.estate import SwarmEstate
 from everup.engines.swarm.fleet import Fleet, other_cluster
 from everup.engines.swarm.leftovers import Leftovers
 from everup.engines.swarm.logs import merged
+from everup.engines.swarm.outages import CUTS, Outages
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.track import Track
-from everup.model.contracts import Fault
+from everup.model.contracts import Fault, Outage
 from everup.model.desired import Node, NodeId, Socket
 from everup.model.errors import EngineError
 from everup.model.observed import Confirmed, NodeEvent, NodeState
@@ -29,7 +30,7 @@ _T = TypeVar("_T")
 class SwarmEngine:
     """Runs the nodes of one environment on the hosts of a Swarm.
 
-    Implements `Engine`, `FaultInjector`, `Consoled`, `Contested` and `Spread`. Only the newest of those who look
+    Implements `Engine`, `FaultInjector`, `Hosted`, `Consoled`, `Contested` and `Spread`. Only the newest who looks
     after a Swarm may act there. Its methods belong to one event loop; calls for one node wait for each other, and a
     call that is cancelled is finished in the background.
 
@@ -41,7 +42,7 @@ class SwarmEngine:
         clock: monotonic seconds.
     """
 
-    faults = frozenset({Fault.CRASH, Fault.HANG, Fault.NODE_LOSS})
+    faults = frozenset(Fault)
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class SwarmEngine:
         self._rounds = Rounds(environment, fleet, clock)
         self._work = Background()
         self._acts = Acts(environment, fleet, self._rounds, reveal, clock)
+        self._outages = Outages(environment, fleet, self._rounds)
         self._consoles = Consoles(environment, self._rounds, clock)
         self.estate = SwarmEstate(fleet, self._rounds, self.confirm)
         self._leftovers = Leftovers(environment, fleet, self._rounds, self._work)
@@ -145,12 +147,23 @@ class SwarmEngine:
         return await self._consoles.ask(self._rounds.track(to.node), to, commands)
 
     async def inject(self, node_id: NodeId, fault: Fault, *, for_s: float) -> None:
-        """Crash, hang or lose a running node on purpose; a lost one cannot be started for `for_s` seconds.
+        """Crash, hang or lose a running node on purpose, or cut its host off; what is lost is away for `for_s` seconds.
+
+        Of a host that is cut off nothing is heard when this returns; it comes back by itself.
 
         Raises:
-            EngineError: it does not run.
+            EngineError: it does not run, or its host cannot be cut off.
         """
-        await self._alone(node_id, lambda track: self._acts.inject(track, fault, for_s))
+        if fault in CUTS:
+            await self._opened()
+            await self._outages.cause(self._rounds.track(node_id), fault, for_s)
+        else:
+            await self._alone(node_id, lambda track: self._acts.inject(track, fault, for_s))
+
+    async def foresee(self, node_ids: Collection[NodeId]) -> Mapping[NodeId, Outage]:
+        """For each of these nodes that has a host of its own, what would be lost with that."""
+        await self._opened()
+        return await self._outages.foresee(node_ids)
 
     async def confirm(self) -> None:
         """Return unless another control plane looks after the Swarm by now.

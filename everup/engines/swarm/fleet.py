@@ -40,6 +40,9 @@ class Fleet:
         image: Everup's own, by any name; from the first look on an ID or a digest.
         folder: where the pair is kept by which agents know this control plane.
         keeping: the turn of this control plane; it begins with `open`, where it has not yet.
+
+    Attributes:
+        ended: by environment, its nodes that do not run now, whatever their services say.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Fleet:
         self._agents: dict[str, Host] = {}
         self._deployed: dict[tuple[str, NodeId], Deployed] = {}
         self._noted_s: dict[tuple[str, NodeId], float] = {}
-        self._ended: dict[str, Set[NodeId]] = {}
+        self.ended: dict[str, Set[NodeId]] = {}
         self._pair: Pair | None = None
         self._looked_s: float | None = None
         self._confirmed_s = float("-inf")
@@ -90,19 +93,19 @@ class Fleet:
         """The services of an environment by node."""
         return {node_id: one for (name, node_id), one in self._deployed.items() if name == environment}
 
+    def residents(self, host_id: str) -> set[str]:
+        """The environments of which something is to run on a host that runs nowhere else."""
+        return {one.environment for one in self._deployed.values() if one.wanted and one.host_id == host_id}
+
     def used(self, environment: str) -> set[Tcp]:
         """The addresses at which a node of an environment was ever started."""
         return {to for one in self.deployed(environment).values() for to in one.addresses}
 
     def busy(self, environment: str) -> set[Tcp]:
         """The addresses at which a node of an environment is to run now, and has not ended."""
-        ended = self._ended.get(environment, frozenset())
+        ended = self.ended.get(environment, frozenset())
         running = (one for one in self.deployed(environment).values() if one.wanted and one.node_id not in ended)
         return {to for one in running for to in one.addresses}
-
-    def note_ended(self, environment: str, node_ids: Set[NodeId]) -> None:
-        """These nodes of an environment do not run now, whatever their services say."""
-        self._ended[environment] = node_ids
 
     def note(self, one: Deployed) -> None:
         """This is how a service is from now on."""

@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -17,6 +17,7 @@ from everup.engines.swarm.pair import Pair
 from everup.engines.swarm.sight import (
     Answers,
     Commands,
+    Cut,
     End,
     Ended,
     Fence,
@@ -110,13 +111,13 @@ class Host:
         grace_s = wish.grace_s if wish.signal else LONGEST_GRACE_S
         return await self._end(environment, node_id, "stop", wish, WORK_S + grace_s)
 
-    async def hang(self, environment: str, node_id: NodeId) -> None:
-        """Freeze all of a node."""
-        await self._ask("POST", f"{_path(environment, node_id)}/hang", WORK_S)
+    async def harm(self, environment: str, node_id: NodeId, how: Literal["hang", "crash"]) -> None:
+        """Freeze all of a node, or kill it as a fault would; return once that is so."""
+        await self._ask("POST", f"{_path(environment, node_id)}/{how}", WORK_S)
 
-    async def crash(self, environment: str, node_id: NodeId) -> None:
-        """Kill a node as a fault would; return once it is gone."""
-        await self._ask("POST", f"{_path(environment, node_id)}/crash", WORK_S)
+    async def cut(self, wish: Cut) -> None:
+        """Cut the host off from the others; returns before it is, since its answer could not come through."""
+        await self._ask("POST", "/v1/cut", WORK_S, wish)
 
     async def mark(self, environment: str, node_id: NodeId, generation: int) -> None:
         """Note durably which generation a node's data belong to."""

@@ -15,7 +15,8 @@ from everup.model.desired import NodeId
 from everup.model.errors import EngineError, Unavailable
 from everup.model.observed import NodeEvent, NodeState
 
-SWARM_EVERY_S = 1.0
+SWARM_EVERY_S, SWARM_ANSWER_S = 2.0, 0.5
+"""How often the Swarm is asked, and for how long: where its leader is lost it says nothing for ten seconds and more."""
 
 
 class Rounds:
@@ -111,7 +112,7 @@ class Rounds:
         """Every node of which there is anything, as far as is known now."""
         found = {node_id: self._state(node_id) for node_id in (*self._fleet.deployed(self._environment), *self.tracks)}
         states = {node_id: state for node_id, state in found.items() if state}
-        self._fleet.note_ended(self._environment, {node_id for node_id, one in states.items() if not one.running})
+        self._fleet.ended[self._environment] = {node_id for node_id, one in states.items() if not one.running}
         return states
 
     async def close(self) -> None:
@@ -171,8 +172,9 @@ class Rounds:
             return
         self._swarm_asked_s = self._clock()
         try:
-            tasks = await self._fleet.docker.cluster.tasks({"node": hosts})
-        except EngineError:
+            async with asyncio.timeout(SWARM_ANSWER_S):
+                tasks = await self._fleet.docker.cluster.tasks({"node": hosts})
+        except (EngineError, TimeoutError):
             return
         for end in filter(None, map(read_end, tasks)):
             track = self.tracks.get(end.node_id)

@@ -92,6 +92,17 @@ class Stopping(_Words):
     repeat_s: float | None = Field(default=None, gt=0, le=3600)
 
 
+class Cut(_Words):
+    """A wish: have the kernel drop what comes from these addresses and goes to them, for so many seconds.
+
+    `killed`: the environment of which everything here is killed at the same moment, and held down; "" for none.
+    """
+
+    addresses: tuple[str, ...] = Field(max_length=1000)
+    for_s: float = Field(gt=0, le=3600)
+    killed: str = Field(default="", pattern=rf"{NAME}|^$")
+
+
 class Mark(_Words):
     """A wish: note that the node's data belong to this generation."""
 

@@ -162,7 +162,8 @@ class Track:
             silent: why its host cannot be asked, "" where it can.
             now_s: monotonic.
         """
-        again = {"retry_at_s": max(self.pace.retry_at_s, self.lost_until_s), "failure": silent or self.pace.failure}
+        failure = silent or self.pace.failure
+        again = {"retry_at_s": max(self.pace.retry_at_s, self.lost_until_s), "failure": failure, "silent": silent}
         seen = self.newest()
         if seen is None:
             return self._unseen(deployed, silent, again)
