@@ -13,13 +13,13 @@ from typing import Any
 from everup.engines.swarm.placement import is_loopback
 from everup.engines.swarm.sight import popen_code
 from everup.engines.swarm.volume import AGENT_FOLDER, AGENT_VOLUME, HOMES
-from everup.model.desired import Node, NodeId, Tcp
+from everup.model.desired import Node, NodeId, Part, Tcp
 
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
 """Labels by which services, containers, volumes and secrets of a node are found."""
 
 SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest"
-TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
+TICKET, _ADDRESSES, _PART = "everup.ticket", "everup.addresses", "everup.part"
 """Labels that say as what it was started, and by which start."""
 
 KEEPING = "everup.keeping"
@@ -81,6 +81,7 @@ class Start:
             DIGEST: self.node.digest,
             FILES: self.node.files_digest,
             TICKET: str(self.ticket),
+            _PART: self.node.part.value,
             KEEPING: str(self.keeping),
             _ADDRESSES: ",".join(map(str, self.node.ports.values())),
         }
@@ -91,6 +92,7 @@ class Deployed:
     """What a service of the Swarm says of its node.
 
     `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses.
+    `moves`: it holds nothing, so another host may run it once nobody knows what becomes of it where it is.
     """
 
     id: str
@@ -104,6 +106,7 @@ class Deployed:
     wanted: bool
     addresses: tuple[Tcp, ...] = ()
     secrets: tuple[str, ...] = ()
+    moves: bool = False
 
     @property
     def everywhere(self) -> bool:
@@ -263,6 +266,7 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
         secrets=tuple(str(one["SecretID"]) for one in secrets),
+        moves=labels.get(_PART) == Part.INSTANCE.value,
     )
 
 
