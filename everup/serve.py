@@ -74,7 +74,12 @@ class Engines:
         self._store = store
         self._keeping = keeping
         self._fleet: Fleet | None = None
-        on_hosts = SwarmAddresses(lambda: self._swarm.hosts, lambda name: self._swarm.used(name), self._elsewhere)
+        on_hosts = SwarmAddresses(
+            lambda: self._swarm.hosts,
+            lambda name: self._swarm.used(name),
+            self._elsewhere,
+            lambda name: self._swarm.busy(name),
+        )
         self.books: dict[str, AddressBook] = {"local": LocalAddresses(home.path, self._elsewhere), "swarm": on_hosts}
 
     async def ready(self, engine: str) -> None:
@@ -202,7 +207,7 @@ async def serve(home: Home, opened: OpenPort | None = None, leaf: "Leaf | None" 
         doorway = Doorway(desk, tokens.authenticate)
         app = create_app(desk, tokens, doorway)
         show_dashboard(app, desk, doorway)
-        watches = [desk.telemetry.watch_loop(), desk.messenger.run(told)]
+        watches = [desk.telemetry.watch_loop(), desk.messenger.run(told), desk.watch_hosts()]
         if opened and opened.certificate:
             watches.append(opened.certificate.watch(desk.certified))
         if mirror:

@@ -11,6 +11,7 @@ from everup.api.drills import drill_routes
 from everup.api.errors import install
 from everup.api.feeds import feed_routes
 from everup.api.gate import install_gate
+from everup.api.hosts import host_routes
 from everup.api.metrics import metrics_routes
 from everup.api.notify import notify_routes
 from everup.api.recording import Recorded, announce
@@ -47,6 +48,7 @@ def create_app(desk: Desk, tokens: TokenDesk | None = None, doorway: Doorway | N
         change_routes,
         feed_routes,
         drill_routes,
+        host_routes,
         metrics_routes,
         notify_routes,
         audit_routes,

@@ -57,6 +57,7 @@ EXAMPLES: Mapping[str, Json] = {
     "/v1/environments/{environment}/services/{label}/scale": {"count": 5},
     "/v1/environments/{environment}/services/{label}/limit": {"count": 9},
     "/v1/environments/{environment}/services/{label}/switchover": {"to": "redis01-2"},
+    "/v1/hosts/{host}/drain": {"force": False},
     "/v1/environments/{environment}/services/{label}/ha": {"enabled": True},
     "/v1/environments/{environment}/services/{label}/deploy": {"source": _SOURCE},
     "/v1/environments/{environment}/services/{label}/rollback": {"to": 3},

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+from everup.core.parting import Site
 from everup.core.tally import Vitals
 from everup.model.access import Caller
 from everup.model.audit import Deed
@@ -193,7 +194,23 @@ class Renewer(Protocol):
         ...
 
 
-class Desk(Reader, Counts, Writer, Deployer, Rehearsal, Renewer, Protocol):
+class Keeper(Protocol):
+    """What knows hosts. All is `Refused` with `refused.engine` where nothing runs on several."""
+
+    def sites(self) -> tuple[Site, ...]:
+        """All hosts, in order of their names, with what runs there."""
+        ...
+
+    async def drain(self, host: str, *, force: bool) -> None:
+        """Have a host left; returns at once. `NotFound`, or `Refused` where something would not outlive its absence."""
+        ...
+
+    async def undrain(self, host: str) -> None:
+        """Let a host be used again."""
+        ...
+
+
+class Desk(Reader, Counts, Writer, Deployer, Rehearsal, Renewer, Keeper, Protocol):
     """The whole control plane as the API sees it."""
 
     @property

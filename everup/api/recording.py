@@ -31,7 +31,7 @@ TELLING = re.compile(r"/v1/environments/[^/]+/(variables|services/[^/]+/connect)
 GIVEN = frozenset(
     {
         *("app", "confirmed", "count", "cut", "destroy", "directory", "enabled", "environment", "environments"),
-        *("expires_in_s", "fault", "file", "finish", "for_s", "level", "name", "said", "to", "turn", "via"),
+        *("expires_in_s", "fault", "file", "finish", "for_s", "force", "level", "name", "said", "to", "turn", "via"),
     }
 )
 """The arguments that are recorded; all others may be secrets, or hold some."""

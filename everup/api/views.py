@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from everup.core.health import lag_bytes, primary_of, service_health
+from everup.core.parting import grounds
 from everup.core.plan import preview, view_of
 from everup.core.words import incident, sentence
 from everup.model.actions import Hold
@@ -42,6 +43,7 @@ def status(picture: Picture, host: str) -> Json:
         "control_plane": {"pid": picture.control_pid, "since": picture.control_since_utc},
         "file": picture.source.file,
         "services": services,
+        "hosts": {name: ground.value for name, ground in grounds(picture.observed).items()},
         "leaving": _leaving(picture, host),
         "pending": [change(one) for one in pending],
         "waiting": [

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from everup.core.words import size_of
-from everup.model.observed import EVERYWHERE
+from everup.model.observed import EVERYWHERE, Ground
 
 Json = dict[str, Any]
 
@@ -77,6 +77,8 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
                 parts += [grid(revision_rows(service["revision"])), Text()]
     else:
         parts += [grid([service_row(one) for one in services]), Text()] if services else []
+    if unsound := [f"{name} is {ground}" for name, ground in body.get("hosts", {}).items() if ground != Ground.SOUND]:
+        parts += [Text.assemble("  hosts  ", (", ".join(unsound), "yellow")), Text()]
     if body["leaving"]:
         parts += [Text(f"  leaving  {', '.join(one['id'] for one in body['leaving'])}", "yellow"), Text()]
     for service in services:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from everup.core.health import FULL_BYTES, no_room, service_health
 from everup.core.losses import STATELESS, loss_of, losses, lost, works
+from everup.core.parting import grounds
 from everup.core.plan import plan, service_of, summary, view_of
 from everup.model.actions import Action, Hold
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.findings import Finding, Level, Loss, Path, Topic
-from everup.model.observed import EVERYWHERE, Health, NodeStatus, Observed, View
+from everup.model.observed import EVERYWHERE, Ground, Health, NodeStatus, Observed, View
 
 CROWDED = 0.9
 """A disk that is fuller than this is told of: an AOF that is rewritten, or a standby's WAL, needs room for a while."""
@@ -216,6 +217,13 @@ def _around(blueprints: Sequence[Blueprint], observed: Observed, hosts: Sequence
     for host in hosts:
         there = {node_id: status for node_id, status in observed.nodes.items() if status.state.host == host}
         yield from _crowded(there)
+    for host, ground in grounds(observed).items():
+        if ground == Ground.DRAINED:
+            because = f"the host {host} is drained: while it is switched off, no other one may be lost"
+            yield Finding(Level.WARNING, Topic.PLACEMENT, because, next=f"everup undrain {host}")
+        elif ground == Ground.LOST:
+            because = f"the host {host} is lost: until it is back, no other one may be"
+            yield Finding(Level.WARNING, Topic.PLACEMENT, because, next=f"start {host} again")
     if len(hosts) == 1:
         because = "everything runs on one machine: it protects from the end of processes, not from its own"
         yield Finding(Level.NOTE, Topic.PLACEMENT, because)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from everup.core.health import no_room
 from everup.model.actions import Action, Fence, Hold, StartNode, StopNode
 from everup.model.desired import Blueprint, Node, Part, Rule
-from everup.model.observed import Health, View
+from everup.model.observed import Ground, Health, View
 
 
 def fence_hung(blueprint: Blueprint, view: View) -> Iterator[Action]:
@@ -29,11 +29,26 @@ def start(view: View, node: Node, because: str, *extra_args: str) -> Action:
     return StartNode(node, because, extra_args)
 
 
+def shunned(view: View) -> dict[str, str]:
+    """Addresses of hosts on which nothing starts that can run elsewhere -> why, in words."""
+    states = (status.state for status in view.nodes.values())
+    return {one.address: f"its host {one.host} is {one.ground}" for one in states if one.ground != Ground.SOUND}
+
+
+def homeless(node: Node, view: View) -> str:
+    """Why a node that can run elsewhere must not start where it would listen; "" where it may."""
+    hosts = {to.host for to in node.ports.values()} if node.part == Part.INSTANCE else set()
+    return next((why for address, why in shunned(view).items() if address in hosts), "")
+
+
 def start_missing(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """A declared node that does not run is started, as soon as its back-off allows."""
     for node in blueprint.nodes:
         state = view.status(node.id).state
         if state.running:
+            continue
+        if why := homeless(node, view):
+            yield Hold(blueprint.label, f"{why}; it waits for a place on another one", node.id)
             continue
         yield start(view, node, "it does not run" if state.restarts or state.dead else "it is declared")
 

@@ -52,6 +52,10 @@ SENTENCES: Mapping[str, str] = {
     "notice.failed": "{destination} was not told: {title}[: {because}]",
     "certificate.renewed": "the API shows a new certificate[, which expires at {expires_utc}]",
     "certificate.refused": "the API goes on with its former certificate: the new one cannot be used: {because}",
+    "host.lost": "the host {host} is lost: what holds nothing there is started elsewhere",
+    "host.returned": "the host {host} is back",
+    "host.drained": "the host {host} is drained: its primaries hand over, and what holds nothing leaves",
+    "host.undrained": "the host {host} may be used again",
     "environment.stopped": "all nodes were stopped on request",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }

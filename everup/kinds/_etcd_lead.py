@@ -7,14 +7,14 @@ from typing import Any
 from everup.kinds._etcd_words import ask_member, body_of, facts_of, log_in, peer_url
 from everup.model.actions import Action, Operate
 from everup.model.desired import Blueprint, NodeId, Outcome, Part, Silence, Step, Together
-from everup.model.observed import View
+from everup.model.observed import Ground, View
 
 HANDED_ON_S = 30.0
 """How long the leader stays where it is after it was handed on."""
 
 
 def lead_apart(blueprint: Blueprint, view: View) -> Iterator[Action]:
-    """The leader is where the fewest primaries are, once all members are well.
+    """The leader is on a host that stays, and there where the fewest primaries are, once all members are well.
 
     A lease that it counts begins anew with the next leader: a host that is lost with both costs 2 to 3 s more.
     """
@@ -22,10 +22,12 @@ def lead_apart(blueprint: Blueprint, view: View) -> Iterator[Action]:
     leaders = [node for node in members if (facts := facts_of(view, node)) and facts.leads]
     if len(leaders) != 1 or not all(view.status(node.id).ready for node in members):
         return
-    beside = {node.id: view.led_from.get(view.status(node.id).state.host, 0) for node in members}
+    states = {node.id: view.status(node.id).state for node in members}
+    beside = {name: (one.ground != Ground.SOUND, view.led_from.get(one.host, 0)) for name, one in states.items()}
     heir, last = min(members, key=lambda node: beside[node.id]), view.attempts.get("hand-on")
     if beside[heir.id] < beside[leaders[0].id] and (last is None or view.now_s - last.at_s > HANDED_ON_S):
-        yield Operate(blueprint.label, "hand-on", f"{leaders[0].id} leads on the host of a primary", heir.id)
+        where = "a host that is drained" if beside[leaders[0].id][0] else "the host of a primary"
+        yield Operate(blueprint.label, "hand-on", f"{leaders[0].id} leads on {where}", heir.id)
 
 
 def hand_on(blueprint: Blueprint, view: View, subject: NodeId | None) -> Generator[Step, Any, Outcome]:

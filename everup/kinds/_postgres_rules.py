@@ -17,7 +17,7 @@ from everup.kinds._haproxy import astray
 from everup.kinds._postgres_patroni import differing
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._postgres_single import FOUND
-from everup.kinds._scene import fallen
+from everup.kinds._scene import fallen, leave_drained
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Health, View
@@ -135,6 +135,12 @@ def leave_full_disk(blueprint: Blueprint, view: View) -> Iterator[Action]:
         yield Operate(blueprint.label, "switchover", because, roomy[0].id)
 
 
+def leave_host(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A primary hands over before its host is switched off."""
+    scene = Scene(blueprint, view)
+    yield from leave_drained(scene, scene.heirs(None))
+
+
 def lead_endpoint(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """The endpoint leads to the recorded primary, and to nobody else."""
     scene = Scene(blueprint, view)
@@ -235,6 +241,7 @@ GROUP_RULES = (
     start_standbys,
     clone_stuck,
     leave_full_disk,
+    leave_host,
     lead_endpoint,
     mark_generation,
     replace_members,

@@ -62,10 +62,17 @@ class Scene(GroupScene):
         return ""
 
     def heirs(self, after: Node | None) -> list[Node]:
-        """Standbys fit to take over, most advanced first; `after` is the dead primary, if it is dead."""
+        """Standbys fit to take over, most advanced first; `after` is the dead primary, if it is dead.
+
+        Where all of them have all that was acknowledged, those come first whose host stays.
+        """
         fit = [
             (facts.position, node)
             for node in self.members
             if (facts := self.facts(node)) and not self.unfit(node, after)
         ]
-        return [node for _, node in sorted(fit, key=lambda pair: -pair[0])]
+
+        def rank(one: tuple[int, Node]) -> tuple[bool, int]:
+            return self.synchronous and not self.outlasts(one[1]), -one[0]
+
+        return [node for _, node in sorted(fit, key=rank)]

@@ -11,7 +11,7 @@ from everup.core.rules import start
 from everup.kinds._redis_reading import SentinelFacts
 from everup.kinds._redis_scene import KNOBS, Scene, port_of, tried_since, wanted_settings
 from everup.kinds._redis_users import let_in
-from everup.kinds._scene import fallen
+from everup.kinds._scene import fallen, leave_drained
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Health, Role, View
@@ -177,6 +177,12 @@ def retire_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         yield Operate(blueprint.label, "switchover", f"{primary.id} is no longer declared", heir.id)
 
 
+def leave_host(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """A primary hands over before its host is switched off."""
+    scene = Scene(blueprint, view)
+    yield from leave_drained(scene, scene.heirs(None))
+
+
 def lead_endpoint(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """The endpoint leads to the recorded primary, and to nobody else."""
     scene = Scene(blueprint, view)
@@ -307,6 +313,7 @@ RULES = (
     restore_primary,
     start_replicas,
     retire_primary,
+    leave_host,
     keep_roles,
     lead_endpoint,
     let_in,

@@ -110,11 +110,14 @@ class Scene(GroupScene):
         return ""
 
     def heirs(self, after: Node | None) -> list[Node]:
-        """Replicas fit to take over, most advanced first; `after` is the dead primary, if it is dead."""
+        """Replicas fit to take over, most advanced first; `after` is the dead primary, if it is dead.
+
+        Of equal ones those first whose host stays: what one has more than another would be lost.
+        """
         fit = [
             (facts.offset, node) for node in self.members if (facts := self.facts(node)) and not self.unfit(node, after)
         ]
-        return [node for _, node in sorted(fit, key=lambda pair: -pair[0])]
+        return [node for _, node in sorted(fit, key=lambda pair: (-pair[0], not self.outlasts(pair[1])))]
 
     def missing_to(self, voter: Node, opinion: SentinelFacts) -> list[Node]:
         """Declared nodes that a Sentinel does not know of."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from everup.core.rules import start
+from everup.core.rules import homeless, start
 from everup.kinds import _haproxy
 from everup.kinds._draining import is_fresh, stand_in_of
 from everup.kinds._process import instance_number
 from everup.model.actions import Action, Hold, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node, NodeId, Part
 from everup.model.findings import Finding, Level, Topic
-from everup.model.observed import Health, NodeStatus, View
+from everup.model.observed import Ground, Health, NodeStatus, View
 
 SETTLED_S = 2.0
 """An instance that nobody can ask how it is must run this long before the next is replaced."""
@@ -28,7 +28,7 @@ def admit_ready(blueprint: Blueprint, view: View) -> Iterator[Action]:
     last = view.attempts.get("admit")
     kept_out = []
     for node in _crew(blueprint, view):
-        if not (is_fresh(node, view) and view.status(node.id).ready):
+        if not (is_fresh(node, view) and view.status(node.id).ready) or _is_to_leave(view.status(node.id)):
             continue
         server, since_s = servers.get(node.id), view.status(node.id).since_s
         if server is None or server.serves or end.read_s < since_s:
@@ -82,20 +82,33 @@ def retire(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield from _drain(blueprint, view, node_id, because)
 
 
+def leave_lost(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """What ran on a host that is lost is started on another, once it is granted a place there."""
+    for node in _crew(blueprint, view):
+        state = view.status(node.id).state
+        if state.running and state.ground == Ground.LOST:
+            why = f"its host {state.host} is lost"
+            if homeless(node, view):
+                yield Hold(blueprint.label, f"{why}; it waits for a place on another one", node.id)
+            else:
+                yield start(view, node, why)
+
+
 def replace_stale(blueprint: Blueprint, view: View) -> Iterator[Action]:
     """Instances of an earlier declaration are replaced one at a time, each while all the others can serve.
 
     Where requests need them, a stand-in as now declared serves first: so there is never one less, and a declaration
     that does not work is found out before anybody has left.
     """
-    crew, because = _crew(blueprint, view), "its declaration changed"
+    crew = _crew(blueprint, view)
     stale = [node for node in crew if _is_stale(node, view.status(node.id))]
     stale.sort(key=lambda node: (_serves(blueprint, view, node), node not in blueprint.stand_ins))
     for place, node in enumerate(stale):
+        because = _why_stale(node, view)
         if place:
             yield Hold(blueprint.label, f"{node.id} is replaced after {stale[0].id}", node.id)
         elif not _serves(blueprint, view, node):
-            yield StartNode(node, f"{because}, and it serves nobody meanwhile")
+            yield _replaced(blueprint, view, node, f"{because}, and it serves nobody meanwhile")
         elif waits := _unsettled(blueprint, view, node):
             yield from _stand_in(crew[len(blueprint.of(Part.INSTANCE)) :], view)
             yield Hold(blueprint.label, f"{node.id} is due for replacement, but waits for {', '.join(waits)}", node.id)
@@ -108,7 +121,11 @@ def replace_stale(blueprint: Blueprint, view: View) -> Iterator[Action]:
 def _stand_in(extra: list[Node], view: View) -> Iterator[Action]:
     """Have the stand-in started, as soon as its back-off allows."""
     for node in extra:
-        if not view.status(node.id).state.running:
+        if view.status(node.id).state.running:
+            continue
+        if why := homeless(node, view):
+            yield Hold(node.service, f"{why}; it waits for a place on another one", node.id)
+        else:
             yield start(view, node, "it serves while others are replaced")
 
 
@@ -125,7 +142,22 @@ def _crew(blueprint: Blueprint, view: View) -> list[Node]:
 
 def _is_stale(node: Node, status: NodeStatus) -> bool:
     alive = status.health in (Health.STARTING, Health.READY, Health.SUSPECT)
-    return status.state.running and alive and status.state.digest != node.digest
+    return status.state.running and alive and (status.state.digest != node.digest or _is_to_leave(status))
+
+
+def _is_to_leave(status: NodeStatus) -> bool:
+    """Its host is about to be switched off."""
+    return status.state.ground == Ground.DRAINED
+
+
+def _why_stale(node: Node, view: View) -> str:
+    state = view.status(node.id).state
+    return "its declaration changed" if state.digest != node.digest else f"its host {state.host} is drained"
+
+
+def _replaced(blueprint: Blueprint, view: View, node: Node, because: str) -> Action:
+    """Start it anew; or end it, where it can only start once it is granted a place elsewhere."""
+    return StopNode(node.id, blueprint.label, because) if homeless(node, view) else StartNode(node, because)
 
 
 def _serves(blueprint: Blueprint, view: View, node: Node) -> bool:

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import ClassVar
 
 from everup.core.health import lag_bytes
-from everup.model.actions import Action, Hold
+from everup.model.actions import Action, Hold, Operate
 from everup.model.desired import Blueprint, Node, Part
-from everup.model.observed import Health, NodeStatus, Role, View
+from everup.model.observed import Ground, Health, NodeStatus, Role, View
 
 
 def holds_newest(status: NodeStatus, view: View) -> bool:
@@ -111,6 +111,10 @@ class GroupScene:
         """Those of `nodes` whose process exists."""
         return [node for node in nodes if self.status(node).state.running]
 
+    def outlasts(self, node: Node) -> bool:
+        """Its host is not about to be switched off."""
+        return self.status(node).state.ground == Ground.SOUND
+
     def turned_down(self, retry_s: float) -> str:
         """Why a failover was refused since the primary died, less than `retry_s` ago; "" when none was."""
         dead = self.status(self.primary).state.dead if self.primary else None
@@ -127,6 +131,19 @@ class GroupScene:
             best = max(kept, key=lambda node: self.status(node).state.generation or 0)
             return best.id, "it has the newest data"
         return self.members[0].id, "the group is new"
+
+
+def leave_drained(scene: GroupScene, heirs: Iterable[Node]) -> Iterator[Action]:
+    """A primary whose host is about to be switched off hands over, to the best of `heirs` whose host is not."""
+    primary = scene.primary
+    if primary is None or len(scene.members) < 2 or not scene.leads(primary) or not scene.fresh(primary):
+        return
+    if scene.status(primary).state.ground != Ground.DRAINED:
+        return
+    because = f"its host {scene.status(primary).state.host} is drained"
+    yield Hold(scene.label, f"{because}; it hands over", primary.id)
+    if staying := [node for node in heirs if node in scene.members and scene.outlasts(node)]:
+        yield Operate(scene.label, "switchover", f"{because}, and {primary.id} leads there", staying[0].id)
 
 
 def fallen(scene: GroupScene) -> Generator[Action, None, Node | None]:

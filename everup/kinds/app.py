@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from everup.kinds import _haproxy
 from everup.kinds._draining import OPERATIONS
 from everup.kinds._process import ProcessService, instance, instance_id, instance_number, read_running, stand_in_id
-from everup.kinds._rolling import admit_ready, reload_endpoint, replace_stale, retire, shut_out
+from everup.kinds._rolling import admit_ready, leave_lost, reload_endpoint, replace_stale, retire, shut_out
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, ClientPath, Endpoint, NodeId, Probe, Protocol, Tcp
 from everup.model.observed import Reading
@@ -89,7 +89,7 @@ class App:
         """The endpoint's address, one for every instance that the limit allows, and one for their stand-in."""
         instances = [instance_id(label, number) for number in range(1, service.limit + 1)]
         end = Claim(f"{label}-endpoint", {"http": HTTP_PORT}, everywhere=True, public=True)
-        return (end, *(Claim(key, {"http": HTTP_PORT}) for key in (*instances, stand_in_id(label))))
+        return (end, *(Claim(key, {"http": HTTP_PORT}, moves=True) for key in (*instances, stand_in_id(label))))
 
     def blueprint(self, service: Any, grant: Grant) -> Blueprint:
         """`scale` instances and the endpoint, which knows every address ever granted: the limit may go down under load.
@@ -118,7 +118,7 @@ class App:
             bindings={"URL": f"http://{listen}"},
             environment=service.plain,
             operations=OPERATIONS,
-            rules=(admit_ready, reload_endpoint, retire, replace_stale),
+            rules=(admit_ready, reload_endpoint, leave_lost, retire, replace_stale),
             scale=service.scale,
             limit=service.limit,
             retiring=tuple(nodes[service.scale :]),

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from everup.kinds._process import ProcessService, instance, instance_id, read_running
-from everup.kinds._rolling import replace_stale
+from everup.kinds._rolling import leave_lost, replace_stale
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import Blueprint, Probe, Protocol
 from everup.model.spec import Service
@@ -42,7 +42,7 @@ class Worker:
             nodes=tuple(instance(service, grant, node_id, probe) for node_id in ids),
             needs=service.needs,
             environment=service.plain,
-            rules=(replace_stale,),
+            rules=(leave_lost, replace_stale),
             scale=service.scale,
             limit=service.limit,
         )

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
 from everup.model.desired import Blueprint, Node, NodeId, Socket, Tcp
-from everup.model.observed import Confirmed, NodeEvent, NodeState
+from everup.model.observed import Confirmed, Host, NodeEvent, NodeState
 from everup.model.spec import Service
 
 
@@ -17,7 +17,8 @@ class Claim:
     `ports` maps a name to the port it would like (the real one where every node has an address of its own);
     empty `ports` claim a secret. An address that is wanted `everywhere` is one that every host has, so that clients
     reach what listens there on their own host; on other hosts it is also reached, where it is `public`, by its port
-    at any host's address. What `votes` is never put on one host with another of its group.
+    at any host's address. What `votes` is never put on one host with another of its group. What `moves` holds nothing:
+    it is granted another address when its host is lost, or is to be left and it does not run there.
     """
 
     key: str
@@ -25,6 +26,7 @@ class Claim:
     everywhere: bool = False
     public: bool = False
     votes: bool = False
+    moves: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Grant:
     """What was granted to one service, and what it gets from those it needs.
 
     Attributes:
-        listeners: claim key -> port name -> address; never changes once issued.
+        listeners: claim key -> port name -> address; never changes once issued, but for claims that may move.
         secrets: claim key -> password.
         variables: connection variables of the services in `needs`, by their full names.
         directory: absolute; the default working directory of apps.
@@ -123,6 +125,32 @@ class Consoled(Protocol):
         Raises:
             OSError: none of them answers.
         """
+        ...
+
+
+class Estate(Protocol):
+    """The hosts of an engine that has several."""
+
+    def hosts(self) -> tuple[Host, ...]:
+        """All of them, in order of their names, as they were seen last; none before the first look."""
+        ...
+
+    async def drain(self, host: str, drained: bool) -> None:
+        """Mark the host `host` as one that is to be left, or take that mark away; for all environments at once.
+
+        Raises:
+            EngineError: there is no such host, or the mark cannot be kept.
+        """
+        ...
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """An engine whose nodes run on several hosts."""
+
+    @property
+    def estate(self) -> Estate:
+        """Those hosts."""
         ...
 
 

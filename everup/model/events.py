@@ -48,6 +48,10 @@ CATALOGUE: Mapping[str, str] = {
     "drill.started": "A drill is about to break something on purpose. fields: fault, subject, run",
     "drill.ended": "A drill is over. fields: fault, verdict, because, runs_rto_s (of each run)",
     "notice.failed": "A notification was not delivered. fields: destination, title, because",
+    "host.lost": "A host is held for down, and does not answer; what holds nothing is started elsewhere. fields: host",
+    "host.returned": "A lost host is back. fields: host",
+    "host.drained": "Somebody drained a host: primaries hand over, what holds nothing leaves. fields: host",
+    "host.undrained": "A drained host may be used again. fields: host",
     "environment.stopped": "All nodes were stopped on request.",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }

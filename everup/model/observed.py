@@ -11,6 +11,25 @@ EVERYWHERE = "every host"
 """Stands for the host of what runs on all of them."""
 
 
+class Ground(StrEnum):
+    """How a host stands, as the place of nodes."""
+
+    SOUND = "sound"  # everything may run there
+    DRAINED = "drained"  # it is about to be switched off: nobody leads there, and what holds nothing goes elsewhere
+    LOST = "lost"  # whoever looks after the hosts holds it for down, and it does not answer
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine on which nodes run; it `votes` where it is one of those that keep the state of all hosts."""
+
+    name: str
+    address: str
+    ground: Ground = Ground.SOUND
+    zone: str = ""
+    votes: bool = False
+
+
 class Role(StrEnum):
     """Observed role of a data node; upstream's "master/slave" stops inside the kind's reader."""
 
@@ -58,6 +77,7 @@ class NodeState:
         home: its directory, where the engine has one on this machine.
         free_bytes, disk_bytes: what its disk has left for it, and holds in all, where the engine can tell.
         host: the machine it runs on; "" on an engine that has only one; `EVERYWHERE` of what has a copy on each.
+        address, ground: of that machine, where there are several.
         silent: why that machine cannot be asked, so that all this is what was known last; "" while it answers.
     """
 
@@ -77,6 +97,8 @@ class NodeState:
     free_bytes: int | None = field(default=None, compare=False)
     disk_bytes: int | None = field(default=None, compare=False)
     host: str = ""
+    address: str = ""
+    ground: Ground = Ground.SOUND
     silent: str = ""
 
 

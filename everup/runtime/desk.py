@@ -9,19 +9,23 @@ from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
 from everup.model.desired import Part
-from everup.model.errors import EngineError, NotFound, Refused
+from everup.model.errors import EngineError, NotFound, Refused, Unavailable
 from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
 from everup.runtime.environments import Environments, Running
-from everup.runtime.renewals import Renewals
+from everup.runtime.places import Places
 from everup.runtime.secrets import Secrets
 
 SWITCHOVER_S = 25.0
 """How long somebody who asked for a switchover waits, at most; their connection gives up after 30 s."""
 
 
-class Desk(Renewals):
+LOOK_S, AGAIN_S = 0.05, 1.0
+"""How often it is looked whether all has stopped that is to be deleted, and after it could not be deleted."""
+
+
+class Desk(Places):
     """The control plane as its API sees it. Changes are made one at a time."""
 
     def __init__(self, environments: Environments) -> None:
@@ -100,13 +104,17 @@ class Desk(Renewals):
 
     async def _destroy(self, environment: str, running: Running) -> None:
         """Delete everything once nothing runs; applying the environment again meanwhile saves it."""
+        pause_s = LOOK_S
         while running.saved.stopped:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause_s)
             async with self._changing:
                 nodes = running.controller.observed().nodes
                 busy = not running.controller.settled or any(status.state.running for status in nodes.values())
                 if busy or not running.saved.stopped:
                     continue
-                await self._environments.erase(environment)
-                return
+                try:
+                    await self._environments.erase(environment)
+                    return
+                except Unavailable:  # nothing of it runs, but a host that has some of its data does not answer
+                    pause_s = AGAIN_S
         running.destroying = False

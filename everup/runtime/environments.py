@@ -198,6 +198,11 @@ class Environments:
         pauses = tuple(one for one in foreseen if one)
         return Draft(environment, saved, blueprints, granted, preview(blueprints, observed), pauses)
 
+    def displaced(self, running: Running) -> bool:
+        """Something of it is to be granted another address than it has; `draft` does that."""
+        granted = self.store.grants(running.environment.environment)
+        return self.layout.granted(running.environment, granted) != granted
+
     async def enforce(self, draft: Draft) -> Running:
         """Store the draft, then declare it; a change of programs looks for them afresh."""
         name = draft.environment.environment

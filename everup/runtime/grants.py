@@ -1,4 +1,4 @@
-"""Grants: addresses and passwords, issued once, stored, and never taken back while the environment exists."""
+"""Grants: addresses and passwords, issued once and stored while the environment exists; few addresses ever move."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,10 @@ class AddressBook(Protocol):
     def issue(
         self, environment: str, claims: Mapping[str, Sequence[Claim]], issued: Mapping[str, Mapping[str, Tcp]]
     ) -> dict[str, Mapping[str, Tcp]]:
-        """Addresses for every claim with ports, by `"<label>/<claim key>"`; those already issued stay as they are."""
+        """Addresses for every claim with ports, by `"<label>/<claim key>"`.
+
+        Those already issued stay as they are, but for claims that may move and cannot stay.
+        """
         ...
 
 

@@ -41,9 +41,7 @@ class Layout:
         """
         implied = _implied(environment.services)
         services = {**environment.services, **implied}
-        claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
-        book = self._books[environment.engine]
-        complete = issue(environment.environment, claims, granted, book)
+        complete, book = self.granted(environment, granted), self._books[environment.engine]
         made: dict[str, Blueprint] = {}
         former = _former(services, granted)
         everything = {**services, **former}
@@ -57,6 +55,12 @@ class Layout:
         )
         _refuse_twins(blueprints)
         return blueprints, complete
+
+    def granted(self, environment: Environment, granted: Mapping[str, Any]) -> dict[str, Any]:
+        """`granted`, completed by what the services claim, and without what may not stay as it is."""
+        services = {**environment.services, **_implied(environment.services)}
+        claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
+        return issue(environment.environment, claims, granted, self._books[environment.engine])
 
     def variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
         """Declared label -> variables: what it is given by those it needs, what it offers, its own environment."""

@@ -7,10 +7,11 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from everup.core.meant import did_you_mean, nearest
 from everup.model.errors import Flaw
 from everup.specfile import wording
 from everup.specfile.tree import Tree
-from everup.specfile.wording import Path, nearest, path_text, shown
+from everup.specfile.wording import Path, path_text, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -155,7 +156,7 @@ def _flaws(model: type[BaseModel], value: Mapping[str, Any], errors: list[Any], 
 def _unknown_key(model: type[BaseModel], path: Path, setting: _Setting) -> Flaw:
     accepted = tuple(fields_at(model, path[:-1]))
     where = setting.what if len(path) == 1 else setting.name(path[:-1])
-    hint = wording.did_you_mean(str(path[-1]), accepted, f"Keys of {where}")
+    hint = did_you_mean(str(path[-1]), accepted, f"Keys of {where}")
     return setting.key_flaw(path, f"{setting.name(path)} is not a key of {where}", hint, "spec.unknown_key", *accepted)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from everup.core.meant import did_you_mean, nearest
 from everup.model.contracts import Kind
 from everup.model.errors import Flaw, SpecError
 from everup.model.spec import LABEL_PATTERN, RESERVED, Environment, Service
@@ -11,7 +12,7 @@ from everup.specfile.fields import read_fields
 from everup.specfile.rehearsal import layout_flaws
 from everup.specfile.relations import Declared, relation_flaws
 from everup.specfile.tree import Tree, read_tree
-from everup.specfile.wording import Path, did_you_mean, nearest, path_text, shown
+from everup.specfile.wording import Path, path_text, shown
 
 ENGINES = ("local", "swarm")
 MAX_SERVICES = 250

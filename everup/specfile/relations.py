@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from everup.core.bindings import variable_prefix
+from everup.core.meant import did_you_mean
 from everup.model.contracts import Kind
 from everup.model.errors import Flaw
 from everup.specfile.tree import Tree
-from everup.specfile.wording import Path, did_you_mean, path_text, shown
+from everup.specfile.wording import Path, path_text, shown
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """How a spec file's flaws are put into words: paths, values, near misses, and pydantic's errors in the user's terms."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -77,21 +76,6 @@ def shown(value: Any) -> str:
             return "a list"
         case _:
             return str(value)
-
-
-def nearest(word: str, accepted: Iterable[str]) -> str | None:
-    """The accepted word that `word` was probably meant to be, if any comes near."""
-    lowered = {choice.lower(): choice for choice in accepted}
-    found = difflib.get_close_matches(word[:80].lower(), lowered, n=1, cutoff=0.6)
-    return lowered[found[0]] if found else None
-
-
-def did_you_mean(word: str, accepted: Iterable[str], what: str) -> str:
-    """A hint for a word that does not exist: the nearest one that does, and all of them (`what` names them)."""
-    choices = tuple(accepted)
-    near = nearest(word, choices)
-    listed = f"{what}: {', '.join(choices[:30])}{', …' if len(choices) > 30 else ''}." if choices else ""
-    return " ".join(part for part in (f"Did you mean {near}?" if near else "", listed) if part)
 
 
 def is_about_type(error_type: str) -> bool:

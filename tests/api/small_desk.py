@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from everup.core.chain import ORIGIN, seal
+from everup.core.parting import Occupants, Site
 from everup.core.permission import check
 from everup.core.plan import preview
 from everup.core.tally import QUICK_S, Certified, Histogram, Meter, Tally, Vitals
@@ -16,7 +17,7 @@ from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPerm
 from everup.model.events import Event
 from everup.model.ledger import Kept
 from everup.model.notices import Delivery, Destination
-from everup.model.observed import Group, Health, NodeState, NodeStatus, Observed, Reading, Role
+from everup.model.observed import Group, Health, Host, NodeState, NodeStatus, Observed, Reading, Role
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.secret import Secret
 from everup.model.spec import Environment, Service, Source
@@ -283,6 +284,18 @@ class SmallDesk:
         self._blueprint(environment, label)
         self.done.append(("finish", label, cut))
         return label, 3
+
+    def sites(self) -> tuple[Site, ...]:
+        there = Occupants(leads=("redis01-1",), moves=("web-1",), stays=("redis01-sentinel-1",))
+        return (Site(Host("node1", "10.0.0.1", votes=True), {"shop": there}),)
+
+    async def drain(self, host: str, *, force: bool) -> None:
+        if host == "node2":
+            raise Refused("node2 cannot be spared", code="refused.quorum", host=host)
+        self.done.append(("drain", host, force))
+
+    async def undrain(self, host: str) -> None:
+        self.done.append(("undrain", host))
 
     async def stop(self, environment: str, *, destroy: bool) -> None:
         picture = self.picture(environment)

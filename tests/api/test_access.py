@@ -54,6 +54,8 @@ BODIES: dict[str, Any] = {
     "notification-tests": {},
     "notifications": {"name": "oncall", "url": "json://127.0.0.1:9/"},
     "rotate": {},
+    "drain": {},
+    "undrain": {},
     "secrets": {"name": "api-key", "value": "hunter2"},
 }
 """By route, or by the last word of its path: what a request carries that makes sense."""
@@ -105,7 +107,7 @@ class World:
         self.desk.secrets.values[environment, "web-1"] = "to be removed"
         self._asked += 1
         method, path = route.split(" ")
-        place = path.format(environment=environment, label="web", name="web-1", node="web-1")
+        place = path.format(environment=environment, label="web", name="web-1", node="web-1", host="node1")
         body = BODIES.get(route, BODIES.get(path.rpartition("/")[2]))
         if body and "text" in body:
             body = {**body, "text": f"environment: {environment}\n"}
@@ -157,7 +159,7 @@ async def test_a_route_that_is_in_no_table_is_nobodys(place):
 def test_no_two_routes_of_the_table_fit_one_request():
     for key in PERMITS:
         method, path = key.split(" ")
-        place = path.format(environment="check", label="drills", name="web", node="stop")
+        place = path.format(environment="check", label="drills", name="web", node="stop", host="web")
         assert len(list(permits_for(method, place))) == 1, key
         named = {other.split(" ")[0] for other in PERMITS if other.split(" ")[1] == path}
         assert set(methods_for(place)) == named, key  # else the header Allow names what another path can do

@@ -42,6 +42,8 @@ WRITES: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/environments/{environment}/drills": (f"{SHOP}/drills", {}),
     "/v1/environments/{environment}/secrets": (f"{SHOP}/secrets", {"name": "api-key", "value": "hunter2"}),
     "/v1/environments/{environment}/secrets/{name}/remove": (f"{SHOP}/secrets/api-key/remove", {}),
+    "/v1/hosts/{host}/drain": ("/hosts/node1/drain", {"force": True}),
+    "/v1/hosts/{host}/undrain": ("/hosts/node1/undrain", {}),
     "/v1/environments/{environment}/services/{label}/rotate": (f"{SHOP}/services/web/rotate", {"finish": True}),
 }
 """Route -> a request to it: its path below /v1 and its body."""
@@ -70,7 +72,7 @@ async def test_a_write_is_recorded_before_it_is_done_and_before_it_is_answered(h
     assert (asked["what"], asked["status"], asked["asked"]) == (f"POST {route}", None, None)
     assert (answered["what"], answered["status"], answered["asked"]) == (f"POST {route}", answer.status_code, 1)
     assert (asked["where"], asked["given"]) == (answered["where"], answered["given"])
-    assert ("environment" in asked["where"]) == ("control" not in route)
+    assert ("environment" in asked["where"]) == (not route.startswith(("/v1/control", "/v1/hosts")))
     assert answered["code"] == ("" if answer.is_success else answer.json()["code"])
     assert "hunter2" not in json.dumps(desk.trail.entries)
     assert verify(desk.trail.entries).broken is None

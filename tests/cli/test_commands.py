@@ -161,6 +161,13 @@ def test_what_has_no_scale_is_refused(shop):
     assert shop("scale", "cache", "many", codes=(2,)).stdout == ""
 
 
+def test_one_machine_has_no_host_to_drain(shop):
+    refused = shop("drain", "node1", codes=(1,)).stderr
+    assert "refused.engine" in refused
+    assert "engine: swarm" in refused
+    assert "refused.engine" in shop("undrain", "node1", codes=(1,)).stderr
+
+
 def test_down_asks_and_nobody_there_is_no(shop):
     assert "--yes" in shop("down", codes=(2,)).stderr
     assert shop.status()["health"] == "healthy"

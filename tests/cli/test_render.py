@@ -8,7 +8,7 @@ from rich.console import Console
 
 from everup.api import views
 from everup.cli import ledger, progress, render
-from everup.model.observed import EVERYWHERE, Health, NodeState, NodeStatus
+from everup.model.observed import EVERYWHERE, Ground, Health, NodeState, NodeStatus
 from tests.api.small_desk import kept, redis, web, world
 from tests.api.test_views import with_node
 
@@ -86,6 +86,17 @@ def test_nodes_are_grouped_by_host_where_there_are_several():
     named = [line.split()[0] for line in lines if line.strip().startswith(("host", "every"))]
     assert named == ["host0", "host1", "every"]
     assert len({line.index("●") for line in lines if "●" in line}) == 1
+
+
+def test_a_host_that_is_drained_or_lost_is_named():
+    told = {"host": "node1", "address": "10.0.0.1", "ground": Ground.DRAINED}
+    picture = with_node(
+        world(redis(), web()), "web-1", NodeStatus(Health.READY, NodeState(True, service="web", **told))
+    )
+    body = views.status(picture, "laptop")
+    assert body["hosts"] == {"node1": "drained"}
+    assert "  hosts  node1 is drained" in drawn(render.status(body))
+    assert "hosts" not in "".join(drawn(render.status(views.status(world(web()), "laptop"))))
 
 
 def test_a_narrow_window_cuts_only_the_last_column():

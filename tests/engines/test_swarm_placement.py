@@ -2,16 +2,27 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from everup.engines.swarm.addresses import SwarmAddresses
-from everup.engines.swarm.placement import RESERVED, HostView, group_of, is_loopback, place, released
+from everup.engines.swarm.placement import (
+    RESERVED,
+    HostView,
+    ground_of,
+    group_of,
+    is_loopback,
+    place,
+    released,
+    vacated,
+)
 from everup.model.contracts import Claim
 from everup.model.desired import Tcp
 from everup.model.errors import EngineError, Refused
+from everup.model.observed import Ground
 
 Claims = Mapping[str, Sequence[Claim]]
 Granted = Mapping[str, Mapping[str, Tcp]]
@@ -35,7 +46,7 @@ def redis(sentinels: int = 3) -> list[Claim]:
 
 def app(label: str, limit: int = 5) -> list[Claim]:
     end = Claim(f"{label}-endpoint", {"http": 8080}, everywhere=True, public=True)
-    return [end, *(Claim(f"{label}-{n}", {"http": 8080}) for n in range(1, limit + 1))]
+    return [end, *(Claim(f"{label}-{n}", {"http": 8080}, moves=True) for n in range(1, limit + 1))]
 
 
 def where(granted: Granted, key: str) -> str:
@@ -227,3 +238,109 @@ def test_nobody_is_asked_while_nothing_new_is_claimed() -> None:
     granted = place("shop", {"redis01": redis()}, {}, hosts(3))
     book = SwarmAddresses(unasked, lambda environment: ())
     assert book.issue("shop", {"redis01": redis()}, granted) == granted
+
+
+# -- leaving a host
+
+
+def without(number: int, **how: bool) -> list[HostView]:
+    """Three hosts, one of which is not available."""
+    return [replace(host, available=False, **how) if host.id == f"id{number}" else host for host in hosts(3)]
+
+
+def at(granted: Granted, address: str) -> set[str]:
+    return {key for key in granted if where(granted, key) == address}
+
+
+WEB = {"redis01": redis(), "web": app("web", 6)}
+
+
+def book(three: Sequence[HostView], busy: set[Tcp] | None = None) -> SwarmAddresses:
+    return SwarmAddresses(lambda: three, lambda _: (), busy=lambda _: busy or set())
+
+
+@pytest.mark.parametrize("how", ["down", "emptied"])
+def test_what_holds_nothing_is_granted_another_place_when_its_host_is_lost(how: str) -> None:
+    before = place("shop", WEB, {}, hosts(3))
+    lost = without(1, **{how: True})
+    after = book(lost, {to for ports in before.values() for to in ports.values()}).issue("shop", WEB, before)
+    left = {key for key in at(before, "10.0.0.1") if key.startswith("web/")}
+    assert left
+    assert {key for key in before if after[key] != before[key]} == left
+    assert Counter(where(after, f"web/web-{n}") for n in range(1, 7)) == {"10.0.0.2": 3, "10.0.0.3": 3}
+    assert len({to for ports in after.values() for to in ports.values()}) == len(
+        [to for ports in after.values() for to in ports.values()]
+    )
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+@pytest.mark.parametrize("limit", [2, 3, 4, 7, 10])
+def test_those_that_run_are_apart_again_however_many_addresses_wait_for_a_larger_scale(lost: int, limit: int) -> None:
+    claims = {"web": app("web", limit)}
+    before = place("shop", claims, {}, hosts(3))
+    busy = {to for n in (1, 2) for to in before[f"web/web-{n}"].values()}
+    after = book(without(lost, down=True), busy).issue("shop", claims, before)
+    assert where(after, "web/web-1") != where(after, "web/web-2")
+
+
+def test_it_is_granted_once_and_does_not_come_back() -> None:
+    before = place("shop", WEB, {}, hosts(3))
+    after = book(without(1, down=True)).issue("shop", WEB, before)
+    assert book(without(1, down=True)).issue("shop", WEB, after) == after
+    assert book(hosts(3)).issue("shop", WEB, after) == after
+
+
+def test_a_drained_host_is_left_by_what_does_not_run_there_now() -> None:
+    before = place("shop", WEB, {}, hosts(3))
+    here = sorted(key for key in at(before, "10.0.0.1") if key.startswith("web/"))
+    busy = set(before[here[0]].values())
+    after = book(without(1, drained=True), busy).issue("shop", WEB, before)
+    assert {key for key in before if after[key] != before[key]} == set(here[1:])
+
+
+def test_a_host_that_is_only_silent_or_paused_is_not_left() -> None:
+    before = place("shop", WEB, {}, hosts(3))
+    assert book(without(1, ready=False)).issue("shop", WEB, before) == before
+
+
+def test_while_no_host_is_available_everything_stays() -> None:
+    before = place("shop", WEB, {}, hosts(3))
+    nowhere = [replace(host, available=False, down=True) for host in hosts(3)]
+    assert book(nowhere).issue("shop", WEB, before) == before
+    assert book([]).issue("shop", WEB, before) == before
+
+
+@given(st.sets(st.integers(1, 4), max_size=3), st.integers(1, 12))
+def test_whatever_is_lost_only_what_may_move_does_and_to_hosts_that_are_there(lost: set[int], limit: int) -> None:
+    claims = {"redis01": redis(), "web": app("web", limit)}
+    before = place("shop", claims, {}, hosts(4))
+    now = [replace(h, available=False, down=True) if int(h.id[2:]) in lost else h for h in hosts(4)]
+    after = book(now).issue("shop", claims, before)
+    gone = {f"10.0.0.{number}" for number in lost}
+    moved = {key for key in before if after[key] != before[key]}
+    assert moved == {key for key in before if key.startswith("web/web-") and where(before, key) in gone}
+    assert not {where(after, key) for key in moved} & gone
+
+
+def test_what_may_not_move_is_never_vacated() -> None:
+    before = place("shop", WEB, {}, hosts(3))
+    assert vacated(before, set(), set(), without(1, down=True)) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "silent", "ground"),
+    [
+        ({"down": True}, True, Ground.LOST),
+        ({"down": True}, False, Ground.SOUND),  # its agent answers: the Swarm alone has lost sight of it
+        ({"ready": False}, True, Ground.SOUND),  # nobody but us misses it yet
+        ({"drained": True}, False, Ground.DRAINED),
+        ({"drained": True, "down": True}, True, Ground.LOST),
+    ],
+)
+def test_how_a_host_stands(how: dict[str, bool], silent: bool, ground: Ground) -> None:
+    assert ground_of(without(1, **how), "id1", silent) == ground
+
+
+def test_no_host_is_to_be_left_while_there_is_no_other() -> None:
+    nowhere = [replace(host, available=False, drained=True) for host in hosts(3)]
+    assert ground_of(nowhere, "id1", False) == Ground.SOUND

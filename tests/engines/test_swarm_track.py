@@ -11,6 +11,7 @@ from tests.engines.worlds import a_node
 
 DEPLOYED = Deployed("svc", "shop", "web-1", "web", "d1", "f1", ticket=7, host_id="h1", wanted=True)
 COPIED = replace(DEPLOYED, host_id="")
+HOSTS = {"h1", "h2", "h3"}
 
 
 def seen(**changes: Any) -> Seen:
@@ -125,11 +126,11 @@ def test_a_node_that_its_host_does_not_know_does_not_run() -> None:
 def test_copies_run_while_one_of_them_does() -> None:
     track = Track("web-1")
     track.seen = {"h1": ended(), "h2": seen(), "h3": ended()}
-    one = track.together(COPIED, 1.0)
+    one = track.together(COPIED, HOSTS, 1.0)
     assert one is not None
     assert (one.running, one.host, one.dead) == (True, EVERYWHERE, None)
     track.seen = {"h1": ended(), "h2": ended()}
-    first, second = track.together(COPIED, 2.0), track.together(COPIED, 3.0)
+    first, second = track.together(COPIED, HOSTS, 2.0), track.together(COPIED, HOSTS, 3.0)
     assert first and second
     assert not first.running
     assert first.dead == second.dead is not None
@@ -140,10 +141,10 @@ def test_the_copy_that_differs_speaks_for_all() -> None:
     assert track.node
     newest = seen(files_digest=track.node.files_digest)
     track.seen = {"h1": newest, "h2": seen(files_digest="old"), "h3": newest}
-    one = track.together(COPIED, 1.0)
+    one = track.together(COPIED, HOSTS, 1.0)
     assert one and one.files_digest == "old"
     track.seen["h2"] = newest
-    one = track.together(COPIED, 1.0)
+    one = track.together(COPIED, HOSTS, 1.0)
     assert one and one.files_digest == track.node.files_digest
 
 
@@ -154,6 +155,43 @@ def test_tickets_only_ever_grow() -> None:
     track.forget()
     track.ticket = max(track.ticket, 12)
     assert track.largest() == 12
+
+
+def test_what_an_earlier_host_says_is_what_is_left_of_it_and_nothing_else() -> None:
+    track = started()
+    track.leave("h1", 7)
+    assert (track.runs(), track.asked) == (False, 7)
+    moved = replace(DEPLOYED, ticket=9, host_id="h2", moves=True)
+    assert not track.remains("h2", seen(start=9), moved)
+    track.take("h2", seen(start=9), 120.0)
+    assert track.remains("h1", seen(start=7), moved)
+    assert (set(track.seen), set(track.left)) == ({"h2"}, {"h1"})
+    assert track.ended(7, 0, 121.0) is None  # the end of what was given up is no news
+    assert track.runs()
+
+
+def test_a_host_that_it_comes_back_to_has_nothing_left_of_it() -> None:
+    track = started()
+    assert track.remains("h1", seen(start=7), replace(DEPLOYED, ticket=9, host_id="h2", moves=True))
+    assert not track.remains("h1", seen(start=11), replace(DEPLOYED, ticket=11, moves=True))
+    assert track.left == {}
+
+
+def test_data_are_never_taken_for_something_left_behind() -> None:
+    track = started()
+    assert not track.remains("h1", seen(start=7), replace(DEPLOYED, ticket=9, host_id="h2"))
+    assert track.left == {}
+
+
+def test_a_copy_on_a_host_that_does_not_answer_is_not_gone_by_while_others_do() -> None:
+    track = Track("web-1")
+    track.seen = {"h1": seen(files_digest="older"), "h2": seen()}
+    one = track.together(COPIED, {"h2"}, 1.0)
+    assert one is not None
+    assert one.files_digest == "f1"
+    alone = track.together(COPIED, set(), 1.0)
+    assert alone is not None
+    assert alone.files_digest == "older"
 
 
 def test_a_node_of_a_silent_host_says_so_apart_from_its_own_failures() -> None:

@@ -11,9 +11,9 @@ from everup.core.plan import plan, view_of
 from everup.kinds._haproxy_reading import Server
 from everup.kinds._rolling import SETTLED_S, TRIED_S
 from everup.model.actions import Action, Fence, Hold, Operate, StartNode, StopNode
-from everup.model.desired import Ask, Blueprint, Milestone, Outcome, Pause, Silence, Together
-from everup.model.observed import Attempt, Confirmed, Health, NodeState, NodeStatus, Observed, Reading
-from tests.kinds.shapes import blueprint
+from everup.model.desired import Ask, Blueprint, Milestone, Outcome, Pause, Silence, Tcp, Together
+from everup.model.observed import Attempt, Confirmed, Ground, Health, NodeState, NodeStatus, Observed, Reading
+from tests.kinds.shapes import KINDS, blueprint, grant, service
 
 END, EXTRA = "web-endpoint", "web-surge"
 
@@ -61,6 +61,14 @@ class World:
         """Change what HAProxy says of one server."""
         known = self.servers.get(node_id, Server("127.0.0.1:8080", up=True, admin="ready"))
         self.servers[node_id] = replace(known, **fields)
+        return self
+
+    def host(self, node_id: str, declared: Blueprint, ground: Ground) -> "World":
+        """The host at whose address it is declared is drained, or lost."""
+        address = next(iter(declared.node(node_id).ports.values())).host  # type: ignore[union-attr]
+        before = self.nodes[node_id]
+        state = replace(before.state, host="node1", address=address, ground=ground)
+        self.nodes[node_id] = replace(before, state=state)
         return self
 
     def observed(self) -> Observed:
@@ -388,3 +396,88 @@ def test_from_any_size_and_version_to_any_other_none_is_missing(before: int, aft
     running = {node_id: status.state.digest for node_id, status in world.nodes.items() if status.state.running}
     assert running == {node.id: node.digest for node in new.nodes}
     assert serving(world) == after
+
+
+# -- leaving a host
+
+
+def elsewhere(node_id: str) -> Blueprint:
+    """The same app, after one of its instances was granted another address."""
+    declared = service("app", scale=3, limit=5)
+    granted = grant(KINDS["app"], declared)
+    listeners = {**granted.listeners, node_id: {"http": Tcp("127.0.0.99", 8080)}}
+    return KINDS["app"].blueprint(declared, replace(granted, listeners=listeners))
+
+
+def test_an_instance_on_a_lost_host_waits_until_it_is_granted_another_place(web: Blueprint):
+    world = World.of(web).host("web-2", web, Ground.LOST).node("web-2", Health.HUNG)
+    assert acts(web, world) == []
+    assert holds(web, world)["web-2"] == "its host node1 is lost; it waits for a place on another one"
+
+
+@pytest.mark.parametrize("health", [Health.STARTING, Health.HUNG, Health.SUSPECT, Health.READY])
+def test_then_it_is_started_there_at_once(web: Blueprint, health: Health):
+    world = World.of(web).host("web-2", web, Ground.LOST).node("web-2", health)
+    moved = elsewhere("web-2")
+    assert ("start", "web-2") in acts(moved, world)
+    assert not {("fence", "web-2"), ("drain", "web-2")} & set(acts(moved, world))
+
+
+def test_a_worker_on_a_lost_host_is_started_on_another():
+    worker = blueprint("worker", scale=1)
+    state = NodeState(
+        True, service="web", digest=worker.nodes[0].digest, host="node1", address="10.0.0.1", ground=Ground.LOST
+    )
+    world = World({"web-1": NodeStatus(Health.READY, state, Reading(True), since_s=10.0)})
+    assert acts(worker, world) == [("start", "web-1")]
+
+
+def test_before_an_instance_leaves_a_drained_host_a_stand_in_serves(web: Blueprint):
+    world = World.of(web).host("web-2", web, Ground.DRAINED)
+    assert acts(web, world) == [("start", EXTRA)]
+
+
+def test_then_its_requests_end_and_it_is_stopped_and_not_started_again_there(web: Blueprint):
+    world = World.of(web).host("web-2", web, Ground.DRAINED).standing_in(web)
+    assert acts(web, world) == [("drain", "web-2")]
+    world.server("web-2", admin="maint", up=False)
+    assert acts(web, world) == [("stop", "web-2")]
+    world.node("web-2", Health.DOWN)
+    assert acts(web, world) == []
+    assert "its host node1 is drained" in holds(web, world)["web-2"]
+
+
+def test_once_it_is_granted_another_place_it_starts_there_and_the_stand_in_stays_until_it_serves(web: Blueprint):
+    world = World.of(web).host("web-2", web, Ground.DRAINED).standing_in(web)
+    world.server("web-2", admin="maint", up=False).node("web-2", Health.DOWN)
+    moved = elsewhere("web-2")
+    assert ("start", "web-2") in acts(moved, world)
+    assert ("stop", EXTRA) not in acts(moved, world)
+
+
+def test_a_stand_in_is_not_started_on_the_host_that_is_to_be_left(web: Blueprint):
+    here = next(iter(web.node("web-2").ports.values())).host  # type: ignore[union-attr]
+    declared = service("app", scale=3, limit=5)
+    granted = grant(KINDS["app"], declared)
+    beside = KINDS["app"].blueprint(
+        declared, replace(granted, listeners={**granted.listeners, EXTRA: {"http": Tcp(here, 8090)}})
+    )
+    world = World.of(beside).host("web-2", beside, Ground.DRAINED)
+    assert acts(beside, world) == []
+    assert "waits for a place" in holds(beside, world)[EXTRA]
+
+
+def test_a_dead_instance_is_not_started_on_a_drained_host(web: Blueprint):
+    world = World.of(web).host("web-2", web, Ground.DRAINED).node("web-2", Health.DOWN)
+    assert acts(web, world) == []
+
+
+def test_a_worker_leaves_a_drained_host():
+    worker = blueprint("worker", scale=2)
+    nodes = {}
+    for node in worker.nodes:
+        state = NodeState(True, service="web", digest=node.digest, host=f"node{node.id[-1]}")
+        nodes[node.id] = NodeStatus(Health.READY, state, Reading(True), since_s=10.0)
+    world = World(nodes)
+    world.nodes["web-1"] = replace(nodes["web-1"], state=replace(nodes["web-1"].state, ground=Ground.DRAINED))
+    assert acts(worker, world) == [("start", "web-1")]

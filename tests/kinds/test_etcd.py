@@ -14,7 +14,7 @@ from everup.kinds._etcd_words import read_member
 from everup.kinds.etcd import found, lock, replace
 from everup.model.actions import Hold, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node, Together
-from everup.model.observed import Attempt, Confirmed, Health, NodeState, NodeStatus, View
+from everup.model.observed import Attempt, Confirmed, Ground, Health, NodeState, NodeStatus, View
 from tests.kinds.shapes import blueprint
 
 NOW_S = 1000.0
@@ -260,6 +260,14 @@ def test_it_leads_from_where_no_primary_is():
     assert not list(lead_apart(ETCD, apart({"host-1": 1, "host-2": 1, "host-3": 1})))
     assert not list(lead_apart(ETCD, apart({"host-1": 1}, attempts={"hand-on": Attempt(NOW_S - 3, False, "")})))
     assert not list(lead_apart(ETCD, changed(apart({"host-1": 1}), nodes=seen(down=("web-2",)).nodes)))
+
+
+def test_it_does_not_lead_from_a_host_that_is_drained():
+    view = apart({"host-2": 1, "host-3": 1})
+    drained = changed(view.nodes["web-1"], state=changed(view.nodes["web-1"].state, ground=Ground.DRAINED))
+    (action,) = list(lead_apart(ETCD, changed(view, nodes={**view.nodes, "web-1": drained})))
+    assert isinstance(action, Operate) and (action.operation, action.subject) == ("hand-on", "web-2")
+    assert action.because == "web-1 leads on a host that is drained"
 
 
 def test_handing_on_asks_the_leader_for_it_with_the_password():

@@ -24,7 +24,7 @@ from everup.model.desired import (
     Tcp,
     Together,
 )
-from everup.model.observed import Attempt, Role, View
+from everup.model.observed import Attempt, Ground, Role, View
 from tests.kinds.postgres_words import NOW_S, group, patroni, seen, streams
 from tests.kinds.shapes import KINDS, blueprint, grant, service
 
@@ -351,3 +351,18 @@ def test_the_licence_is_only_taken_from_whom_it_was_meant():
     assert [list(step) for step in asked["success"]] == [["requestDeleteRange"]]
     named = json.loads(release_command(ACCESS, "web-1", "web-3", "t")[2])
     assert [next(iter(step)) for step in named["success"]] == ["requestPut", "requestDeleteRange"]
+
+
+def test_a_primary_on_a_drained_host_hands_over_to_a_standby_that_has_everything():
+    one = group()
+    view = seen(one, says=settled(one))
+
+    def drained(*names: str) -> View:
+        states = {name: replace(view.nodes[name].state, host="node1", ground=Ground.DRAINED) for name in names}
+        nodes = {name: replace(view.nodes[name], state=state) for name, state in states.items()}
+        return replace(view, nodes={**view.nodes, **nodes})
+
+    assert deeds(one, drained("web-1")) == [("switchover", "web-2")]
+    assert deeds(one, drained("web-1", "web-2")) == []  # nobody else was waited for by commits
+    assert "its host node1 is drained; it hands over" in holds(one, drained("web-1", "web-2"))
+    assert deeds(one, drained("web-2")) == []

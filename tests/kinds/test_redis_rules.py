@@ -6,7 +6,7 @@ import pytest
 
 from everup.core.plan import plan
 from everup.model.actions import StartNode
-from everup.model.observed import Attempt
+from everup.model.observed import Attempt, Ground, Observed
 from tests.redis_words import haproxy
 from tests.worlds import GENERATION, NOW_S, because, deeds, held, redis, shown, world
 
@@ -570,3 +570,44 @@ def test_no_data_node_is_started_before_it_was_looked_at():
     unseen = world(GROUP, absent={"redis01-1"})
     assert "redis01-1" not in unseen.nodes
     assert not [deed for deed in deeds(GROUP, unseen) if deed[1] == "redis01-1"]
+
+
+# -- leaving a host
+
+
+def on_host(observed: Observed, node_id: str, ground: Ground = Ground.DRAINED) -> Observed:
+    before = observed.nodes[node_id]
+    state = replace(before.state, host="node1", address="10.0.0.1", ground=ground)
+    return replace(observed, nodes={**observed.nodes, node_id: replace(before, state=state)})
+
+
+def test_a_primary_on_a_drained_host_hands_over_to_a_replica_that_is_not():
+    drained = on_host(world(GROUP), "redis01-1")
+    assert deeds(GROUP, drained) == [("Operate", "switchover", "redis01-2")]
+    assert because(GROUP, drained) == "its host node1 is drained, and redis01-1 leads there"
+    both = on_host(drained, "redis01-2")
+    assert deeds(GROUP, both) == [("Operate", "switchover", "redis01-3")]
+
+
+def test_it_stays_where_it_is_while_nobody_else_is_fit():
+    alone = on_host(on_host(on_host(world(GROUP), "redis01-1"), "redis01-2"), "redis01-3")
+    assert deeds(GROUP, alone) == []
+    assert "it hands over" in held(GROUP, alone)["redis01-1"]
+
+
+def test_replicas_and_sentinels_on_a_drained_host_stay_there():
+    assert deeds(GROUP, on_host(on_host(world(GROUP), "redis01-2"), "redis01-sentinel-1")) == []
+
+
+def test_a_dead_replica_on_a_drained_host_is_started_again_there():
+    down = on_host(world(GROUP, down={"redis01-2"}), "redis01-2")
+    assert deeds(GROUP, down) == [("StartNode", "redis01-2", *TO_FIRST)]
+
+
+def test_a_single_server_stays_on_a_drained_host():
+    assert deeds(SINGLE, on_host(world(SINGLE), "redis01-1")) == []
+
+
+def test_of_equal_replicas_one_whose_host_stays_takes_over():
+    dead = on_host(world(GROUP, down={"redis01-1"}), "redis01-2")
+    assert because(GROUP, dead).startswith("redis01-1 is dead, redis01-3 was in sync")

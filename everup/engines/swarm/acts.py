@@ -11,6 +11,7 @@ from everup.engines.swarm.deploy import change, discard_orders, stand_down, swee
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.placement import ground_of
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.services import FILES, Deployed, at_rest, is_everywhere
 from everup.engines.swarm.sight import Renewal, Stopping
@@ -19,7 +20,7 @@ from everup.engines.swarm.track import Track
 from everup.model.contracts import Fault
 from everup.model.desired import Node
 from everup.model.errors import EngineError, NodeFailed, Unavailable
-from everup.model.observed import Confirmed
+from everup.model.observed import Confirmed, Ground
 
 _LOOK_EVERY_S = 0.1
 
@@ -57,10 +58,11 @@ class Acts:
                 await self._starter.start(track, node, extra_args, self._starter.able())
             return
         host = self._starter.host_for(node)
+        self._leave_for(track, host.id)
         if track.runs():
             where, seen = max(track.seen.items(), key=lambda pair: pair[1].sight.start)
             agent = self._rounds.agent(where)
-            if seen.sight.digest == node.digest:
+            if seen.sight.digest == node.digest and where == host.id:
                 await self._renew(track, node, [where])
                 return
             await self._starter.replaceable(track, node)
@@ -75,20 +77,51 @@ class Acts:
         if self._rounds.copied(track):
             await self._end_copies(track, deployed)
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
+        elif deployed and self._given_up(deployed):
+            await self._end_lost(track, deployed, keep_data)
+            agents = []
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
+            here += [host_id for host_id in track.left if not keep_data and not self._rounds.silence(host_id)]
             agents = [self._rounds.agent(host_id) for host_id in self._hosts_of(deployed, here)]
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
-                await change(self._fleet.docker, deployed.id, self._fleet.keeping.number, at_rest)
-                self._fleet.note(replace(deployed, wanted=False))
+                await self._rest(deployed)
             elif deployed and not keep_data:
                 await self._undeploy(deployed)
         if not keep_data:
             await asyncio.gather(*(agent.discard(self._environment, track.id) for agent in agents))
             track.forget()
         track.pace.reset()
+
+    def _given_up(self, deployed: Deployed) -> bool:
+        """It holds nothing, and nobody can say what becomes of it where it is."""
+        silent = self._rounds.silence(deployed.host_id) != ""
+        return deployed.moves and ground_of(self._fleet.hosts, deployed.host_id, silent) == Ground.LOST
+
+    def _leave_for(self, track: Track, host_id: str) -> None:
+        """It is about to be on that host: it may not be on one that cannot be asked, unless it holds nothing.
+
+        Raises:
+            Unavailable: it may be, and may be writing its data.
+        """
+        deployed = self._rounds.deployed(track.id)
+        if deployed is None or deployed.host_id == host_id:
+            return
+        former = self._fleet.host(deployed.host_id)
+        if self._given_up(deployed):
+            track.leave(deployed.host_id, deployed.ticket)
+        elif former and deployed.wanted and not former.emptied:
+            self._rounds.agent(deployed.host_id)
+
+    async def _end_lost(self, track: Track, deployed: Deployed, keep_data: bool) -> None:
+        """Have Swarm end it there as soon as it can; what is left then is found and deleted."""
+        if not keep_data:
+            await self._undeploy(deployed)
+        elif deployed.wanted:
+            await self._rest(deployed)
+        track.leave(deployed.host_id, deployed.ticket)
 
     async def strike(self, track: Track) -> None:
         """Kill what runs of a node at once, whatever else is done with it; `fence` says what cannot be reached."""
@@ -203,6 +236,10 @@ class Acts:
         """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
         places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
         return [host_id for host_id in places if self._fleet.host(host_id)]
+
+    async def _rest(self, deployed: Deployed) -> None:
+        await change(self._fleet.docker, deployed.id, self._fleet.keeping.number, at_rest)
+        self._fleet.note(replace(deployed, wanted=False))
 
     async def _undeploy(self, deployed: Deployed) -> None:
         await undeploy(self._fleet.docker, deployed.id, self._fleet.keeping.number)

@@ -1,8 +1,8 @@
 """The address book of a Swarm: addresses of its hosts for what runs on one of them, loopback for what runs on all."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
-from everup.engines.swarm.placement import HostView, place, released
+from everup.engines.swarm.placement import HostView, place, released, vacated
 from everup.model.contracts import Claim
 from everup.model.desired import Tcp
 
@@ -11,8 +11,9 @@ class SwarmAddresses:
     """Issues addresses to the environments of one Swarm, once and for ever (see `placement.place`).
 
     Args:
-        hosts: all hosts of the Swarm as they are now; asked only when something new is claimed.
+        hosts: all hosts of the Swarm as they were seen last.
         used: called with an environment's name, gives the addresses at which a node of it was ever started.
+        busy: the same for those at which one is to run now.
         elsewhere: called with an environment's name, gives every address issued to the other environments.
     """
 
@@ -23,8 +24,10 @@ class SwarmAddresses:
         hosts: Callable[[], Sequence[HostView]],
         used: Callable[[str], Collection[Tcp]],
         elsewhere: Callable[[str], Iterable[Tcp]] = lambda environment: (),
+        busy: Callable[[str], Set[Tcp]] = lambda environment: frozenset(),
     ) -> None:
         self._hosts = hosts
+        self._busy = busy
         self._used = used
         self._elsewhere = elsewhere
 
@@ -34,7 +37,9 @@ class SwarmAddresses:
         claims: Mapping[str, Sequence[Claim]],
         issued: Mapping[str, Mapping[str, Tcp]],
     ) -> dict[str, Mapping[str, Tcp]]:
-        """Grant what is claimed and not granted yet; what a node ever used stays as it is.
+        """Grant what is claimed and not granted yet, and anew what may move and cannot stay.
+
+        All else that a node ever used stays as it is.
 
         Args:
             environment: its name.
@@ -45,14 +50,17 @@ class SwarmAddresses:
             Refused: a quorum would have two members on one host.
             EngineError: the Swarm does not answer, no host is available, or no port is free.
         """
-        ungranted = (
-            name not in issued.get(f"{label}/{claim.key}", {})
-            for label, ones in claims.items()
-            for claim in ones
-            for name in claim.ports
-        )
-        if not any(ungranted):
+        everything = [(f"{label}/{claim.key}", claim) for label, ones in claims.items() for claim in ones]
+        movable = {key for key, claim in everything if claim.moves}
+        ungranted = any(name not in issued.get(key, {}) for key, claim in everything for name in claim.ports)
+        if not ungranted and not movable:
             return dict(issued)
         hosts = self._hosts()
-        kept = released(issued, self._used(environment), hosts)
-        return place(environment, claims, kept, hosts, self._elsewhere(environment))
+        busy = self._busy(environment)
+        kept = vacated(issued, movable, busy, hosts)
+        if not ungranted and len(kept) == len(issued):
+            return kept
+        if ungranted:
+            kept = released(kept, self._used(environment), hosts)
+        running = {key for key, ports in issued.items() if not busy.isdisjoint(ports.values())}
+        return place(environment, claims, kept, hosts, self._elsewhere(environment), running)

@@ -11,7 +11,9 @@ from everup.engines.local.launch import Reveal
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.acts import Acts
 from everup.engines.swarm.consoles import Consoles
+from everup.engines.swarm.estate import SwarmEstate
 from everup.engines.swarm.fleet import Fleet, other_cluster
+from everup.engines.swarm.leftovers import Leftovers
 from everup.engines.swarm.logs import merged
 from everup.engines.swarm.outages import CUTS, Outages
 from everup.engines.swarm.rounds import Rounds
@@ -28,9 +30,9 @@ _T = TypeVar("_T")
 class SwarmEngine:
     """Runs the nodes of one environment on the hosts of a Swarm.
 
-    Implements `Engine`, `FaultInjector`, `Hosted`, `Consoled` and `Contested`. Only the newest who looks after a
-    Swarm may act there. Its methods belong to one event loop; calls for one node wait for each other, and a call that
-    is cancelled is finished in the background.
+    Implements `Engine`, `FaultInjector`, `Hosted`, `Consoled`, `Contested` and `Spread`. Only the newest who looks
+    after a Swarm may act there. Its methods belong to one event loop; calls for one node wait for each other, and a
+    call that is cancelled is finished in the background.
 
     Args:
         environment: its name.
@@ -58,6 +60,8 @@ class SwarmEngine:
         self._acts = Acts(environment, fleet, self._rounds, reveal, clock)
         self._outages = Outages(environment, fleet, self._rounds)
         self._consoles = Consoles(environment, self._rounds, clock)
+        self.estate = SwarmEstate(fleet, self._rounds, self.confirm)
+        self._leftovers = Leftovers(environment, fleet, self._rounds, self._work)
         self._opening: asyncio.Task[None] | None = None
 
     async def ensure(self, node: Node, extra_args: tuple[str, ...] = ()) -> None:
@@ -91,6 +95,7 @@ class SwarmEngine:
         """
         await self._opened()
         await self._rounds.look()
+        self._leftovers.clear()
         return self._rounds.states()
 
     async def watch(self) -> AsyncIterator[NodeEvent]:

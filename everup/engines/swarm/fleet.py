@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ FRESH_S = 2.0
 PATIENCE_S = 1.0
 """How long a look at the Swarm may keep somebody waiting who can do with an older one."""
 
+DRAINED = "everup.drained"
+"""The label of a host that is to be left; its value says nothing."""
+
 OTHER_CLUSTER = "engine.other_cluster"
 
 _UNKNOWN = ("", "0.0.0.0", "127.0.0.1")  # what a manager may say of its own address
@@ -37,6 +40,9 @@ class Fleet:
         image: Everup's own, by any name; from the first look on an ID or a digest.
         folder: where the pair is kept by which agents know this control plane.
         keeping: the turn of this control plane; it begins with `open`, where it has not yet.
+
+    Attributes:
+        ended: by environment, its nodes that do not run now, whatever their services say.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class Fleet:
         self._agents: dict[str, Host] = {}
         self._deployed: dict[tuple[str, NodeId], Deployed] = {}
         self._noted_s: dict[tuple[str, NodeId], float] = {}
+        self.ended: dict[str, Set[NodeId]] = {}
         self._pair: Pair | None = None
         self._looked_s: float | None = None
         self._confirmed_s = float("-inf")
@@ -94,6 +101,12 @@ class Fleet:
         """The addresses at which a node of an environment was ever started."""
         return {to for one in self.deployed(environment).values() for to in one.addresses}
 
+    def busy(self, environment: str) -> set[Tcp]:
+        """The addresses at which a node of an environment is to run now, and has not ended."""
+        ended = self.ended.get(environment, frozenset())
+        running = (one for one in self.deployed(environment).values() if one.wanted and one.node_id not in ended)
+        return {to for one in running for to in one.addresses}
+
     def note(self, one: Deployed) -> None:
         """This is how a service is from now on."""
         self._deployed[one.environment, one.node_id] = one
@@ -116,13 +129,19 @@ class Fleet:
         await asyncio.shield(self._opening)
         self.keeping.check()
 
-    async def fresh(self) -> None:
+    async def fresh(self, *, now: bool = False) -> None:
         """Look at the Swarm again where the newest look is too old; not for longer than a second.
+
+        With `now` it is looked at anew, however long that takes: something was changed there.
 
         Raises:
             Unavailable: it was never seen, another Swarm answers, or another control plane looks after it by now.
         """
         self.keeping.check()
+        if now:
+            if self._look:
+                await asyncio.wait([self._look])  # it may have begun before
+            await self._see()
         if self._looked_s is not None and self._clock() - self._looked_s < FRESH_S:
             return
         if self._look is None or self._look.done():
@@ -220,14 +239,20 @@ def view_of(node: Mapping[str, Any]) -> HostView:
     address = str(status.get("Addr", ""))
     if address in _UNKNOWN and voter:
         address = str(voter.get("Addr", "")).rpartition(":")[0]
+    labels: Mapping[str, str] = wanted.get("Labels") or {}
+    emptied = wanted["Availability"] == "drain"
+    drained = emptied or DRAINED in labels
     return HostView(
         id=str(node["ID"]),
         name=str(node["Description"]["Hostname"]),
         address=address,
-        zone=str((wanted.get("Labels") or {}).get("zone", "")),
-        available=status["State"] == "ready" and wanted["Availability"] == "active",
+        zone=str(labels.get("zone", "")),
+        available=status["State"] == "ready" and wanted["Availability"] == "active" and not drained,
         votes=bool(voter),
         ready=status["State"] == "ready",
+        down=status["State"] == "down",
+        drained=drained,
+        emptied=emptied,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,8 +186,9 @@ class Lookout:
             return Life()
         life = _life(found["State"])
         if life.ended_s is not None:
-            async for line in self._docker.containers.logs(one.id, lines=1, follow=False):
-                life = replace(life, last_line=line.strip()[:_LAST_WORDS])
+            with suppress(EngineError):  # it may be being removed
+                async for line in self._docker.containers.logs(one.id, lines=1, follow=False):
+                    life = replace(life, last_line=line.strip()[:_LAST_WORDS])
         return life
 
     async def _sight(self, trace: Trace, kept: _Kept, now_s: float) -> Sight:

@@ -7,13 +7,14 @@ one loopback address that is the same on every host.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from everup.model.contracts import Claim
 from everup.model.desired import Tcp
 from everup.model.errors import EngineError, Refused
+from everup.model.observed import Ground
 
 LOOPBACK = IPv4Network("127.64.0.0/10")
 """Where the addresses of what is everywhere are taken from: a block of 254 for each environment."""
@@ -33,7 +34,12 @@ _FIRST, _LAST = 2, 254
 class HostView:
     """A host of the Swarm: `id` is the Swarm's; it is `available` while it is ready and nobody has drained it.
 
-    `ready`: the Swarm hears from it. `votes`: it is one of those that keep the Swarm's state and elect its leader.
+    Attributes:
+        ready: the Swarm hears from it.
+        votes: it is one of those that keep the Swarm's state and elect its leader.
+        down: the Swarm has given it up for now, which is more than not being ready.
+        drained: it is to be left, by Everup's mark or by Docker's.
+        emptied: Docker has drained it: the Swarm runs nothing there.
     """
 
     id: str
@@ -43,6 +49,9 @@ class HostView:
     available: bool = True
     votes: bool = False
     ready: bool = True
+    down: bool = False
+    drained: bool = False
+    emptied: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,13 @@ def place(
     issued: Listeners,
     hosts: Sequence[HostView],
     elsewhere: Iterable[Tcp] = (),
+    running: Collection[str] = (),
 ) -> dict[str, Mapping[str, Tcp]]:
     """Grant what is claimed and not granted yet; what is granted stays as it is.
 
-    Members of a group go to hosts that have the fewest of it, then to zones that have the fewest; then beside what has
-    the same number in the same service, and then where the fewest addresses are granted. The same input gives the same
-    answer.
+    Members of a group go to hosts that have the fewest of it, then to zones that have the fewest: first of those that
+    run, then of all that are granted; then beside what has the same number in the same service, and then where the
+    fewest addresses are granted. The same input gives the same answer.
 
     Args:
         environment: its name; it decides between hosts that are equal in all else.
@@ -94,6 +104,7 @@ def place(
         issued: what was granted earlier.
         hosts: all of the Swarm; only those that are available get something new.
         elsewhere: what is granted to other environments of the same Swarm.
+        running: keys of grants whose nodes run, or are about to: most addresses of an app wait for a larger scale.
 
     Returns:
         `issued` and what is new, in the same shape.
@@ -102,7 +113,8 @@ def place(
         Refused: a quorum would have two members on one host (code `refused.hosts`).
         EngineError: no host is available, or no port is free.
     """
-    ground = _Ground(environment, claims, issued, hosts, tuple(elsewhere))
+    ground = _Granting(environment, claims, issued, hosts, tuple(elsewhere))
+    ground.running = frozenset(running)
     wanted = [Wanted(label, claim) for label, ones in claims.items() for claim in ones if claim.ports]
     for one in sorted(wanted, key=lambda one: (not one.claim.public, not one.claim.everywhere)):
         ground.grant(one)
@@ -136,7 +148,45 @@ def released(issued: Listeners, used: Collection[Tcp], hosts: Sequence[HostView]
     }
 
 
-class _Ground:
+def vacated(
+    issued: Listeners, movable: Collection[str], busy: Set[Tcp], hosts: Sequence[HostView]
+) -> dict[str, Mapping[str, Tcp]]:
+    """`issued` without what is to be granted on another host: that of lost ones, and of drained ones once it is free.
+
+    While no host is available everything stays as it is. Nothing moves back by itself.
+
+    Args:
+        movable: keys of grants whose nodes hold nothing.
+        busy: addresses at which a node is to run now.
+        hosts: as for `place`.
+    """
+    if not any(host.available for host in hosts):
+        return dict(issued)
+    by_address = {host.address: host for host in hosts}
+
+    def goes(ports: Mapping[str, Tcp]) -> bool:
+        host = by_address.get(next((to.host for to in ports.values()), ""))
+        if host is None or host.down or host.emptied:
+            return True
+        return host.drained and busy.isdisjoint(ports.values())
+
+    return {key: ports for key, ports in issued.items() if key not in movable or not goes(ports)}
+
+
+def ground_of(hosts: Sequence[HostView], host_id: str, silent: bool) -> Ground:
+    """How a host stands: it is lost only once the Swarm says so and its agent is `silent`.
+
+    None is to be left while there is no other.
+    """
+    if not any(host.available for host in hosts):
+        return Ground.SOUND
+    host = next((host for host in hosts if host.id == host_id), None)
+    if silent and (host is None or host.down):
+        return Ground.LOST
+    return Ground.DRAINED if host and host.drained else Ground.SOUND
+
+
+class _Granting:
     """What is granted so far, and what that leaves free."""
 
     def __init__(
@@ -148,6 +198,7 @@ class _Ground:
         elsewhere: Sequence[Tcp],
     ) -> None:
         self.granted: dict[str, Mapping[str, Tcp]] = {key: dict(ports) for key, ports in issued.items()}
+        self.running: Collection[str] = ()
         self._environment = environment
         self._hosts = sorted(hosts, key=lambda host: host.id)
         self._by_address = {host.address: host for host in self._hosts}
@@ -224,21 +275,24 @@ class _Ground:
             )
         of_group = Counter(host.id for host in self._at(one.group))
         of_zone = Counter(host.zone for host in self._at(one.group))
+        live = Counter(host.id for host in self._at(one.group, self.running))
+        live_zone = Counter(host.zone for host in self._at(one.group, self.running))
         beside = Counter(host.id for host in self._beside(one))
         load = Counter(host.id for ports in self.granted.values() for host in self._hosts_of(ports))
         if one.claim.votes and min(of_group[host.id] for host in candidates) > 0:
             raise self._too_few(one, sum(of_group.values()))
 
-        def cost(host: HostView) -> tuple[int, int, int, int, bytes]:
+        def cost(host: HostView) -> tuple[tuple[int, ...], bytes]:
             tie = hashlib.sha256(f"{self._environment}/{one.label}/{host.id}".encode()).digest()
-            return of_group[host.id], of_zone[host.zone], -beside[host.id], load[host.id], tie
+            alive = live[host.id], live_zone[host.zone]
+            return (*alive, of_group[host.id], of_zone[host.zone], -beside[host.id], load[host.id]), tie
 
         return min(candidates, key=cost)
 
-    def _at(self, group: tuple[str, str]) -> Iterator[HostView]:
-        """The host of each member of a group that has one."""
+    def _at(self, group: tuple[str, str], keys: Collection[str] | None = None) -> Iterator[HostView]:
+        """The host of each member of a group that has one; with `keys` only of those."""
         for key, ports in self.granted.items():
-            if group_of(key)[:2] == group:
+            if group_of(key)[:2] == group and (keys is None or key in keys):
                 yield from self._hosts_of(ports)
 
     def _beside(self, one: Wanted) -> Iterator[HostView]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import STREAM_S, Host
 from everup.engines.swarm.lines import Line
-from everup.engines.swarm.placement import HostView
+from everup.engines.swarm.placement import HostView, ground_of
 from everup.engines.swarm.services import Deployed, is_everywhere, read_end
 from everup.engines.swarm.sight import Ended
 from everup.engines.swarm.track import Seen, Track, age_s
@@ -96,8 +96,9 @@ class Rounds:
         return [self.silence(line.host.id) for line, host in known if host and host.ready and not line.up]
 
     def answering(self) -> list[HostView]:
-        """The hosts that answer, in order of their names."""
-        return sorted((line.host for line in self._lines.values() if line.up), key=lambda host: host.name)
+        """The hosts that answer, as they are now, in order of their names."""
+        found = [self._fleet.host(host_id) for host_id, line in self._lines.items() if line.up]
+        return sorted((host for host in found if host), key=lambda host: host.name)
 
     def agent(self, host_id: str) -> Host:
         """The agent of a host.
@@ -112,7 +113,9 @@ class Rounds:
     def states(self) -> dict[NodeId, NodeState]:
         """Every node of which there is anything, as far as is known now."""
         found = {node_id: self._state(node_id) for node_id in (*self._fleet.deployed(self._environment), *self.tracks)}
-        return {node_id: state for node_id, state in found.items() if state}
+        states = {node_id: state for node_id, state in found.items() if state}
+        self._fleet.ended[self._environment] = {node_id for node_id, one in states.items() if not one.running}
+        return states
 
     async def close(self) -> None:
         """Hang up."""
@@ -122,15 +125,17 @@ class Rounds:
     def _state(self, node_id: NodeId) -> NodeState | None:
         track, deployed, now_s = self.track(node_id), self.deployed(node_id), self._clock()
         if self.copied(track):
-            return track.together(deployed, now_s)
+            return track.together(deployed, {one.id for one in self.answering()}, now_s)
         host_id = deployed.host_id if deployed else ""
         if self._fleet.host(host_id) is None:  # it has left; where it has joined again, that is under another id
             host_id = next(iter(track.seen), "")
-        state = track.state(deployed, self.silence(host_id) if host_id else "", now_s)
+        silent = self.silence(host_id) if host_id else ""
+        state = track.state(deployed, silent, now_s)
         host = self._fleet.host(host_id)
-        if state and not host:
-            return replace(state, failure=state.failure or LEFT)
-        return replace(state, host=state.host or (host.name if host else "")) if state else None
+        if state is None or host is None:
+            return replace(state, failure=state.failure or LEFT) if state else None
+        ground = ground_of(self._fleet.hosts, host_id, silent != "")
+        return replace(state, host=state.host or host.name, address=host.address, ground=ground)
 
     async def _dial(self) -> None:
         """Have a line to every host, and to no other; wait until it is known who answers."""
@@ -156,10 +161,13 @@ class Rounds:
             return
         for node_id in set(self.tracks) - set(found):
             self.tracks[node_id].seen.pop(line.host.id, None)
+            self.tracks[node_id].left.pop(line.host.id, None)
         for node_id, sight in found.items():
             track, seen = self.track(node_id), Seen(line.host.name, sight)
             if self.copied(track):
                 track.seen[line.host.id] = seen
+            elif track.remains(line.host.id, seen, self.deployed(node_id)):
+                continue
             elif proof := track.take(line.host.id, seen, self._clock()):
                 self.events.put_nowait(NodeEvent(node_id, "exited", proof))
 

@@ -13,13 +13,13 @@ from typing import Any
 from everup.engines.swarm.placement import is_loopback
 from everup.engines.swarm.sight import popen_code
 from everup.engines.swarm.volume import AGENT_FOLDER, AGENT_VOLUME, HOMES
-from everup.model.desired import Node, NodeId, Tcp
+from everup.model.desired import Node, NodeId, Part, Tcp
 
 ENVIRONMENT, NODE = "everup.environment", "everup.node"
 """Labels by which services, containers, volumes and secrets of a node are found."""
 
 SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest"
-TICKET, _ADDRESSES = "everup.ticket", "everup.addresses"
+TICKET, _ADDRESSES, _PART = "everup.ticket", "everup.addresses", "everup.part"
 """Labels that say as what it was started, and by which start."""
 
 STARTS = "everup.starts"
@@ -88,6 +88,7 @@ class Start:
             DIGEST: self.node.digest,
             FILES: self.node.files_digest,
             TICKET: str(self.ticket),
+            _PART: self.node.part.value,
             KEEPING: str(self.keeping),
             _ADDRESSES: ",".join(map(str, self.node.ports.values())),
         }
@@ -98,7 +99,8 @@ class Deployed:
     """What a service of the Swarm says of its node.
 
     `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses;
-    `starts`: how often it was started, of what takes no tickets.
+    `starts`: how often it was started, of what takes no tickets. `moves`: it holds nothing, so another host may run it
+    once nobody knows what becomes of it where it is.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Deployed:
     addresses: tuple[Tcp, ...] = ()
     secrets: tuple[str, ...] = ()
     starts: int = 0
+    moves: bool = False
 
     @property
     def everywhere(self) -> bool:
@@ -273,6 +276,7 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
         secrets=tuple(str(one["SecretID"]) for one in secrets),
         starts=_number(labels.get(STARTS, "")),
+        moves=labels.get(_PART) == Part.INSTANCE.value,
     )
 
 

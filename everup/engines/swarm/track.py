@@ -1,7 +1,7 @@
 """What the engine knows of a node between two looks: what agents said of it, how it ended, when it may start again."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +54,7 @@ class Track:
         lost_until_s: a drill keeps it lost until then.
         mute: hosts (ids) whose copy did not answer when it was asked last, as their agents say.
         unheard: nobody could even be asked the last time: that says nothing of the node.
+        left: id of a host -> what its agent says is left there of it, since it was moved to another.
     """
 
     id: NodeId
@@ -69,6 +70,7 @@ class Track:
     pace: Pace = field(default_factory=Pace)
     mute: set[str] = field(default_factory=set)
     unheard: bool = False
+    left: dict[str, Seen] = field(default_factory=dict)
 
     def newest(self) -> Seen | None:
         """What is known of its newest start, wherever that was; None where no agent ever knew of it."""
@@ -127,6 +129,24 @@ class Track:
         seen = self.newest()
         return seen is not None and seen.sight.running and not (self.dead and seen.sight.start <= self.dead_start)
 
+    def leave(self, host_id: str, ticket: int) -> None:
+        """It moves away from a host that does not answer: what becomes of starts up to `ticket` there is no news."""
+        self.asked = self.ticket = max(self.largest(), ticket)
+        self.seen.pop(host_id, None)
+
+    def remains(self, host_id: str, seen: Seen, deployed: Deployed | None) -> bool:
+        """What a host says is of a start before it moved to another; then it is noted as that, and as nothing else.
+
+        What holds data never moves: data on another host than expected are for a person to look at.
+        """
+        moved = deployed is not None and deployed.moves and deployed.host_id != host_id
+        if deployed is None or not moved or seen.sight.start >= deployed.ticket:
+            self.left.pop(host_id, None)
+            return False
+        self.seen.pop(host_id, None)
+        self.left[host_id] = seen
+        return True
+
     def forget(self) -> None:
         """All of it was deleted; tickets are not given out again all the same."""
         self.seen.clear()
@@ -153,14 +173,16 @@ class Track:
         again["failure"] = silent or self.pace.failure
         return _stated(seen, again)
 
-    def together(self, deployed: Deployed | None, now_s: float) -> NodeState | None:
+    def together(self, deployed: Deployed | None, answering: Collection[str], now_s: float) -> NodeState | None:
         """What its copies are, as one: it runs while one of them does, and is then as one that differs, if any does.
 
         Args:
             deployed: its service.
+            answering: hosts (ids) that can be asked; what others said last counts only while there is none.
             now_s: monotonic.
         """
-        running = [one for one in self.seen.values() if one.sight.running]
+        heard = [one for host_id, one in self.seen.items() if host_id in answering] or list(self.seen.values())
+        running = [one for one in heard if one.sight.running]
         if running:
             self.dead = None
             self.pace.calmed(now_s)
@@ -169,12 +191,12 @@ class Track:
             return self._unseen(deployed, "", again)
         if not running:
             self.dead = self.dead or Confirmed(self.id, now_s, None)
-            newest = max(self.seen.values(), key=lambda one: (one.sight.start, one.sight.since_utc or ""))
+            newest = max(heard, key=lambda one: (one.sight.start, one.sight.since_utc or ""))
             return _stated(newest, again, running=False, pid=None, dead=self.dead)
-        others = [one for one in running if deployed and not self.matches(deployed, one)]
+        others = [one for one in running if deployed and not self._matches(deployed, one)]
         return _stated((others or running)[0], again)
 
-    def matches(self, deployed: Deployed, one: Seen) -> bool:
+    def _matches(self, deployed: Deployed, one: Seen) -> bool:
         """A copy is what its service declares, with the newest files."""
         files_digest = self.node.files_digest if self.node else deployed.files_digest
         return (one.sight.digest, one.sight.files_digest) == (deployed.digest, files_digest)
