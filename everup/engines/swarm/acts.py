@@ -83,7 +83,7 @@ class Acts:
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
             here += [host_id for host_id in track.left if not keep_data and not self._rounds.silence(host_id)]
-            agents = [self._rounds.agent(host_id) for host_id in self._hosts_of(deployed, here)]
+            agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
@@ -135,7 +135,7 @@ class Acts:
             return Confirmed(track.id, self._clock(), None)
         exit_code = await self._bar(track)
         deployed = self._rounds.deployed(track.id)
-        if deployed and deployed.wanted and self._plain(track):  # nothing but the Swarm can keep it from starting
+        if deployed and deployed.wanted and _plain(track, deployed):  # nothing but the Swarm can keep it from starting
             self._fleet.note(await stand_down(self._fleet.docker, deployed, self._fleet.keeping.number))
             await self._bar(track)
         if track.dead is None or track.runs() or self._rounds.copied(track):
@@ -222,20 +222,10 @@ class Acts:
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
-            agents = [self._rounds.agent(host_id) for host_id in self._hosts_of(deployed, here)]
-        barred = None if self._plain(track) else track.asked
+            agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
+        barred = None if _plain(track, deployed) else track.asked
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
-
-    def _plain(self, track: Track) -> bool:
-        """It runs from an image of the user's, and so takes no tickets."""
-        deployed = self._rounds.deployed(track.id)
-        return not deployed.secrets if deployed else track.node is not None and track.node.image != ""
-
-    def _hosts_of(self, deployed: Deployed | None, seen: Iterable[str]) -> list[str]:
-        """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
-        places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
-        return [host_id for host_id in places if self._fleet.host(host_id)]
 
     async def _rest(self, deployed: Deployed) -> None:
         await change(self._fleet.docker, deployed.id, self._fleet.keeping.number, at_rest)
@@ -288,3 +278,14 @@ class Acts:
 def _labelled(spec: Thing, files_digest: str) -> Thing:
     """The labels of the service alone: nothing is restarted for them."""
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
+
+
+def _plain(track: Track, deployed: Deployed | None) -> bool:
+    """It runs from an image of the user's, and so takes no tickets."""
+    return not deployed.secrets if deployed else track.node is not None and track.node.image != ""
+
+
+def _places(fleet: Fleet, deployed: Deployed | None, seen: Iterable[str]) -> list[str]:
+    """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
+    places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
+    return [host_id for host_id in places if fleet.host(host_id)]
