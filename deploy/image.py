@@ -21,6 +21,9 @@ LIBRARIES = ROOT / "build" / "wheels"
 OWN = ROOT / "build" / "own"
 """Everup's wheel."""
 
+EARLIER = ("async-timeout>=4",)
+"""What libraries want besides with an earlier patch release of the same Python, which the base may have: redis-py."""
+
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BASE = f"python:{PYTHON}-slim-bookworm"
 
@@ -28,7 +31,7 @@ BASE = f"python:{PYTHON}-slim-bookworm"
 def libraries_key() -> str:
     """What the wheels of `LIBRARIES` follow from, as a short hash."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return digest([], PYTHON, *project["dependencies"], *project["optional-dependencies"]["servers"])
+    return digest([], PYTHON, *EARLIER, *project["dependencies"], *project["optional-dependencies"]["servers"])
 
 
 def own_key() -> str:
@@ -54,7 +57,7 @@ def gather() -> None:
     stamp = LIBRARIES / "made-of"
     if not stamp.exists() or stamp.read_text() != libraries_key():
         shutil.rmtree(LIBRARIES, ignore_errors=True)
-        wheel(LIBRARIES, f"{ROOT}[servers]", "pip")
+        wheel(LIBRARIES, f"{ROOT}[servers]", "pip", *EARLIER)
         for path in LIBRARIES.glob("everup-*.whl"):
             path.unlink()
         stamp.write_text(libraries_key())

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from everup import __version__
 from everup.api import verdicts, views
 from everup.api.app import create_app
 from everup.api.doorway import Doorway
@@ -112,10 +111,12 @@ class Engines:
         if self._fleet is None:
             from everup.engines.swarm.docker import Docker
             from everup.engines.swarm.fleet import Fleet
+            from everup.engines.swarm.images import everup_named
             from everup.engines.swarm.place import remembered
             from everup.engines.swarm.wire import Wire
 
-            folder, image = self._home.path / "swarm", os.environ.get("EVERUP_IMAGE", f"everup:{__version__}")
+            folder = self._home.path / "swarm"
+            image = everup_named(os.environ)
             self._fleet = Fleet(Docker(Wire(remembered(folder))), image, folder, self._keeping)
         return self._fleet
 

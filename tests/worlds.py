@@ -49,13 +49,14 @@ def redis(
     revision: int = 0,
     network: str = "127.77.0",
     secrets: Mapping[str, str] = MappingProxyType({}),
+    spread: bool = False,
     **keys: Any,
 ) -> Blueprint:
     """A Redis service `redis01`. `was` is the `ha` that an earlier declaration had: what it was granted is kept; so are
-    `secrets`, since it got passwords."""
+    `secrets`, since it got passwords. `spread`: on several hosts."""
     service = KIND.service.model_validate({"kind": "redis", "ha": ha, **keys})
     granted = grant(service, revision=revision, network=network)
-    granted = replace(granted, secrets={**granted.secrets, **secrets})
+    granted = replace(granted, secrets={**granted.secrets, **secrets}, spread=spread)
     if was:
         earlier = grant(KIND.service.model_validate({"kind": "redis", "ha": was, **keys}))
         granted = replace(granted, listeners={**earlier.listeners, **granted.listeners})

@@ -108,6 +108,7 @@ def _revision(history: History | None) -> Json | None:
             "trial": one.trial.value,
             "at": one.at_utc,
             "run": one.declared["run"],
+            "image": one.declared.get("image"),
             "because": one.because,
         }
         for one in history.revisions[-SHOWN_REVISIONS:]

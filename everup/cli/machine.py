@@ -32,7 +32,8 @@ class Check:
 def doctor(context: typer.Context) -> None:
     """Say what this machine has and lacks for Everup, and the command that brings it.
 
-    Ends with 3 when something needed is missing.
+    Ends with 3 when something needed is missing. Docker is looked at where the spec file says engine: swarm, or an
+    environment runs on a Swarm: its hosts, Everup's image, and the ports that must be reached from here.
 
     Examples:
 
@@ -44,7 +45,7 @@ def doctor(context: typer.Context) -> None:
     session.here("doctor", "it looks at programs and kernel")
     from everup.cli import render
 
-    checks = [*_programs(session), *_kernel(), *_control(session)]
+    checks = [*_programs(session), *_kernel(), *_control(session), *_docker(session)]
     ok = all(one.ok for one in checks if one.needed)
     if session.as_json:
         render.show_json({"ok": ok, "checks": [asdict(one) for one in checks]})
@@ -132,6 +133,34 @@ def _control(session: Session) -> list[Check]:
         f"pid {found['pid']}, runs {', '.join(found['running']) or 'nothing'}" if found else "none runs; up starts one"
     )
     return [Check("home", True, str(home.path)), Check("control plane", True, f"{running}; its log: {home.log}")]
+
+
+def _docker(session: Session) -> list[Check]:
+    """Docker and its Swarm, where somebody asks for them; a machine without either has all it needs."""
+    if not _on_hosts(session):
+        return []
+    import asyncio
+
+    from everup.engines.swarm.images import everup_named
+    from everup.engines.swarm.place import remembered
+    from everup.engines.swarm.survey import survey
+
+    try:
+        place = remembered(session.home.path / "swarm", keep=False)
+        found = asyncio.run(survey(place, everup_named(os.environ)))
+    except EverupError as error:
+        return [Check("docker", False, error.message, error.hint)]
+    return [Check(one.name, one.ok, one.found, one.remedy, one.needed) for one in found]
+
+
+def _on_hosts(session: Session) -> bool:
+    """The spec file, or an environment that was applied from here, is of a Swarm."""
+    if any(session.home.path.glob("environments/*/cluster")):
+        return True
+    try:
+        return session.find_file() is not None and session.parse()[1].engine == "swarm"
+    except EverupError:
+        return False
 
 
 def schema(context: typer.Context) -> None:

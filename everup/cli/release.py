@@ -80,5 +80,5 @@ def _roll(session: Session, label: str, request: "tuple[str, Json]", timeout_s: 
     on_the_way = f"is to run revision {number}" if number else "is being restarted"
     print(f"{label} {what}" if done else f"{label} {on_the_way}; everup status {label} shows how far it is")
     if request[0] == "rollback":
-        run = next(one["run"] for one in service_in(body, label)["revision"]["known"] if one["number"] == number)
-        print(f"it runs: {run}\nthe next `everup up` deploys what {shorten(body['file'])} says")
+        one = next(one for one in service_in(body, label)["revision"]["known"] if one["number"] == number)
+        print(f"it runs: {render.what_runs(one)}\nthe next `everup up` deploys what {shorten(body['file'])} says")

@@ -130,6 +130,12 @@ def _remark(service: Json) -> str:
     return f"primary {service['primary']}" if service["primary"] and service["ha"] else ""
 
 
+def what_runs(revision: Json) -> str:
+    """The command line of a revision, and the image that it runs from, where that is the user's."""
+    image = revision.get("image")
+    return f"{revision['run']}{f'  (image {image})' if image else ''}"
+
+
 def revision_rows(revision: Json) -> list[list[Text]]:
     """The newest revisions of an app, the one that is declared now marked, and why those that failed did."""
     colours = {"good": "green", "failed": "red", "rolling": "cyan"}
@@ -139,7 +145,7 @@ def revision_rows(revision: Json) -> list[list[Text]]:
             Text(f"revision {one['number']}", "bold" if one["number"] == revision["number"] else ""),
             Text(one["trial"], colours[one["trial"]]),
             Text(clock(one["at"]), "dim"),
-            Text(one["because"] or one["run"]),
+            Text(one["because"] or what_runs(one)),
         ]
         for one in revision["known"]
     ]

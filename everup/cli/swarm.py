@@ -139,7 +139,7 @@ async def _uninstall(destroy: bool) -> bool:
 
 async def _install(image: str, move: Home | None) -> Installed:
     from everup.cli.daemon import leave
-    from everup.engines.swarm import bootstrap, control
+    from everup.engines.swarm import control, images
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.manifest import manifest_in
     from everup.runtime.moving import retire
@@ -147,7 +147,7 @@ async def _install(image: str, move: Home | None) -> Installed:
     docker = Docker()
     try:
         swarm = await docker.cluster.inspect()
-        found = await bootstrap.own_image(docker, image)
+        found = await images.everups(docker, image)
         if manifest_in(swarm["Spec"]).pieces:
             if move:
                 raise Refused(

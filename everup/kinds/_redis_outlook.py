@@ -9,6 +9,8 @@ from everup.model.desired import Blueprint, Node
 from everup.model.findings import Candidate, Election, Finding, Level, Topic, Vote
 from everup.model.observed import View
 
+LOCK = "auth: true under another label (it cannot be added in place); clients then take the URL of everup env"
+
 
 def election(blueprint: Blueprint, view: View) -> Election:
     """The replicas by offset, with what speaks against each; the Sentinels with what they say."""
@@ -42,15 +44,20 @@ def _vote(scene: Scene, voter: Node) -> Vote:
 
 @dataclass(frozen=True)
 class Weaknesses:
-    """What a loss would cost that only a look at the replication and at the Sentinels' memory tells.
+    """What a loss would cost that only a look at the replication and at the Sentinels' memory tells; who may come in.
 
-    `safe`: the primary refuses writes while no replica confirms any.
+    `safe`: the primary refuses writes while no replica confirms any. `exposed`: nobody needs a password, and its
+    nodes listen on a network that others may be on.
     """
 
     safe: bool
+    exposed: bool = False
 
     def __call__(self, blueprint: Blueprint, view: View) -> Iterator[Finding]:
         """Find them."""
+        if self.exposed:
+            because = f"{blueprint.label} asks for no password: whoever reaches the network of the hosts can change it"
+            yield Finding(Level.WARNING, Topic.ACCESS, because, next=LOCK)
         scene = Scene(blueprint, view)
         if len(scene.members) < 2 or scene.primary is None:
             return

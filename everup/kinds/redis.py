@@ -337,7 +337,7 @@ class Redis:
             rules=RULES,
             scale=service.size,
             retiring=tuple(retiring),
-            weaknesses=Weaknesses(safe=lag_s > 0),
+            weaknesses=Weaknesses(safe=lag_s > 0, exposed=grant.spread and not service.auth),
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
             pauses=Pauses(

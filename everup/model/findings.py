@@ -29,6 +29,7 @@ class Topic(StrEnum):
     CONTROL = "control"
     ENDPOINT = "endpoint"
     DURABILITY = "durability"
+    ACCESS = "access"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-KEYS = ("run", "env", "cwd")
-"""The keys of a service that make a revision: what its instances run, with what, and where."""
+KEYS = ("run", "env", "cwd", "image")
+"""The keys of a service that make a revision: what its instances run, with what, where, and from which image."""
 
 
 class Trial(StrEnum):
@@ -38,7 +38,8 @@ class Revision:
     @cached_property
     def digest(self) -> str:
         """The same exactly for revisions that run the same; hexadecimal, 16 characters."""
-        return hashlib.sha256(json.dumps([self.declared, self.serial], sort_keys=True).encode()).hexdigest()[:16]
+        declared = {key: value for key, value in self.declared.items() if key != "image" or value is not None}
+        return hashlib.sha256(json.dumps([declared, self.serial], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ class Declaring(Rehearsal):
     async def _bring_back(self, running: Running, label: str, one: Revision, because: str) -> None:
         """Declare a revision that was declared before."""
         serials = {**running.saved.revisions, label: one.serial}
-        await self._override(running, label, one.declared, because, serials)
+        declared = {"image": None, **one.declared}  # one that was noted before images were knows of none
+        await self._override(running, label, declared, because, serials)
 
     async def _undo(self, environment: str, label: str, one: Revision) -> None:
         async with self._changing:

@@ -27,6 +27,10 @@ class Layout:
         self._kinds = kinds
         self._books = books
 
+    def spread(self, engine: str) -> bool:
+        """What that engine runs, it runs on several hosts, in containers."""
+        return self._books[engine].spread
+
     def draw(
         self, environment: Environment, saved: Saved, granted: Mapping[str, Any]
     ) -> tuple[tuple[Blueprint, ...], dict[str, Any]]:

@@ -27,6 +27,7 @@ class Rollouts:
         self._environments = environments
         self._undo = undo
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._left: dict[tuple[str, str], int] = {}
 
     async def note(self, running: Running, because: str = "its declaration changed") -> None:
         """Take in what an environment declares now: number what is new, follow what is being rolled out."""
@@ -35,7 +36,8 @@ class Rollouts:
         for label, service in running.environment.services.items():
             if all(hasattr(service, key) for key in KEYS):
                 before = running.histories.get(label) or History(stored.get(label, ()))
-                running.histories[label] = await self._note_one(running, label, _declared(running, service), before)
+                declared = self._declared(running, service)
+                running.histories[label] = await self._note_one(running, label, declared, before)
                 self._tell(running, label, before.current, because)
         for label in set(running.histories) - set(running.environment.services):
             del running.histories[label]
@@ -55,10 +57,18 @@ class Rollouts:
             return replace(before, current=known.number)  # it was rolled back to: most instances never left it
         return await self._set(running, label, replace(before, current=known.number), Trial.ROLLING, "")
 
+    def _declared(self, running: Running, service: Any) -> dict[str, Any]:
+        """What makes a revision, with `cwd` as an absolute path; None where the image says it."""
+        found: dict[str, Any] = service.model_dump(include=set(KEYS))
+        if found["cwd"] is None and self._environments.layout.spread(running.environment.engine):
+            return found
+        return found | {"cwd": str(PurePosixPath(running.saved.source.directory) / (service.cwd or "."))}
+
     def _tell(self, running: Running, label: str, before: int, because: str) -> None:
         history = running.histories[label]
         now, key = history.now, (running.environment.environment, label)
         if before and history.current != before:
+            self._left[key] = before
             running.controller.journal.say("revision.declared", label, number=history.current, because=because)
         if now is None or now.trial == Trial.GOOD or running.saved.stopped:
             return
@@ -76,7 +86,7 @@ class Rollouts:
             await asyncio.sleep(LOOK_S)
             if running.saved.stopped or running.task.done():
                 return
-            former = running.histories[label].former
+            former = self._former(running, label)
             patience_s = getattr(running.environment.services.get(label), "ready_within", 0.0)
             blueprint = next((each for each in running.controller.blueprints if each.label == label), None)
             if blueprint is None:
@@ -93,12 +103,19 @@ class Rollouts:
         say = running.controller.journal.say
         if trial == Trial.GOOD:
             say("revision.good", label, number=history.current, took_s=round(took_s, 3))
-        elif history.former:
-            say("revision.failed", label, number=history.current, because=because, back_to=history.former.number)
+        elif former := self._former(running, label):
+            say("revision.failed", label, number=history.current, because=because, back_to=former.number)
             try:
-                await self._undo(running.environment.environment, label, history.former)
+                await self._undo(running.environment.environment, label, former)
             except EverupError as error:
-                say("service.held", label, because=f"revision {history.former.number} cannot come back: {error}")
+                say("service.held", label, because=f"revision {former.number} cannot come back: {error}")
+
+    def _former(self, running: Running, label: str) -> Revision | None:
+        """Where a failed revision leads back to: to what ran before it, as far as is known, if that was good."""
+        history = running.histories[label]
+        left = history.find(self._left.get((running.environment.environment, label), 0))
+        good = left is not None and left.trial == Trial.GOOD and left.number != history.current
+        return left if good else history.former
 
     async def _set(self, running: Running, label: str, history: History, trial: Trial, because: str) -> History:
         """The history with its current revision at `trial`, stored."""
@@ -113,9 +130,3 @@ class Rollouts:
 
     async def _save(self, running: Running, label: str, one: Revision) -> None:
         await self._environments.store.save_revision(running.environment.environment, label, one)
-
-
-def _declared(running: Running, service: Any) -> dict[str, Any]:
-    """What makes a revision, with `cwd` as an absolute path."""
-    found: dict[str, Any] = service.model_dump(include=set(KEYS))
-    return found | {"cwd": str(PurePosixPath(running.saved.source.directory) / (service.cwd or "."))}

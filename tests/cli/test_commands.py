@@ -297,3 +297,13 @@ def test_a_home_with_a_long_path_still_has_a_socket():
         everup("up")
         assert everup.status()["health"] == "healthy"
         everup("down", "--destroy", "--yes")
+
+
+def test_doctor_looks_for_docker_only_where_somebody_asks_for_it(fresh):
+    lacking = fresh.environ | {"DOCKER_HOST": f"unix://{fresh.home}/no-docker.sock"}
+    with Everup(SPEC, environ=lacking) as one:
+        assert "docker" not in {check["name"] for check in one.json("doctor")["checks"]}
+        one.write_spec(SPEC.replace("environment:", "engine: swarm\nenvironment:", 1))
+        found = one.json("doctor", codes=(3,))["checks"]
+        (docker,) = [check for check in found if check["name"] == "docker"]
+        assert not docker["ok"] and "apt-get install docker.io" in docker["remedy"]

@@ -9,7 +9,7 @@ import pytest
 from everup.core.check import Check, check
 from everup.model.desired import Part
 from everup.model.findings import Finding, Level, Topic
-from everup.model.observed import EVERYWHERE, Health
+from everup.model.observed import EVERYWHERE, Health, View
 from tests.core.snapshots import (
     ASYNC_DB,
     BEHIND,
@@ -36,16 +36,17 @@ from tests.core.snapshots import (
     with_state,
 )
 from tests.kinds.test_app_rules import World
-from tests.worlds import NOW_S
+from tests.worlds import NOW_S, redis
 
 NO, WARNING = Level.NO, Level.WARNING
 HEALTH, LOSS, QUORUM, LAG = Topic.HEALTH, Topic.LOSS, Topic.QUORUM, Topic.LAG
-DISK, PLACEMENT, CONTROL, ENDPOINT, DURABILITY = (
+DISK, PLACEMENT, CONTROL, ENDPOINT, DURABILITY, ACCESS = (
     Topic.DISK,
     Topic.PLACEMENT,
     Topic.CONTROL,
     Topic.ENDPOINT,
     Topic.DURABILITY,
+    Topic.ACCESS,
 )
 HALF = {"redis01-3": "h2", "redis01-sentinel-3": "h2", "rest": "h1"}
 VOTES_GONE = {"redis01-sentinel-1", "redis01-sentinel-2"}
@@ -251,6 +252,13 @@ CASES = {
     "etcd without quorum": case(
         lambda: members(says=etcd.no_leader(), down=("web-1", "web-2")), (NO, HEALTH, None), says="does not work now"
     ),
+    # -- who may come in
+    "a Redis without a password on a network of hosts": case(
+        lambda: group(redis(spread=True)),
+        (WARNING, ACCESS, None),
+        says="redis01 asks for no password: whoever reaches the network of the hosts can change it",
+        advises="auth: true under another label (it cannot be added in place); clients then take the URL of everup env",
+    ),
     # -- apps and workers
     "two instances": case(lambda: instances(app(2)), says="1 of 2 instances would go on"),
     "two instances, one down": case(
@@ -382,3 +390,11 @@ def test_for_an_app_the_answer_is_yes_exactly_with_two_that_serve():
             return world
 
         assert check(*instances(app(3), lose)).passed is (up >= 2)
+
+
+@pytest.mark.parametrize("keys", [{"spread": True, "auth": True}, {"auth": True}, {}])
+def test_a_redis_that_strangers_cannot_change_is_no_matter_of_access(keys: dict[str, bool]):
+    one = redis(**keys)
+    assert one.weaknesses
+    found = one.weaknesses(one, View(NOW_S, {}))
+    assert ACCESS not in {finding.topic for finding in found}

@@ -11,7 +11,7 @@ import pytest
 from everup.engines.swarm.bridge import words
 from everup.engines.swarm.complaints import Conflict, Missing, complaint
 from everup.engines.swarm.containers import Frames
-from everup.engines.swarm.place import SOCKET, Place, find
+from everup.engines.swarm.place import SOCKET, Place, find, remembered
 from everup.engines.swarm.wire import negotiate
 from everup.model.errors import EngineError, Unavailable
 
@@ -193,3 +193,11 @@ def test_a_line_without_end_does_not_grow_for_ever():
     frames = Frames()
     found = [line for _ in range(40) for line in frames.feed(frame(1, b"x" * 16_384))]
     assert max(map(len, found)) < 100_000 and sum(map(len, found)) > 500_000
+
+
+def test_a_look_that_keeps_nothing_writes_nothing(tmp_path):
+    folder = tmp_path / "swarm"
+    assert remembered(folder, {"HOME": str(tmp_path)}, keep=False) == Place(SOCKET)
+    assert not folder.exists()
+    remembered(folder, {"HOME": str(tmp_path), "DOCKER_HOST": "unix:///run/other.sock"})
+    assert remembered(folder, {"HOME": str(tmp_path)}, keep=False).address == "unix:///run/other.sock"

@@ -113,8 +113,25 @@ def test_an_image_of_the_users_runs_its_own_words() -> None:
     container = spec(replace(start, extra_args=("more",)))["TaskTemplate"]["ContainerSpec"]
     assert (container["Command"], container["Args"]) == (["serve"], ["--port", "8080", "more"])
     assert container["Env"] == ["A=b"]
+    assert "Dir" not in container
     assert "Secrets" not in container
     assert "Mounts" not in container
+
+
+def test_the_starts_of_what_takes_no_tickets_are_counted_by_its_service() -> None:
+    start = a_start(image="shop:1")
+    assert [one.starts for one in map(read, map(as_listed, (spec(start), spec(replace(start, number=3))))) if one] == [
+        1,
+        3,
+    ]
+    assert services.STARTS not in a_start().labels
+
+
+def test_an_image_of_the_users_gets_its_secrets_and_says_its_last_words() -> None:
+    start = a_start(image="shop:1", env={"A": "b"}, ambient={"A": "c", "PYTHONUNBUFFERED": "1"}, cwd="/srv")
+    container = spec(replace(start, secrets={"TOKEN": "t"}))["TaskTemplate"]["ContainerSpec"]
+    assert sorted(container["Env"]) == ["A=b", "PYTHONUNBUFFERED=1", "TOKEN=t"]
+    assert container["Dir"] == "/srv"
 
 
 def test_docker_waits_longer_than_the_agent() -> None:
@@ -147,3 +164,13 @@ def test_what_swarm_only_supposes_is_no_end(state: str) -> None:
 def test_tasks_of_others_are_passed_over() -> None:
     assert read_end({"Spec": {"ContainerSpec": {"Image": "x"}}, "Status": {"State": "failed"}}) is None
     assert read_end({"Spec": {}, "Status": {"State": "failed"}}) is None
+
+
+@pytest.mark.parametrize("state", ["new", "pending", "assigned", "preparing", "starting", "running"])
+def test_a_task_is_under_way_until_its_host_has_told_its_end(state: str) -> None:
+    assert services.under_way(task(state))
+
+
+@pytest.mark.parametrize("state", ["complete", "failed", "shutdown", "rejected", "orphaned", "remove"])
+def test_a_task_that_has_ended_starts_nothing_any_more(state: str) -> None:
+    assert not services.under_way(task(state))

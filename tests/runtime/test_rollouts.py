@@ -14,7 +14,7 @@ from everup.kinds import load_kinds
 from everup.model.desired import Node
 from everup.model.errors import NodeFailed, NotFound, Refused
 from everup.model.observed import NodeState
-from everup.model.revisions import History, Trial
+from everup.model.revisions import History, Revision, Trial
 from everup.model.spec import Environment, Source
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
@@ -52,13 +52,22 @@ class Engine(MemoryEngine):
         return seen
 
 
+class Hosts(LocalAddresses):
+    """Addresses as those of several hosts."""
+
+    spread = True
+
+
 class Place:
     """A store and an engine over which control planes come and go."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runs = Engine()
-        self.books = {"local": LocalAddresses(path, lambda environment: ())}
+        self.books = {
+            "local": LocalAddresses(path, lambda environment: ()),
+            "swarm": Hosts(path, lambda environment: ()),
+        }
         self.environments: Environments | None = None
 
     async def ready(self, engine: str) -> None: ...
@@ -166,6 +175,45 @@ async def test_a_deploy_takes_the_service_from_the_file_and_nothing_else(place: 
     assert await program(place) == "post"
     (mail, cache) = desk.picture("shop").blueprints
     assert (mail.scale, cache.ha) == (1, False)
+
+
+async def test_what_fails_leads_back_to_what_ran_before_it_and_not_to_what_was_rolled_back(place: Place):
+    desk = await place.desk()
+    for number, run in ((1, "send"), (2, "post")):
+        await desk.apply(source(run))
+        await until(at_rest(desk, number))
+    await desk.rollback("shop", "mail", 1)
+    await until(at_rest(desk, 1))
+    await desk.apply(source("broken"))
+    await until(lambda: trials(desk) == [Trial.GOOD, Trial.GOOD, Trial.FAILED])
+    await until(at_rest(desk, 1))
+    await until(lambda: place.runs._nodes["mail-1"].state.running)
+    assert await program(place) == "send"
+
+
+async def test_a_rollback_brings_back_the_image_and_leaves_the_directory_to_it(place: Place):
+    def release(number: int) -> Source:
+        text = source("send", f", image: 'shop:{number}'").text
+        return source("").model_copy(update={"text": f"engine: swarm\n{text}"})
+
+    desk = await place.desk()
+    for number in (1, 2):
+        await desk.apply(release(number))
+        await until(at_rest(desk, number))
+    before = place.runs._nodes["mail-1"].node
+    await desk.rollback("shop", "mail", None)
+    await until(lambda: history(desk).current == 1 and place.runs._nodes["mail-1"].node.image == "shop:1")
+    await desk.rollback("shop", "mail", 2)
+    await until(lambda: place.runs._nodes["mail-1"].node.image == "shop:2")
+    after = place.runs._nodes["mail-1"].node
+    assert (after.cwd, after.digest) == (None, before.digest)
+
+
+def test_a_revision_that_was_noted_before_images_were_is_the_same_as_one_without():
+    declared = {"run": "send", "env": {}, "cwd": "/srv"}
+    known, new = (Revision(1, one, 0, "2026-01-01T00:00:00+00:00") for one in (declared, {**declared, "image": None}))
+    assert known.digest == new.digest
+    assert known.digest != replace(new, declared={**declared, "image": "shop:1"}).digest
 
 
 async def test_a_revision_that_does_not_start_is_rolled_back_by_itself(place: Place):

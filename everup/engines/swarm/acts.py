@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from everup.engines.local.launch import Reveal
-from everup.engines.swarm.deploy import change, discard_orders, sweep_orders, undeploy
+from everup.engines.swarm.deploy import change, discard_orders, stand_down, sweep_orders, undeploy
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import Host
@@ -65,6 +65,7 @@ class Acts:
             if seen.sight.digest == node.digest and where == host.id:
                 await self._renew(track, node, [where])
                 return
+            await self._starter.replaceable(track, node)
             await self._stop(track, agent)
         self._rounds.agent(host.id)
         await self._starter.start(track, node, extra_args, [host])
@@ -82,7 +83,7 @@ class Acts:
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
             here += [host_id for host_id in track.left if not keep_data and not self._rounds.silence(host_id)]
-            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
+            agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
@@ -133,6 +134,10 @@ class Acts:
         if self._rounds.copied(track) and await self._ended_mute(track):
             return Confirmed(track.id, self._clock(), None)
         exit_code = await self._bar(track)
+        deployed = self._rounds.deployed(track.id)
+        if deployed and deployed.wanted and _plain(track, deployed):  # nothing but the Swarm can keep it from starting
+            self._fleet.note(await stand_down(self._fleet.docker, deployed, self._fleet.keeping.number))
+            await self._bar(track)
         if track.dead is None or track.runs() or self._rounds.copied(track):
             track.ended(track.asked, exit_code, self._clock())
         return track.dead or Confirmed(track.id, self._clock(), None)
@@ -217,8 +222,8 @@ class Acts:
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
-            agents = [self._rounds.agent(host_id) for host_id in _places(deployed, here)]
-        barred = None if deployed and not deployed.secrets else track.asked  # an image of the user's takes no tickets
+            agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
+        barred = None if _plain(track, deployed) else track.asked
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
 
@@ -275,6 +280,12 @@ def _labelled(spec: Thing, files_digest: str) -> Thing:
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
 
 
-def _places(deployed: Deployed | None, seen: Iterable[str]) -> Iterable[str]:
-    """The hosts (ids) on which there may be something of a node."""
-    return dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
+def _plain(track: Track, deployed: Deployed | None) -> bool:
+    """It runs from an image of the user's, and so takes no tickets."""
+    return not deployed.secrets if deployed else track.node is not None and track.node.image != ""
+
+
+def _places(fleet: Fleet, deployed: Deployed | None, seen: Iterable[str]) -> list[str]:
+    """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
+    places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
+    return [host_id for host_id in places if fleet.host(host_id)]

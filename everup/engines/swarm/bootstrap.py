@@ -23,22 +23,6 @@ _LOOK_EVERY_S = 0.2
 _SECOND_NS = 1_000_000_000
 
 
-async def own_image(docker: Docker, name: str) -> str:
-    """What every host can run Everup from without asking what `name` means today: a digest, or an ID.
-
-    Raises:
-        Unavailable: this Docker has no such image (code `engine.no_image`).
-    """
-    found = await docker.image(name)
-    if found is None:
-        raise Unavailable(
-            f"Docker at {docker.address} has no image {name}, from which Everup runs on the hosts of its Swarm",
-            "Build it (make image) or fetch it (docker pull) on every host; EVERUP_IMAGE names another one.",
-            code="engine.no_image",
-        )
-    return str(next(iter(found.get("RepoDigests") or ()), found["Id"]))
-
-
 async def bring_up(docker: Docker, image: str, pair: Pair) -> bool:
     """Make the agents' service as it must be; say whether that changed anything. A second call changes nothing.
 

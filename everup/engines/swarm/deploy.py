@@ -3,20 +3,23 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from everup.engines.swarm import bootstrap, services
+from everup.engines.swarm import bootstrap, images, services
 from everup.engines.swarm.complaints import Conflict, Missing
 from everup.engines.swarm.docker import Docker, Edit, Thing
 from everup.engines.swarm.keeping import deposed
 from everup.engines.swarm.services import Deployed, Start
 from everup.engines.swarm.track import Track
-from everup.model.errors import EngineError, NodeFailed
+from everup.model.errors import EngineError, NodeFailed, Unavailable
 
 START_S, START_MORE_S = 60.0, 10.0
-"""How long Swarm may take to have a container run, and each further copy: an image may have to be fetched first."""
+"""How long Swarm may take to have a container run, and each further copy; longer while an image is being fetched."""
+
+STILL_S = 30.0
+"""How long the Swarm may take to see that nothing runs any more of a service that it is to run nothing of."""
 
 LONGEST_ORDER = 500_000
 """Bytes that Swarm keeps in one secret."""
@@ -128,10 +131,29 @@ async def sweep_orders(docker: Docker, environment: str, deployed: Collection[De
     await discard_orders(docker, [str(one["ID"]) for one in found if one["ID"] not in used])
 
 
+async def stand_down(docker: Docker, one: Deployed, keeping: int) -> Deployed:
+    """Have Swarm run nothing of a pinned service, and wait until its host has told it that nothing is under way.
+
+    Raises:
+        EngineError: the Swarm does not take it, or not in time.
+    """
+    await change(docker, one.id, keeping, services.at_rest)
+    end_s = time.monotonic() + STILL_S
+    while any(map(services.under_way, await docker.cluster.tasks({"service": [one.id]}))):
+        if time.monotonic() > end_s:
+            raise Unavailable(
+                f"{one.node_id}: the Swarm still has something of it under way after {STILL_S:.0f} s",
+                f"See docker service ps {services.name_of(one.environment, one.node_id)}",
+                node=one.node_id,
+            )
+        await asyncio.sleep(_SLOWEST_S)
+    return replace(one, wanted=False)
+
+
 async def await_start(
-    docker: Docker, start: Start, track: Track, look: Callable[[], Awaitable[None]], hosts: Collection[str]
+    docker: Docker, start: Start, track: Track, look: Callable[[], Awaitable[None]], hosts: Mapping[str, str]
 ) -> None:
-    """Wait until the start is seen, on each of `hosts` (ids).
+    """Wait until the start is seen, on each of `hosts` (id -> name).
 
     Raises:
         NodeFailed: it failed, was fenced, or Swarm could not run it; says why.
@@ -146,9 +168,13 @@ async def await_start(
         if now_s - asked_s > _TASKS_EVERY_S:
             asked_s = now_s
             reasons = await bootstrap.troubles(docker, start.name, start.ticket)
-            refused = [reason for state, reason in reasons.values() if state == "rejected"]
-            if refused or now_s - began_s > START_S + START_MORE_S * len(hosts):
-                raise _unstarted(start, refused or [reason for _, reason in reasons.values()])
+            refused = {host_id: reason for host_id, (state, reason) in reasons.items() if state == "rejected"}
+            fetching = any(state == "preparing" for state, _ in reasons.values())
+            patience_s = images.FETCH_S if fetching else START_S + START_MORE_S * len(hosts)
+            if lacks := [hosts.get(host_id, "its host") for host_id, why in refused.items() if images.ABSENT in why]:
+                raise images.absent(start.node, " and ".join(lacks))
+            if refused or now_s - began_s > patience_s:
+                raise _unstarted(start, refused.values() or [reason for _, reason in reasons.values()])
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 1.2, _SLOWEST_S)
 
@@ -169,7 +195,7 @@ def _all_started(start: Start, track: Track, hosts: Collection[str]) -> bool:
     return True
 
 
-def _unstarted(start: Start, reasons: Collection[str]) -> NodeFailed:
+def _unstarted(start: Start, reasons: Iterable[str]) -> NodeFailed:
     node_id = start.node.id
     said = "; ".join(sorted(set(reasons))) or "it says nothing of it"
     return NodeFailed(

@@ -66,6 +66,15 @@ class Docker:
         """An image that this engine has, by name, digest or ID; None where it has none."""
         return await _one(self.wire, f"/images/{quote(name)}/json")
 
+    async def published(self, name: str) -> str:
+        """The digest under which its registry gives an image of that name, asked without a password.
+
+        Raises:
+            EngineError: it does not, or cannot be reached.
+        """
+        found = _thing(await self.wire.ask("GET", f"/distribution/{quote(name)}/json", answer_s=_LONG_S))
+        return str(found["Descriptor"]["digest"])
+
     async def events(self, filters: Mapping[str, list[str]], since: str | None = None) -> AsyncGenerator[Thing, None]:
         """What happens to objects that match, the moment it does, until Docker ends; `since` in seconds since 1970.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from everup.engines.swarm import bootstrap
+from everup.engines.swarm import bootstrap, images
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.hosts import Host
 from everup.engines.swarm.keeping import Keeping
@@ -178,7 +178,7 @@ class Fleet:
 
     async def _open(self) -> None:
         self._pair = await asyncio.to_thread(pair_in, self._folder)
-        self.image = await bootstrap.own_image(self.docker, self.image)
+        self.image = await images.everups(self.docker, self.image)
         changed = await bootstrap.bring_up(self.docker, self.image, self._pair)
         if not self.keeping.number:
             await self.keeping.take(self.docker, platform.node())

@@ -10,7 +10,7 @@ from typing import Any
 
 from everup.engines.local.home import Home
 from everup.engines.swarm.docker import Docker
-from everup.engines.swarm.services import DIGEST, FILES, NODE, SERVICE, TICKET, filters
+from everup.engines.swarm.services import DIGEST, FILES, NODE, SERVICE, STARTS, TICKET, filters
 from everup.engines.swarm.sight import Sight, popen_code
 from everup.engines.swarm.volume import REFUSED, Record, Volume
 from everup.model.desired import NodeId
@@ -37,6 +37,11 @@ class Container:
         """The number of its start."""
         text = self.labels.get(TICKET, "")
         return int(text) if text.isdecimal() else 0
+
+    @property
+    def plain(self) -> bool:
+        """It is of an image of the user's: no ticket was taken for it, and no volume knows of it."""
+        return STARTS in self.labels
 
     @property
     def standing(self) -> bool:
@@ -161,7 +166,7 @@ class Lookout:
 
     async def refused(self, trace: Trace, one: Container, life: Life) -> bool:
         """It ended because its ticket was taken before; a program may end with that number too."""
-        if life.exit_code != REFUSED or trace.volume is None:
+        if life.exit_code != REFUSED or trace.volume is None or one.plain:
             return False
         record = await asyncio.to_thread(trace.volume.record)
         return record is None or not record.task or record.task != one.labels.get(TASK_LABEL)
@@ -187,8 +192,10 @@ class Lookout:
         return life
 
     async def _sight(self, trace: Trace, kept: _Kept, now_s: float) -> Sight:
-        record = kept.record
         newest = max(trace.containers, key=lambda one: (one.ticket, one.created_s), default=None)
+        if newest and newest.plain:
+            return await self._plain_sight(trace, newest, now_s)
+        record = kept.record
         labels = newest.labels if newest else {}
         seen = Sight(
             running=kept.alive or any(not kept.dooms(one) for one in trace.running()),
@@ -208,6 +215,22 @@ class Lookout:
             code=record.code if record else "",
         )
         return seen.model_copy(update=await self._fate(trace, seen, newest, now_s))
+
+    async def _plain_sight(self, trace: Trace, newest: Container, now_s: float) -> Sight:
+        """What is to be said of a node whose newest start took no ticket: all that is known is on its containers."""
+        begun = [one for one in trace.containers if one.plain and one.state != "created"]
+        last = max(begun, key=lambda one: (one.ticket, one.created_s), default=None)
+        labels = (last or newest).labels
+        seen = Sight(
+            running=bool(trace.running()),
+            service=labels.get(SERVICE, ""),
+            digest=labels.get(DIGEST, ""),
+            files_digest=labels.get(FILES, ""),
+            ticket=newest.ticket,
+            start=last.ticket if last else 0,
+            restarts=max(0, int(labels[STARTS]) - 1),
+        )
+        return seen.model_copy(update=await self._fate(trace, seen, last, now_s))
 
     async def _fate(self, trace: Trace, seen: Sight, newest: Container | None, now_s: float) -> dict[str, Any]:
         """Fields about the process that runs, or about how it ended."""

@@ -132,10 +132,11 @@ def _there(path: Path) -> str | None:
     return str(path) if path.exists() else None
 
 
-def remembered(folder: Path, environ: Mapping[str, str] = os.environ) -> Place:
+def remembered(folder: Path, environ: Mapping[str, str] = os.environ, *, keep: bool = True) -> Place:
     """Where Docker answered first, kept in `folder`; what the environment names now comes before that, and is kept.
 
-    A control plane that is started again from another shell must not end up at another Docker.
+    A control plane that is started again from another shell must not end up at another Docker. Without `keep` nothing
+    is written.
 
     Raises:
         EngineError: nothing usable is named, or the note cannot be read or written.
@@ -147,6 +148,8 @@ def remembered(folder: Path, environ: Mapping[str, str] = os.environ) -> Place:
             certificates = kept["certificates"] and Path(kept["certificates"])
             return Place(kept["address"], certificates, kept["verify"], f"{note}")
         place = find(environ)
+        if not keep:
+            return place
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = {"address": place.address, "certificates": place.certificates, "verify": place.verify}
         note.write_text(json.dumps(told, default=str))

@@ -109,7 +109,7 @@ class Reports:
 
     async def _never_began(self, trace: Trace, one: Container) -> bool:
         """Its program was never reached: a failed start, which is told of in another way."""
-        if trace.volume is None:
+        if trace.volume is None or one.plain:
             return False
         record = await asyncio.to_thread(trace.volume.record)
         return record is None or record.ticket < one.ticket or (record.ticket == one.ticket and bool(record.failure))

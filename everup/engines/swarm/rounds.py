@@ -18,6 +18,8 @@ from everup.model.observed import NodeEvent, NodeState
 SWARM_EVERY_S, SWARM_ANSWER_S = 2.0, 0.5
 """How often the Swarm is asked, and for how long: where its leader is lost it says nothing for ten seconds and more."""
 
+LEFT = "its host has left the Swarm (docker node rm), and what it had there is gone with it"
+
 
 class Rounds:
     """What the agents of all hosts say of one environment's nodes; hosts that are silent keep nobody waiting.
@@ -124,14 +126,16 @@ class Rounds:
         track, deployed, now_s = self.track(node_id), self.deployed(node_id), self._clock()
         if self.copied(track):
             return track.together(deployed, {one.id for one in self.answering()}, now_s)
-        host_id = deployed.host_id if deployed else next(iter(track.seen), "")
-        state = track.state(deployed, self.silence(host_id) if host_id else "", now_s)
+        host_id = deployed.host_id if deployed else ""
+        if self._fleet.host(host_id) is None:  # it has left; where it has joined again, that is under another id
+            host_id = next(iter(track.seen), "")
+        silent = self.silence(host_id) if host_id else ""
+        state = track.state(deployed, silent, now_s)
         host = self._fleet.host(host_id)
-        if state is None or not host_id:
-            return state
-        name, address = (host.name, host.address) if host else ("", "")
-        ground = ground_of(self._fleet.hosts, host_id, self.silence(host_id) != "")
-        return replace(state, host=state.host or name, address=address, ground=ground)
+        if state is None or host is None:
+            return replace(state, failure=state.failure or LEFT) if state else None
+        ground = ground_of(self._fleet.hosts, host_id, silent != "")
+        return replace(state, host=state.host or host.name, address=host.address, ground=ground)
 
     async def _dial(self) -> None:
         """Have a line to every host, and to no other; wait until it is known who answers."""
@@ -139,6 +143,9 @@ class Rounds:
         for host_id, line in list(self._lines.items()):
             if host_id not in hosts or self._fleet.agent(host_id) is not line.agent:
                 await self._lines.pop(host_id).close()
+            if host_id not in hosts:
+                for track in self.tracks.values():
+                    track.seen.pop(host_id, None)
         for host_id, host in hosts.items():
             if host_id not in self._lines:
                 self._lines[host_id] = Line(self._environment, host, self._fleet.agent(host_id), self._heard)

@@ -22,6 +22,9 @@ SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest
 TICKET, _ADDRESSES, _PART = "everup.ticket", "everup.addresses", "everup.part"
 """Labels that say as what it was started, and by which start."""
 
+STARTS = "everup.starts"
+"""A label of what runs from an image of the user's, and so takes no ticket: the how-manieth start this is."""
+
 KEEPING = "everup.keeping"
 """Label of a service: the number of the control plane that changed it last."""
 
@@ -37,7 +40,7 @@ LONGEST_NAME = 63
 _HASH_LETTERS = 10
 _CLEAR_NAME = re.compile(r"[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*")
 _LONGEST_LINES = {"max-size": "10m", "max-file": "3"}
-_ENDED = ("complete", "failed", "shutdown")
+_ENDED, _NEVER = ("complete", "failed", "shutdown"), ("rejected", "remove", "orphaned")
 _SECOND_NS = 1_000_000_000
 _GRACE_BEYOND_S = 5.0
 """Docker kills this much later than the agent would have: the agent asks as often as a node wants to be asked."""
@@ -54,6 +57,7 @@ class Start:
         host_id: the Swarm's id of the host that it is pinned to; "" for what is everywhere.
         extra_args: come behind the node's own.
         secrets: variable -> value, revealed.
+        number: which start of this node it is, from 1, as far as its service remembers.
         keeping: the number of the control plane that orders it.
     """
 
@@ -65,6 +69,7 @@ class Start:
     host_id: str = ""
     extra_args: tuple[str, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    number: int = 1
     keeping: int = 0
 
     @property
@@ -75,7 +80,9 @@ class Start:
     @property
     def labels(self) -> dict[str, str]:
         """What service and container say of themselves."""
+        plain = {STARTS: str(self.number)} if self.node.image else {}
         return {
+            **plain,
             **whose(self.environment, self.node.id),
             SERVICE: self.node.service,
             DIGEST: self.node.digest,
@@ -91,8 +98,9 @@ class Start:
 class Deployed:
     """What a service of the Swarm says of its node.
 
-    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses.
-    `moves`: it holds nothing, so another host may run it once nobody knows what becomes of it where it is.
+    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses;
+    `starts`: how often it was started, of what takes no tickets. `moves`: it holds nothing, so another host may run it
+    once nobody knows what becomes of it where it is.
     """
 
     id: str
@@ -106,6 +114,7 @@ class Deployed:
     wanted: bool
     addresses: tuple[Tcp, ...] = ()
     secrets: tuple[str, ...] = ()
+    starts: int = 0
     moves: bool = False
 
     @property
@@ -208,7 +217,7 @@ def _container(start: Start) -> dict[str, Any]:
         "Healthcheck": {"Test": ["NONE"]},  # one that kills a member which is merely alone costs more than it finds
     }
     if node.image:
-        env = {**node.env, **start.secrets}
+        env = {**node.ambient, **node.env, **start.secrets}
         own = {
             "Command": [node.program],
             "Args": [*node.args, *start.extra_args],
@@ -266,6 +275,7 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
         secrets=tuple(str(one["SecretID"]) for one in secrets),
+        starts=_number(labels.get(STARTS, "")),
         moves=labels.get(_PART) == Part.INSTANCE.value,
     )
 
@@ -298,6 +308,11 @@ def read_end(task: Mapping[str, Any]) -> TaskEnd | None:
         exit_code=None if code is None else popen_code(int(code)),
         ended_utc=str(status["Timestamp"]),
     )
+
+
+def under_way(task: Mapping[str, Any]) -> bool:
+    """A task of the Swarm has not ended, as far as its host has told: something of it runs there, or is about to."""
+    return task["Status"]["State"] not in (*_ENDED, *_NEVER)
 
 
 def claimed(found: Mapping[str, Any], keeping: int) -> dict[str, Any] | None:

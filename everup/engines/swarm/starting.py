@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 from everup.engines.background import Background
 from everup.engines.local.launch import Reveal, confided
+from everup.engines.swarm import images
 from everup.engines.swarm.deploy import await_start, deploy, discard_orders
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.placement import HostView
@@ -57,10 +58,11 @@ class Starter:
                 environment=self._environment,
                 node=node,
                 ticket=track.ticket,
-                image=node.image or self._fleet.image,
+                image=await self.image(node),
                 host_id="" if is_everywhere(node) else next(iter(hosts)).id,
                 extra_args=extra_args,
                 secrets=await asyncio.to_thread(confided, node, self._reveal),
+                number=before.starts + 1 if before else 1,
                 keeping=self._fleet.keeping.number,
             )
             deployed = await deploy(self._fleet.docker, start, before)
@@ -68,13 +70,34 @@ class Starter:
             if before:
                 former = set(before.secrets) - set(deployed.secrets)
                 self.work.begin(discard_orders(self._fleet.docker, former))
-            places = [host.id for host in hosts]
+            places = {host.id: host.name for host in hosts}
             await await_start(self._fleet.docker, start, track, lambda: self._rounds.ask(places), places)
         except NodeFailed as error:
             track.pace.refused(self._clock(), error.message)
             raise
         finally:
             self._chosen.pop(track.id, None)
+
+    async def image(self, node: Node) -> str:
+        """What it runs from, as no host can understand in two ways.
+
+        Raises:
+            NodeFailed: there is no such image.
+        """
+        return await images.users(self._fleet.docker, node) if node.image else self._fleet.image
+
+    async def replaceable(self, track: Track, node: Node) -> None:
+        """See to it that a running node is not ended for one that can never run.
+
+        Raises:
+            NodeFailed: it has no image.
+        """
+        try:
+            await self.image(node)
+        except NodeFailed as error:
+            track.pace.started(self._clock())
+            track.pace.refused(self._clock(), error.message)
+            raise
 
     def host_for(self, node: Node) -> HostView:
         """The host whose address it listens on; for one that listens nowhere the one it has, or the least loaded.
@@ -90,7 +113,8 @@ class Starter:
                 return found
             raise NodeFailed(
                 f"{node.id}: no host of this Swarm has its address {address}",
-                "A host keeps its address for as long as nodes are pinned to it: see docker node ls.",
+                "Its host has left, or has another address now (docker node ls): join one with this address again, "
+                "or begin anew: everup down --destroy, everup up.",
                 code="engine.no_host",
                 node=node.id,
             )
