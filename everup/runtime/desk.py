@@ -9,7 +9,7 @@ from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
 from everup.model.desired import Part
-from everup.model.errors import EngineError, NotFound, Refused, Unavailable
+from everup.model.errors import EngineError, NotFound, Refused
 from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
@@ -115,6 +115,6 @@ class Desk(Places):
                 try:
                     await self._environments.erase(environment)
                     return
-                except Unavailable:  # nothing of it runs, but a host that has some of its data does not answer
+                except EngineError:  # a host that has some of its data does not answer, or cannot delete them yet
                     pause_s = AGAIN_S
         running.destroying = False

@@ -159,12 +159,12 @@ class Premises:
             trace = await self._lookout.trace(environment, node_id)
             if await self._lookout.alive(trace):
                 raise EngineError(f"{node_id} runs; its data are not deleted", code="engine.node_runs", node=node_id)
-            for one in trace.containers:
-                await self._docker.containers.remove(one.id)
             try:
+                for one in trace.containers:
+                    await self._docker.containers.remove(one.id)
                 await self._docker.volumes.remove(name_of(environment, node_id))
                 return
-            except Conflict:  # a container that is being removed still has it
+            except Conflict:  # Swarm is removing a container at this moment, which still has the volume
                 if time.monotonic() > end_s:
                     raise
             await asyncio.sleep(_LOOK_EVERY_S)
