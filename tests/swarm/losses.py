@@ -51,8 +51,9 @@ class Clients:
     """
 
     def __init__(self, ground: Installed, host: Host, name: str = "outside") -> None:
-        variables = {**ground.everup.variables("redis01"), **ground.everup.variables("db01")}
-        variables |= ground.everup.variables("web")
+        variables: dict[str, str] = {}
+        for label in ("redis01", "db01", "web"):
+            variables |= ground.variables(label)
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
         self._sql_url = variables["DATABASE_URL"]
         silence = {"socket_timeout": SILENCE_S, "socket_connect_timeout": SILENCE_S}
