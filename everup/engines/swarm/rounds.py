@@ -133,7 +133,7 @@ class Rounds:
         state = track.state(deployed, silent, now_s)
         host = self._fleet.host(host_id)
         if state is None or host is None:
-            return replace(state, failure=state.failure or LEFT) if state else None
+            return replace(state, failure=LEFT) if state and deployed else state
         ground = ground_of(self._fleet.hosts, host_id, silent != "")
         return replace(state, host=state.host or host.name, address=host.address, ground=ground)
 
