@@ -57,9 +57,9 @@ class Clients:
         self.name, self._host, self._redis_url = name, host, variables["REDIS_URL"]
         self._sql_url = variables["DATABASE_URL"]
         silence = {"socket_timeout": SILENCE_S, "socket_connect_timeout": SILENCE_S}
-        by_url = Redis.from_url(variables["REDIS_URL"], **silence)
-        sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
         once: dict[str, Any] = {**silence, "retry": Retry(NoBackoff(), 0)}
+        by_url = Redis.from_url(variables["REDIS_URL"], **once)
+        sentinels = [tuple(one.split(":")) for one in variables["REDIS_SENTINEL_LIST"].split(",")]
         by_sentinels = Sentinel(sentinels, sentinel_kwargs=once).master_for(variables["REDIS_SENTINEL_MASTER"], **once)
         self.redis = {
             "REDIS_URL": Repeated(lambda n: by_url.sadd(f"{name}:REDIS_URL", n)),
