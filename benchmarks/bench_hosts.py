@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.table import Results, progress, publish
 from tests.journal import longest_gap_s
+from tests.swarm.host import until
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.installed import PATIENCE_S, Installed
-from tests.swarm.losses import SPEC, Beside, Clients, alone_s, reopened_s
+from tests.swarm.losses import SPEC, Beside, Clients, Reaction, alone_s, reopened_s
 from tests.swarm.rig import Rig, missing
 
 WARM_S = 3.0
@@ -28,15 +29,17 @@ QUIET_S = 3.0
 def container(ground: Installed, image_id: str, results: Results) -> None:
     """Kill the container of the Redis primary."""
     primary = ground.everup.primary("redis01")
-    with Clients(ground, ground.other(ground.host(primary["host"]))) as clients:
+    host = ground.host(primary["host"])
+    with Beside(ground, image_id) as beside, Clients(ground, ground.other(host)) as clients:
         time.sleep(WARM_S)
         fault_s = ground.kill(primary)
         clients.wait(fault_s + 1, PATIENCE_S)
+        reaction = beside.watch(host, None, beside.kill(host))
         time.sleep(QUIET_S)
         clients.stop()
-        whole_s = ground.whole()
+        ground.whole()
         noted("container", clients, fault_s, results)
-    progress(f"container: whole {whole_s:.1f} s after that")
+        swarm_did("container", reaction, results)
 
 
 def host(ground: Installed, image_id: str, results: Results) -> None:
@@ -62,11 +65,7 @@ def host(ground: Installed, image_id: str, results: Results) -> None:
         time.sleep(QUIET_S)
         clients.stop()
         noted("host", clients, fault_s, results)
-        for name, value in (("API answers", reaction.api_s), ("host is down", reaction.down_s)):
-            if value is not None:
-                results.add(("host", "Swarm", name), value, "s")
-        if reaction.elsewhere_s is not None:
-            results.add(("host", "Swarm", "task runs elsewhere"), reaction.elsewhere_s, "s")
+        swarm_did("host", reaction, results)
         where = "on the lost host" if kept else "elsewhere"
         results.add(("host", "everup status", f"control plane {where}"), answered.result(), "s")
     returned_s = time.monotonic()
@@ -118,6 +117,15 @@ def power(ground: Installed, image_id: str, results: Results) -> None:
         results.add(("power", "everything", "as it was"), time.monotonic() - on_s, "s")
         results.count(("power", "everything", "as it was"), lost=sum(clients.lost().values()))
         clients.forget()
+
+
+def swarm_did(fault: str, reaction: Reaction, results: Results) -> None:
+    """Wait until Swarm itself is done with it, and note how long that took."""
+    until(lambda: reaction.again_s, "Swarm has started a task again", PATIENCE_S)
+    did = {"its API answers": reaction.api_s, "host is down": reaction.down_s, "task runs again": reaction.again_s}
+    for what, seconds in did.items():
+        if seconds is not None:
+            results.add((fault, "Swarm", what), seconds, "s")
 
 
 def noted(fault: str, clients: Clients, fault_s: float, results: Results) -> None:

@@ -153,12 +153,12 @@ def alone_s(inside: Clients, outside: Clients, way: str, cut_s: float, healed_s:
 
 @dataclass
 class Reaction:
-    """What Swarm itself did after a host was lost: seconds until its API answered again, the host was called down, and
-    a task that had run there ran elsewhere; None: not yet."""
+    """What Swarm itself did: seconds until its API answered, the lost host was called down, and a task that had ended
+    ran again (that of a lost host elsewhere); None: not yet."""
 
     api_s: float | None = None
     down_s: float | None = None
-    elsewhere_s: float | None = None
+    again_s: float | None = None
 
 
 class Beside:
@@ -196,25 +196,33 @@ class Beside:
         host = next(host for host in self._rig.hosts if host.running)
         until(lambda: host.docker.delete(f"/services/{self.NAME}").status_code in (200, 404), "the service is removed")
 
-    def watch(self, asked: Host, gone: Host, since_s: float) -> Reaction:
-        """Note from now on what Swarm does without `gone`, as the manager on `asked` tells it."""
+    def kill(self, host: Host) -> float:
+        """Kill the container of the task on a host; returns the moment, monotonic seconds."""
+        (container,) = host.containers(f"{self.NAME}.")
+        now_s = time.monotonic()
+        host.kill_container(container["Id"])
+        return now_s
+
+    def watch(self, asked: Host, gone: Host | None, since_s: float) -> Reaction:
+        """Note from now on what Swarm does, as the manager on `asked` tells it; `gone` is the lost host, if one is."""
         reaction = Reaction()
         self._threads.append(threading.Thread(target=self._watch, args=(asked, gone, since_s, reaction), daemon=True))
         self._threads[-1].start()
         return reaction
 
-    def _watch(self, asked: Host, gone: Host, since_s: float, seen: Reaction) -> None:
-        gone_id = self._ids[gone.name]
+    def _watch(self, asked: Host, gone: Host | None, since_s: float, seen: Reaction) -> None:
+        gone_id = self._ids[gone.name] if gone else ""
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(asked.socket)), base_url="http://d", timeout=2) as api:
-            while seen.elsewhere_s is None and not self._over.wait(LOOK_EVERY_S):
+            while seen.again_s is None and not self._over.wait(LOOK_EVERY_S):
                 with contextlib.suppress(httpx.HTTPError):
-                    state = api.get(f"/nodes/{gone_id}").raise_for_status().json()["Status"]["State"]
+                    nodes = api.get("/nodes").raise_for_status().json()
+                    down = {node["ID"] for node in nodes if node["Status"]["State"] == "down"}
                     tasks = self._running(asked, api)
                     passed_s = time.monotonic() - since_s
                     seen.api_s = seen.api_s or passed_s
-                    seen.down_s = seen.down_s or (passed_s if state == "down" else None)
+                    seen.down_s = seen.down_s or (passed_s if gone_id in down else None)
                     if any(task not in self._first and node_id != gone_id for task, node_id in tasks.items()):
-                        seen.elsewhere_s = passed_s
+                        seen.again_s = passed_s
 
     def _running(self, asked: Host, api: httpx.Client | None = None) -> dict[str, str]:
         """The tasks that run, and the ids of their hosts."""
