@@ -20,7 +20,7 @@ class Containers:
         self._wire = wire
 
     async def list(self, filters: Mapping[str, list[str]]) -> "list[dict[str, Any]]":
-        """Those that match, also ended ones, newest first: `Id`, `State`, `Labels`, `Created` (seconds since 1970), ..."""
+        """Those that match, ended ones too, newest first: `Id`, `State`, `Labels`, `Created` (seconds since 1970)."""
         found = await self._wire.ask("GET", "/containers/json", {"all": True, "filters": filters})
         return list(found or [])
 
