@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.journal import longest_gap_s
-from tests.swarm.host import Host
+from tests.swarm.host import Host, until
 from tests.swarm.installed import PATIENCE_S, Installed
 from tests.swarm.losses import SPEC, Clients, alone_s, reopened_s
 from tests.swarm.rig import Rig
@@ -51,7 +51,8 @@ def test_the_host_that_leads_everything_is_lost(ground: Installed, record_proper
         for way, writes in clients.journals().items():
             record_property(way, longest_gap_s(writes, fault_s))
         clients.forget()
-    assert ground.host_of_primary("redis01") is not lost and ground.host_of_primary("db01") is not lost
+    for label in ("redis01", "db01"):
+        until(lambda label=label: ground.host_of_primary(label) is not lost, f"Everup follows {label}", PATIENCE_S)  # type: ignore[misc]
     lost.start()
     ground.whole()
 
