@@ -13,7 +13,7 @@ import pytest
 from tests.everup_cli import Everup
 from tests.faults.conftest import HA
 from tests.faults.steady import Steady
-from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, status, until
+from tests.faults.truth import REPEAT, Truth, events, leaders, marked, note, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -87,7 +87,7 @@ def finish(process: "subprocess.Popen[str]") -> str:
 
 def nothing_is_orphaned(everup: Everup) -> None:
     """Every process of a node belongs to a node that Everup knows and that runs."""
-    body = status(everup)
+    body = everup.look()
     assert body
     known = {node["id"]: node["pid"] for service in body["services"] for node in service["nodes"]}
     known |= {node["id"]: node["pid"] for node in body["leaving"]}

@@ -18,7 +18,7 @@ from everup.programs.redis_parting import commands
 from tests.app_clients import GATE_S, RedisAnew, RedisClient, hand_over
 from tests.everup_cli import Everup, Json
 from tests.faults.steady import Steady
-from tests.faults.truth import REPEAT, SYNCED_S, Truth, events, leaders, marked, note, status, until
+from tests.faults.truth import REPEAT, SYNCED_S, Truth, events, leaders, marked, note, until
 from tests.journal import lost
 from tests.repeated import Repeated
 
@@ -29,7 +29,7 @@ LAST_MOMENT = 3
 
 
 def primary(truth: Truth) -> Json:
-    body = status(truth.everup)
+    body = truth.everup.look()
     assert body
     service = next(one for one in body["services"] if one["label"] == truth.label)
     return next(node for node in service["nodes"] if node["id"] == service["primary"])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import redis
 
 from tests.everup_cli import Everup, Json
@@ -51,17 +50,6 @@ def table() -> Iterator[str]:
     """One line per figure."""
     for name, values in sorted(FIGURES.items()):
         yield f"{name}: n={len(values)} median {statistics.median(values):.3f} max {max(values):.3f}"
-
-
-def status(everup: Everup) -> Json | None:
-    """What the API says at once, without a command's start-up; None while no control plane answers."""
-    with everup.api() as client:
-        try:
-            names = client.get("/v1/environments").json()["environments"]
-            body: Json = client.get(f"/v1/environments/{names[0]}").json() if names else {}
-        except (httpx.TransportError, KeyError):
-            return None
-    return body or None
 
 
 def events(everup: Everup, after: int = 0) -> list[Json]:
@@ -119,7 +107,7 @@ class Truth:
 
     def read(self) -> None:
         """Take the nodes and their addresses from Everup."""
-        body = status(self.everup)
+        body = self.everup.look()
         assert body, "no control plane answers"
         service = next(one for one in body["services"] if one["label"] == self.label)
         self.nodes = {node["id"]: node for node in service["nodes"]}
@@ -160,7 +148,7 @@ class Truth:
 
     def flaws(self) -> list[str]:
         """Everything that is not as it should be in a whole group; empty when it is whole."""
-        body = status(self.everup)
+        body = self.everup.look()
         if body is None:
             return ["no control plane answers"]
         self.read()
