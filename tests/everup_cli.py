@@ -4,24 +4,25 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Collection, Mapping
-from contextlib import closing
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from everup.cli.client import Client
-from everup.cli.remote import Place
-from everup.model.errors import EverupError
 from everup.runtime.home import Home
 from everup.specfile.naming import name_in
 
 Json = dict[str, Any]
+
+LOOK_S = 10.0
+"""How long a look at the status may take; whoever looks tries again, for a door can lead to a host that was lost."""
 
 EVERY_KIND = """\
 services:
@@ -42,9 +43,11 @@ class Everup:
     Args:
         spec: the text of `everup.yaml`, or a folder that holds one (its other files are used where they are).
         environ: environment variables besides the caller's own.
+        down: take everything down at the end; False: only the control plane ends, and the hosts go with what they run.
     """
 
-    def __init__(self, spec: str | Path, *, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, spec: str | Path, *, environ: Mapping[str, str] | None = None, down: bool = True) -> None:
+        self._down = down
         self.home = Path(tempfile.mkdtemp(prefix="everup-"))
         if isinstance(spec, Path):
             self.folder = spec
@@ -110,27 +113,24 @@ class Everup:
         return json.loads(self(*args, "--json", codes=codes).stdout)
 
     def status(self) -> Json:
-        """`everup status --json`, whatever the health."""
-        answer: Json = self.json("status", codes=(0, 3))
+        """What `everup status --json` says, whatever the health; by the command only where no control plane answers.
+
+        The start-up of a command takes longer than most that tests wait for, and that one starts a control plane anew.
+        """
+        answer: Json = self.look() or self.json("status", codes=(0, 3))
         return answer
 
     def look(self) -> Json | None:
-        """What `status` says, by the API: the start-up of a command takes longer than most that tests wait for.
-
-        None where no control plane answers; a command starts one anew then.
-        """
-        server = self.environ.get("EVERUP_SERVER")
-        elsewhere = Place(server, self.environ.get("EVERUP_TOKEN"), self.environ.get("EVERUP_CA")) if server else None
-        try:
-            client = elsewhere.client() if elsewhere else Client.at(Home(Path(self.environ["EVERUP_HOME"])))
-            with closing(client):
-                return client.get(f"environments/{name_in((self.folder / 'everup.yaml').read_text())}")
-        except EverupError:
-            return None
+        """What the API says at once; None where no control plane answers."""
+        name = name_in((self.folder / "everup.yaml").read_text())
+        with suppress(httpx.TransportError), self.api(LOOK_S) as api:
+            answer = api.get(f"/v1/environments/{name}")
+            return answer.json() if answer.is_success else None
+        return None
 
     def service(self, label: str) -> Json:
         """One service of `status`."""
-        return next(one for one in (self.look() or self.status())["services"] if one["label"] == label)
+        return next(service for service in self.status()["services"] if service["label"] == label)
 
     def nodes(self, label: str) -> dict[str, Json]:
         """The nodes of one service by their ids."""
@@ -154,13 +154,17 @@ class Everup:
 
     def control_plane(self) -> int:
         """The pid of the control plane."""
-        pid: int = (self.look() or self.status())["control_plane"]["pid"]
+        pid: int = self.status()["control_plane"]["pid"]
         return pid
 
-    def api(self) -> httpx.Client:
-        """The control plane's API, without a command's start-up."""
+    def api(self, timeout_s: float = 60.0) -> httpx.Client:
+        """The API of the control plane of this home, or of `EVERUP_SERVER`, without a command's start-up."""
+        if server := self.environ.get("EVERUP_SERVER"):
+            token, trusted = self.environ["EVERUP_TOKEN"], ssl.create_default_context(cafile=self.environ["EVERUP_CA"])
+            headers = {"Authorization": f"Bearer {token}"}
+            return httpx.Client(base_url=server, headers=headers, verify=trusted, timeout=timeout_s)
         transport = httpx.HTTPTransport(uds=str(Home(Path(self.environ["EVERUP_HOME"])).socket))
-        return httpx.Client(transport=transport, base_url="http://everup", timeout=60)
+        return httpx.Client(transport=transport, base_url="http://everup", timeout=timeout_s)
 
     def inject(self, node_id: str, fault: str, for_s: float = 30.0) -> float:
         """Break a node through the API (`crash`, `hang`, `node-loss`); returns the moment before, monotonic seconds."""
@@ -174,12 +178,12 @@ class Everup:
     def wait_healthy(self, timeout_s: float = 150.0) -> Json:
         """Wait until everything is as declared again; returns that status."""
         give_up_s = time.monotonic() + timeout_s
-        status = self.status()
+        status = self.json("status", codes=(0, 3))
         while status["health"] != "healthy":
             if time.monotonic() > give_up_s:
                 raise AssertionError(f"not healthy in {timeout_s} s: {json.dumps(status, indent=1)}\n{self.log()}")
             time.sleep(0.1)
-            status = self.look() or self.status()
+            status = self.status()
         return status
 
     def log(self) -> str:
@@ -208,12 +212,13 @@ class Everup:
     def close(self) -> None:
         """Take everything down; what is still there afterwards is killed by pid. The home is deleted."""
         try:
-            process = self.start("down", "--destroy", "--yes")
-            try:
-                process.communicate(timeout=120)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.communicate()
+            if self._down:
+                process = self.start("down", "--destroy", "--yes")
+                try:
+                    process.communicate(timeout=120)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.communicate()
         finally:
             for _ in range(3):
                 for pid in self.processes():
