@@ -31,12 +31,12 @@ class Installed:
     @classmethod
     @contextmanager
     def on(cls, rig: Rig, image_id: str, spec: str, *, move: bool = False) -> Iterator["Installed"]:
-        """Install the control plane and bring up what `spec` declares; both are taken away at the end.
+        """Install the control plane and bring up what `spec` declares; what remains of it goes with the hosts.
 
         With `move` a control plane of the machine beside the hosts brings it up, and is moved into the Swarm then.
         """
         environ = {"DOCKER_HOST": f"unix://{rig.hosts[0].socket}", "EVERUP_IMAGE": image_id}
-        with rig.entered(), Everup(spec, environ=environ) as everup:
+        with rig.entered(), Everup(spec, environ=environ, down=False) as everup:
             ground = cls(rig, everup)
             if move:
                 everup("up", timeout_s=PATIENCE_S)
@@ -47,11 +47,6 @@ class Installed:
             if not move:
                 everup("up", timeout_s=PATIENCE_S)
             yield ground
-            rig.mend()
-            ground.use(rig.hosts[0])
-            until(lambda: ground.answers() is not None, "an answer", PATIENCE_S)
-            everup("down", "--destroy", "--yes", timeout_s=PATIENCE_S)
-            everup("swarm", "uninstall", "--destroy")
 
     def manifest(self) -> Json:
         """What the Swarm says of its control plane."""
@@ -149,5 +144,6 @@ class Installed:
     def whole(self) -> float:
         """Wait until everything is as declared; returns how long that took, seconds."""
         started_s = time.monotonic()
-        until(lambda: (self.answers() or {}).get("health") == "healthy", "everything is healthy", PATIENCE_S)
+        until(lambda: self.answers() is not None, "status answers", PATIENCE_S)
+        until(lambda: (self.everup.look() or {}).get("health") == "healthy", "everything is healthy", PATIENCE_S)
         return time.monotonic() - started_s
