@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from everup.engines.swarm.pair import Pair, pair_in
+from everup.engines.swarm.pair import AGENT, Pair, pair_in
 from tests.swarm.bench import Bench
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.rig import Rig, missing
@@ -31,23 +31,25 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     reason = missing()
     if reason:
         pytest.skip(reason)
-    with Rig(hosts=3, zones=("a", "b", "c")) as rig:
+    with Rig(hosts=3, zones=("a", "b", "c"), brisk=True) as rig:
         request.config.stash[_RIG] = rig
         yield rig
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _unclaimed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The control planes of one file do not look after the Swarm any more when the next one begins."""
+def _left_empty(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing that the tests of one file have started is there any more when the next one begins."""
     yield
     if rig := request.config.stash.get(_RIG, None):
-        unclaim(rig)
+        if rig.whole() and rig.services() <= {AGENT}:
+            unclaim(rig)
+        else:
+            rig.renew()
 
 
 @pytest.fixture(autouse=True)
-def _mended(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test has broken is whole again for the next one."""
-    yield
+def _mended(request: pytest.FixtureRequest) -> None:
+    """What the test before has broken is whole again; after the last one of a file, all is new."""
     if "rig" in request.fixturenames:
         request.getfixturevalue("rig").mend()
 
@@ -66,9 +68,10 @@ def agent_pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @pytest.fixture
 async def bench(rig: Rig, image_id: str, agent_pair: Pair) -> AsyncIterator[Bench]:
-    """An agent on the first host; whatever a test starts there is gone afterwards."""
+    """An agent on a host that does not lead the Swarm; whatever a test starts there is gone afterwards."""
     with rig.entered():
-        bench = Bench(rig.hosts[0], image_id, agent_pair)
+        leader = rig.leader()
+        bench = Bench(next(host for host in rig.hosts if host is not leader), image_id, agent_pair)
         try:
             await bench.open()
             yield bench

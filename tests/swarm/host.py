@@ -3,11 +3,12 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from tests.swarm import cgroups
 PATIENCE_S = 120.0
 """How long anything of a rig may take on a machine that is busy with other things."""
 
+IMAGES = ("image", "overlay2", "buildkit")
+"""The folders in which an engine keeps images."""
+
+TCP = Path("/proc/sys/net/ipv4")
 BOOT = Path(__file__).parent / "boot.py"
 Done = subprocess.CompletedProcess[str]
 
@@ -87,9 +92,12 @@ class Host:
         group: its cgroup.
         ground: the process that holds the network between the hosts.
         network: the first three numbers of every address there.
+        patience: settings of the kernel for TCP there, by name; from the first that it does not know on, none.
     """
 
-    def __init__(self, number: int, folder: Path, group: str, ground: int, network: str) -> None:
+    def __init__(
+        self, number: int, folder: Path, group: str, ground: int, network: str, patience: Mapping[str, int]
+    ) -> None:
         self.number, self.folder, self.group, self.network = number, folder, group, network
         self.name = f"node{number}"
         self.address = f"{network}.{number}"
@@ -98,15 +106,21 @@ class Host:
         self.docker = httpx.Client(
             transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://docker", timeout=PATIENCE_S
         )
-        self._ground, self._port = ground, f"p{number}"
+        self._ground, self._port, self._patience = ground, f"p{number}", patience
         self._process: subprocess.Popen[bytes] | None = None
         self._silenced: set[str] = set()
+        self._is_cut = False
         (self.disk / "root").mkdir(parents=True)
 
     @property
     def running(self) -> bool:
         """Whether the host is switched on."""
         return self._process is not None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the host is switched on and hears all others."""
+        return self.running and not self._is_cut and not self._silenced
 
     @property
     def pid(self) -> int:
@@ -179,16 +193,22 @@ class Host:
         ip(self.pid, "link", "set", "u0", "up")
         ip(self.pid, "route", "add", "default", "via", f"{self.network}.254")
         ip(self._ground, "link", "set", self._port, "master", "br0", "up")
+        self._is_cut = False
         for address in self._silenced:
             self._drop(address)
+        with network_of(self.pid), contextlib.suppress(FileNotFoundError):
+            for name, value in self._patience.items():
+                (TCP / name).write_text(str(value))
 
     def cut(self) -> None:
         """Pull the cable: nothing reaches the host, nothing leaves it, and nobody is told."""
         self._plug("down")
+        self._is_cut = True
 
     def heal(self) -> None:
         """Put the cable back."""
         self._plug("up")
+        self._is_cut = False
 
     def _plug(self, state: str) -> None:
         if not self.running:
@@ -228,6 +248,13 @@ class Host:
         with contextlib.suppress(OSError):  # the kernel takes its time to remove a network that nobody is in
             ip(self._ground, "link", "delete", self._port)
         self._gone()
+
+    def forget(self) -> None:
+        """Remove all that the engine of a host that is off knows, but for its images."""
+        assert not self.running
+        for part in (self.folder / "docker").iterdir():
+            if part.name not in IMAGES:
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
     def switch_off(self) -> None:
         """Let go of the host: it ends by itself, as it does when its maker dies."""

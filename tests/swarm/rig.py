@@ -5,6 +5,7 @@ process that made it, nothing stays behind: the hosts and the ground they stand 
 ground removes what is left.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.swarm import ground
 from tests.swarm.host import PATIENCE_S, Done, Host, ip, network_of, until, within
 
@@ -28,6 +31,13 @@ POOL = "10.78.0.0/16"
 PROGRAMS = ("dockerd", "iptables", "ip", "nsenter", "unshare", "mmdebstrap")
 HEARTBEAT_NS = 2_000_000_000
 """How often a node reports to the Swarm's leader; Docker's default is 5 s."""
+
+BRISK = {"tcp_rto_max_ms": 1000, "tcp_retries2": 255, "tcp_syn_retries": 127}
+"""A connection to a host that was away hears of its return within a second, and not only after as long as it was away;
+that it is given up is not sooner, but 4 minutes after the last answer."""
+
+LOOK_S = 5.0
+"""How long a look at a Swarm may take; one without a leader answers only when it has another."""
 
 CLEANED_S = 600.0
 """How long it may take to remove the disks of all hosts, on a machine that is busy with other things."""
@@ -54,14 +64,16 @@ class Rig:
         hosts: how many, at most 250.
         zones: the label `zone` of each host, in their order; fewer than hosts leave the rest without one.
         swarm: False leaves the engines alone, each for itself.
+        brisk: let TCP try again every second (`BRISK`); False: at longer and longer intervals, as the kernel does it.
     """
 
-    def __init__(self, hosts: int = 3, zones: Sequence[str] = (), *, swarm: bool = True) -> None:
+    def __init__(self, hosts: int = 3, zones: Sequence[str] = (), *, swarm: bool = True, brisk: bool = False) -> None:
         self.token = secrets.token_hex(4)
         self.group = f"everup-rig-{self.token}"
         self.folder = Path(tempfile.gettempdir()) / self.group
         self.hosts: tuple[Host, ...] = ()
         self._count, self._zones, self._swarm = hosts, zones, swarm
+        self._patience = BRISK if brisk else {}
         self._ground: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> "Rig":
@@ -87,10 +99,7 @@ class Rig:
         self._lay_ground()
         self.hosts = tuple(self._host(number) for number in range(1, self._count + 1))
         self.power_on()
-        if self._swarm:
-            self._form_swarm()
-            for host, zone in zip(self.hosts, self._zones, strict=False):
-                self.label(host, zone=zone)
+        self._form_swarm()
 
     def _lay_ground(self) -> None:
         with (self.folder / "ground.log").open("w") as log:
@@ -130,16 +139,20 @@ class Rig:
         assert self._ground
         folder = self.folder / f"node{number}"
         folder.mkdir()
-        return Host(number, folder, f"{self.group}/node{number}", self._ground.pid, NETWORK)
+        return Host(number, folder, f"{self.group}/node{number}", self._ground.pid, NETWORK, self._patience)
 
     def _form_swarm(self) -> None:
+        if not self._swarm:
+            return
         first, *others = self.hosts
         spec = {"Dispatcher": {"HeartbeatPeriod": HEARTBEAT_NS}}
         _asked(first, "/swarm/init", {**_place(first), "DefaultAddrPool": [POOL], "SubnetSize": 24, "Spec": spec})
         token = first.docker.get("/swarm").raise_for_status().json()["JoinTokens"]["Manager"]
         for host in others:
             _asked(host, "/swarm/join", {**_place(host), "RemoteAddrs": [f"{first.address}:2377"], "JoinToken": token})
-        self.mend()
+        until(self.whole, "every node is ready")
+        for host, zone in zip(self.hosts, self._zones, strict=False):
+            self.label(host, zone=zone)
 
     def nodes(self, asked: Host | None = None, *, timeout_s: float = PATIENCE_S) -> dict[str, dict[str, Any]]:
         """The Swarm's nodes by name, as `asked`, or else the first that runs, sees them; empty without a majority.
@@ -153,11 +166,11 @@ class Rig:
                 return {node["Description"]["Hostname"]: node for node in answer.json()}
         return {}
 
-    def ready(self, asked: Host | None = None) -> set[str]:
+    def ready(self, asked: Host | None = None, *, timeout_s: float = PATIENCE_S) -> set[str]:
         """The names of the nodes that the Swarm holds for ready, its managers reachable."""
         return {
             name
-            for name, node in self.nodes(asked).items()
+            for name, node in self.nodes(asked, timeout_s=timeout_s).items()
             if node["Status"]["State"] == "ready" and node["ManagerStatus"]["Reachability"] == "reachable"
         }
 
@@ -167,6 +180,10 @@ class Rig:
             if self.nodes().get(host.name, {}).get("ManagerStatus", {}).get("Leader"):
                 return host
         raise OSError("the Swarm has no leader")
+
+    def services(self) -> set[str]:
+        """The names of the Swarm's services."""
+        return {one["Spec"]["Name"] for one in self.leader().docker.get("/services").raise_for_status().json()}
 
     def label(self, host: Host, **labels: str) -> None:
         """Set labels of a host's node, such as its zone."""
@@ -211,16 +228,34 @@ class Rig:
         for host in self.hosts:
             host.wait_for_engine()
 
+    def whole(self) -> bool:
+        """Whether nothing is broken, and the Swarm holds every node for ready."""
+        with contextlib.suppress(httpx.TransportError):
+            sound = all(host.is_sound for host in self.hosts)
+            return sound and (not self._swarm or self.ready(timeout_s=LOOK_S) == {host.name for host in self.hosts})
+        return False
+
     def mend(self) -> None:
         """Put every cable back, switch on what is off, and wait until the Swarm holds every node for ready."""
+        self._plug_in()
+        self.power_on()
+        until(self.whole, "every node is ready")
+
+    def renew(self) -> None:
+        """Begin anew with hosts that have their images and nothing else: quicker than a Swarm finds itself again."""
+        self._plug_in()
+        self.power_cut()
+        for host in self.hosts:
+            host.forget()
+        self.power_on()
+        self._form_swarm()
+
+    def _plug_in(self) -> None:
         for host in self.hosts:
             for other in self.hosts:
                 host.listen_to(other.address)
             if host.running:
                 host.heal()
-        self.power_on()
-        if self._swarm:
-            until(lambda: self.ready() == {host.name for host in self.hosts}, "every node is ready")
 
     def run(self, words: Sequence[str]) -> Done:
         """Run a command on a machine beside the hosts, which sees all of them. Raises OSError when it fails."""

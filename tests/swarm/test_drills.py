@@ -59,7 +59,7 @@ def stage(rig: Rig, image_id: str) -> Iterator[Stage]:
     environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": image_id}
     with ExitStack() as stack:
         stack.enter_context(here.entered())
-        everup = stack.enter_context(Everup(SPEC, environ=environ))
+        everup = stack.enter_context(Everup(SPEC, environ=environ, down=False))
         everup("up", timeout_s=300)
         yield Stage(rig, everup)
 

@@ -145,7 +145,7 @@ def on_hosts(request: pytest.FixtureRequest, stack: ExitStack) -> Ground:
     releases = {f"shop:{number}": release(rig.hosts, image_id, f"shop:{number}", number) for number in (1, 2)}
     environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": image_id}
     stack.enter_context(here.entered())
-    everup = stack.enter_context(Everup(spec("swarm"), environ=environ))
+    everup = stack.enter_context(Everup(spec("swarm"), environ=environ, down=False))
 
     def kill(node: Json) -> None:
         host = next(one for one in rig.hosts if one.name == node["host"])

@@ -99,3 +99,12 @@ def test_the_host_of_the_control_plane_is_cut_off(
     assert set(changed.values()) <= {ground.manifest()["keeping"]}  # and not of the one that was cut off
     said = cut.docker.get(f"/containers/{control}/logs", params={"stderr": True}).text
     assert DEPOSED in said
+
+
+def test_it_is_taken_away_with_all_that_it_ran(ground: Installed) -> None:
+    ground.use(ground.rig.hosts[0])
+    down = ("down", "--destroy", "--yes")  # told again while the Swarm still finds itself
+    until(lambda: ground.everup(*down, codes=(0, 1), timeout_s=PATIENCE_S).returncode == 0, "it is down", PATIENCE_S)
+    assert ground.keepings() == {}
+    ground.everup("swarm", "uninstall", "--destroy")
+    until(lambda: not ground.containers(), "no control plane", PATIENCE_S)

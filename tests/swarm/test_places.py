@@ -38,10 +38,9 @@ def everup(rig: Rig, image_id: str) -> Iterator[Everup]:
     """The environment, up; the command and its control plane run on the third host."""
     here = rig.hosts[2]
     environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": image_id}
-    with here.entered(), Everup(SPEC, environ=environ) as everup:
+    with here.entered(), Everup(SPEC, environ=environ, down=False) as everup:
         everup("up", timeout_s=300)
         yield everup
-        rig.mend()
         everup("down", "--destroy", "--yes", timeout_s=300)
 
 
@@ -91,9 +90,8 @@ def test_what_holds_nothing_leaves_a_lost_host_and_stays_away(
     assert any(f"the host {gone.name} is lost" in line for line in told(everup))
 
     gone.start()
-    rig.mend()
     healed_s = time.monotonic()
-    until(lambda: everup.status()["health"] == "healthy", "all is well again", timeout_s=180)
+    everup.wait_healthy(180)
     until(lambda: not [one for node_id in moving for one in traces(gone, node_id)], "nothing is left", timeout_s=120)
     record_property("cleared_s", time.monotonic() - healed_s)
     assert homes(everup) == after

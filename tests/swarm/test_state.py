@@ -60,10 +60,12 @@ async def keepers(rig: Rig) -> AsyncIterator[Keepers]:
     try:
         yield found
     finally:
-        rig.mend()
-        await docker.cluster.change(without_manifest)
-        for one in await docker.configs.list({"label": [LABEL]}):
-            await docker.configs.remove(one["ID"])
+        if rig.whole():
+            await docker.cluster.change(without_manifest)
+            for one in await docker.configs.list({"label": [LABEL]}):
+                await docker.configs.remove(one["ID"])
+        else:
+            rig.renew()
         await found.close()
 
 

@@ -90,9 +90,14 @@ class SwarmWorld(World):
         return former
 
     async def close(self) -> None:
-        for node_id in await self.engine.observe():
-            await self.engine.fence(node_id)
-            await self.engine.remove(node_id, keep_data=False)
+        if whole := await asyncio.to_thread(self.rig.whole):
+            await asyncio.gather(*(self._remove(node_id) for node_id in await self.engine.observe()))
         for engine, fleet in (*self._former, (self.engine, self.fleet)):
             await engine.close()
             await fleet.close()
+        if not whole:
+            await asyncio.to_thread(self.rig.renew)
+
+    async def _remove(self, node_id: str) -> None:
+        await self.engine.fence(node_id)
+        await self.engine.remove(node_id, keep_data=False)
