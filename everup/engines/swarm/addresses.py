@@ -59,7 +59,10 @@ class SwarmAddresses:
             return dict(issued)
         hosts = self._hosts()
         busy = self._busy(environment)
-        running = {key for key, ports in issued.items() if not busy.isdisjoint(ports.values())}
+        lasting = busy | set(self._used(environment))  # a member that is down for a moment still has its place
+        running = {
+            key for key, ports in issued.items() if not (busy if key in movable else lasting).isdisjoint(ports.values())
+        }
         quorums = {group_of(key)[:2] for key, claim in everything if claim.votes}
         voting = {key for key in issued if group_of(key)[:2] in quorums}
         kept = forsaking(vacated(issued, movable, busy, hosts), forsaken, hosts, running | voting)

@@ -182,7 +182,7 @@ def forsaking(
 
     Args:
         hosts: as for `place`.
-        living: keys of grants whose nodes run, or vote: others of a group keep nobody from a host.
+        living: keys of grants whose nodes run, ever did, or vote: others of a group keep nobody from a host.
     """
     by_address = {host.address: host.id for host in hosts}
     free = [host.id for host in hosts if host.available]
