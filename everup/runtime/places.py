@@ -94,6 +94,8 @@ class Places(Renewals):
 
     async def _watch(self, running: Running) -> None:
         if not _is_spread(running.engine) or running.saved.stopped or not running.controller.looked.is_set():
+            self._lost_s.pop(running.environment.environment, None)
+            running.forsaken, running.controller.stays = frozenset(), {}
             return
         hosts = running.engine.estate.hosts()
         self._tell(running, hosts)
