@@ -98,8 +98,10 @@ def partition(ground: Installed, image_id: str, results: Results) -> None:
         noted("partition", outside, fault_s, results)
         for way, gone in inside.lost().items():
             key = ("partition", "inside", way, "last write taken")
-            results.add(key, alone_s(inside, outside, way, cut_s, healed_s) * 1000)
+            alone, both = alone_s(inside, outside, way, cut_s, healed_s)
+            results.add(key, alone * 1000)
             results.count(key, lost=gone)
+            results.worst(key, ms_with_writes_on_both_sides=round(both * 1000))
         inside.forget()
 
 

@@ -35,7 +35,7 @@ class Installed:
     changed: bool
     urls: tuple[str, ...]
     certificate: str
-    token: str | None
+    token: str | None = None
     former: Path | None = None
 
 
@@ -69,6 +69,8 @@ def install_in_swarm(
     done = asyncio.run(_install(image, session.home if move else None))
     file = _certificate_file(name, done.certificate)
     current = _keep_context(name, done, file)
+    if done.token:
+        _await_answer(done.urls[0], done.token, done.certificate)
     if session.as_json:
         render.show_json({"changed": done.changed, "urls": done.urls, "certificate": str(file), "current": current})
         return
@@ -155,24 +157,24 @@ async def _install(image: str, move: Home | None) -> Installed:
                     "Where it is to be forgotten: everup swarm uninstall --destroy",
                     code="refused.kept_already",
                 )
-            return await _provide(docker, found, None)
+            return await _provide(docker, found)
         if move is None:
             await control.refuse_running(docker)
             with tempfile.TemporaryDirectory(prefix="everup-") as folder:
                 token = await _begin(docker, Home(Path(folder)))
-            return await _provide(docker, found, token)
+            return replace(await _provide(docker, found), token=token)
         lock = await asyncio.to_thread(leave, move, _may_move)
         try:
-            done = await _provide(docker, found, await _begin(docker, move))
-            return replace(done, former=retire(move))
+            token = await _begin(docker, move)
+            return replace(await _provide(docker, found), token=token, former=retire(move))
         finally:
             os.close(lock)
     finally:
         await docker.close()
 
 
-async def _provide(docker: "Docker", image: str, token: str | None) -> Installed:
-    """Have the Swarm run it; where this is the first time, wait until it answers to `token`."""
+async def _provide(docker: "Docker", image: str) -> Installed:
+    """Have the Swarm run it; returns at once."""
     from everup.engines.swarm import control
     from everup.engines.swarm.fleet import view_of
     from everup.engines.swarm.placement import DOOR_PORT
@@ -183,9 +185,7 @@ async def _provide(docker: "Docker", image: str, token: str | None) -> Installed
     addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
     here = str((await docker.itself())["Swarm"]["NodeAddr"])
     urls = [f"https://{one}:{DOOR_PORT}" for one in sorted(addresses, key=lambda one: (one != here, one))]
-    if token:
-        await asyncio.to_thread(_await_answer, urls[0], token, certificate)
-    return Installed(changed, tuple(urls), certificate, token)
+    return Installed(changed, tuple(urls), certificate)
 
 
 async def _begin(docker: "Docker", home: Home) -> str:
@@ -212,6 +212,11 @@ def _interrupted(error: EverupError) -> None:
 
 
 def _await_answer(url: str, token: str, certificate: str) -> None:
+    """Wait until it answers to the first operator's token, which is kept by then: nobody else knows it.
+
+    Raises:
+        EverupError: it does not; Swarm goes on trying to run it.
+    """
     from everup.cli.client import Gone
     from everup.cli.remote import Place
 
@@ -228,7 +233,8 @@ def _await_answer(url: str, token: str, certificate: str) -> None:
                 except Gone as error:
                     if time.monotonic() > end_s:
                         hint = (
-                            "See docker service ps --no-trunc everup-control, and docker service logs everup-control."
+                            "Swarm goes on trying, and everup status will find it once it runs. What keeps it: "
+                            "docker service ps --no-trunc everup-control, and docker service logs everup-control."
                         )
                         raise EverupError(f"it does not answer: {error.message}", hint, code="start_failed") from error
                 time.sleep(0.2)

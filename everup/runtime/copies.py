@@ -66,6 +66,7 @@ def state_of(db: sqlite3.Connection) -> bytes:
     return _packed(
         {
             "format": format_of(db),
+            "events": _newest_event(db),
             "schema": [sql for (sql,) in db.execute(schema)],
             "tables": {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in declared(db)},
         }
@@ -130,7 +131,7 @@ def rebuild(path: Path, pieces: Mapping[str, bytes]) -> int | None:
         for log in LOGS:
             for one in ranges_in(pieces, log):
                 _fill(db, log, _unpacked(piece_name(log, one), pieces[piece_name(log, one)]))
-        _settle(db)
+        _settle(db, state.get("events", 0))
         db.execute(f"PRAGMA user_version = {int(state['format'])}")
     draft.replace(path)
     return int(state["format"])
@@ -141,11 +142,21 @@ def _fill(db: sqlite3.Connection, log: Log, piece: Mapping[str, Any]) -> None:
     db.executemany(sql, piece["rows"])
 
 
-def _settle(db: sqlite3.Connection) -> None:
-    """Drop what is told of environments that were destroyed since, and leave numbers out that may have been told."""
+def _newest_event(db: sqlite3.Connection) -> int:
+    """The largest number of an event that is, or was, in the store: those of destroyed environments are deleted."""
+    return int(db.execute("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'events'").fetchone()[0] or 0)
+
+
+def _settle(db: sqlite3.Connection, newest: int) -> None:
+    """Drop what is told of environments that were destroyed since, and leave numbers out that may have been told.
+
+    `newest` is the largest number of an event when what was declared was kept last.
+    """
+    after = max(newest, _newest_event(db)) + SPARE_NUMBERS
     for table in ("events", "drills"):
         db.execute(f"DELETE FROM {table} WHERE environment NOT IN (SELECT name FROM environments)")
-    db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'events'", (SPARE_NUMBERS,))
+    db.execute("DELETE FROM sqlite_sequence WHERE name = 'events'")
+    db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?)", (after,))
 
 
 def _marks(row: Collection[Any]) -> str:

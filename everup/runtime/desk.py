@@ -9,7 +9,7 @@ from everup.model.access import OWNER, Caller
 from everup.model.actions import Operate
 from everup.model.contracts import Fault, FaultInjector
 from everup.model.desired import Part
-from everup.model.errors import EngineError, NotFound, Refused
+from everup.model.errors import EngineError, EverupError, NotFound, Refused
 from everup.model.observed import Group
 from everup.model.picture import Change
 from everup.model.spec import Source
@@ -115,6 +115,8 @@ class Desk(Places):
                 try:
                     await self._environments.erase(environment)
                     return
-                except EngineError:  # a host that has some of its data does not answer, or cannot delete them yet
+                except EverupError:  # a host that has some of its data, or where all is kept, does not answer for now
+                    if environment not in self._environments.names():
+                        raise  # all but its record is gone; the next control plane deletes that
                     pause_s = AGAIN_S
         running.destroying = False

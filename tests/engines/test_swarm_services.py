@@ -162,7 +162,12 @@ def test_the_swarm_tells_of_an_end_that_the_host_reported() -> None:
     end = read_end(task("failed", ContainerStatus={"ExitCode": 137}))
     assert end is not None
     assert (end.environment, end.node_id, end.ticket, end.exit_code) == ("shop", "web-1", 7, -9)
-    assert read_end(task("shutdown")) is not None
+    assert read_end(task("shutdown", ContainerStatus={"ExitCode": 0})) is not None
+
+
+@pytest.mark.parametrize("status", [{}, {"ContainerStatus": {"ExitCode": 255}}])
+def test_an_end_of_which_docker_does_not_know_how_it_came_about_is_none(status: dict[str, Any]) -> None:
+    assert read_end(task("failed", **status)) is None
 
 
 @pytest.mark.parametrize("state", ["running", "orphaned", "preparing", "remove", "pending", "rejected"])

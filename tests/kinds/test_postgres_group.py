@@ -15,6 +15,7 @@ from everup.kinds._postgres_recipes import Failover, Switchover, release_command
 from everup.kinds._postgres_scene import Scene
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import (
+    Ask,
     Blueprint,
     Crown,
     Halt,
@@ -403,8 +404,13 @@ def test_on_several_hosts_rules_and_recipes_use_the_names_that_patroni_knows():
     primary = patroni("primary", replication=lists)
     both = {"web-1": primary, "web-2": patroni(sync_standby=True), "web-3": patroni(sync_standby=True)}
     assert [node.id for node in Scene(one, seen(one, says=both)).confirmed] == ["web-3"]  # its primary's word counts
-    told = failover(seen(one, down=("web-1",)), one, authenticate=TOKEN, txn=((200, "{}"),))
-    sent = [command[2] for command in told.asked if command[1] == "/v3/kv/txn"]
+    sent: list[str] = []
+
+    def etcd(ask: Ask) -> Any:
+        sent.append(ask.commands[0][2])
+        return ((200, "{}"),)
+
+    failover(seen(one, down=("web-1",)), one, authenticate=TOKEN, txn=etcd)
     compared = json.loads(sent[0])["compare"][0]["value"]
     assert base64.b64decode(compared).decode() == "web-1-10-0-0-1"
 

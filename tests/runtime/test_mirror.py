@@ -219,6 +219,23 @@ async def test_events_follow_and_their_numbers_are_never_given_twice(machines: M
     other.close()
 
 
+async def test_numbers_of_events_that_are_gone_with_their_environment_are_not_given_again(machines: Machines) -> None:
+    store = await machines.open()
+    await store.save_environment("shop", SAVED)
+    await store.append([event(store.number()) for _ in range(copies.SPARE_NUMBERS + 5)])
+    told = store.number()
+    await store.forget_environment("shop")
+    await story(store)
+    store.close()
+    other = await machines.open()
+    assert other.number() > told
+    await other.save_environment("shop", SAVED)  # and the next one comes before it has told of anything
+    other.close()
+    third = await machines.open()
+    assert third.number() > told
+    third.close()
+
+
 async def test_events_alone_are_put_nowhere_at_once(machines: Machines, shelf: Shelf) -> None:
     store = await machines.open()
     await store.save_environment("shop", SAVED)

@@ -12,10 +12,12 @@ from everup.engines.memory import MemoryEngine
 from everup.engines.swarm.addresses import SwarmAddresses
 from everup.engines.swarm.placement import HostView, ground_of
 from everup.model.desired import NodeId
-from everup.model.errors import NotFound, Refused
+from everup.model.errors import EverupError, NotFound, Refused
 from everup.model.observed import Ground, Host, NodeState
 from everup.model.spec import Source
+from everup.runtime import desk as desks
 from everup.runtime.desk import Desk
+from everup.runtime.store import Saved, Store
 from tests.runtime.test_rollouts import Place, source, until
 
 SPEC = """\
@@ -197,3 +199,22 @@ async def test_on_one_machine_there_is_nothing_to_drain(tmp_path: Path):
         assert caught.value.code == "refused.engine"
     finally:
         await place.leave()
+
+
+async def test_what_the_store_refuses_to_delete_is_deleted_later(place: Hosts, monkeypatch: pytest.MonkeyPatch):
+    desk = await place.up()
+    refusals: list[str] = []
+    save = Store.save_environment
+
+    async def refused(store: Store, name: str, saved: Saved) -> None:
+        if saved.doomed and len(refusals) < 2:
+            refusals.append(name)
+            raise EverupError("nothing was changed: the Swarm has no leader", code="store.refused")
+        await save(store, name, saved)
+
+    monkeypatch.setattr(Store, "save_environment", refused)
+    monkeypatch.setattr(desks, "AGAIN_S", 0.01)
+    await desk.stop("shop", destroy=True)
+    await until(lambda: len(refusals) == 2)
+    environments = place.environments
+    await until(lambda: environments is not None and environments.names() == [])

@@ -9,6 +9,7 @@ from everup.engines.swarm.pair import Pair, pair_in
 from tests.swarm.bench import Bench
 from tests.swarm.image import TAG, everup_image
 from tests.swarm.rig import Rig, missing
+from tests.swarm.world import unclaim
 
 LIMIT_S = 1500
 """For one test: the first also makes the image, on a machine that has nothing yet."""
@@ -21,14 +22,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LIMIT_S))
 
 
+_RIG = pytest.StashKey[Rig]()
+
+
 @pytest.fixture(scope="session")
-def rig() -> Iterator[Rig]:
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """Three hosts in zones a, b and c, one Swarm; whole at the beginning of each test."""
     reason = missing()
     if reason:
         pytest.skip(reason)
     with Rig(hosts=3, zones=("a", "b", "c")) as rig:
+        request.config.stash[_RIG] = rig
         yield rig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unclaimed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The control planes of one file do not look after the Swarm any more when the next one begins."""
+    yield
+    if rig := request.config.stash.get(_RIG, None):
+        unclaim(rig)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import pytest
 
 from everup.engines.swarm.engine import SwarmEngine
 from everup.engines.swarm.newest import DEPOSED
-from everup.engines.swarm.pair import AGENT
 from everup.engines.swarm.services import at_rest, filters, name_of
 from everup.model.desired import Node, Socket, Tcp
 from everup.model.errors import NodeFailed, Unavailable
@@ -26,10 +25,9 @@ _NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def home(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one control plane; the agents know it by the pair in there, and would know no other of the same Swarm."""
-    yield tmp_path_factory.mktemp("control-plane")
-    rig.leader().docker.delete(f"/services/{AGENT}").raise_for_status()
+    return tmp_path_factory.mktemp("control-plane")
 
 
 @pytest.fixture

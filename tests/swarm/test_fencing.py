@@ -15,7 +15,6 @@ import pytest
 
 from everup.engines.swarm.deploy import undeploy
 from everup.engines.swarm.newest import DEPOSED
-from everup.engines.swarm.pair import AGENT
 from everup.engines.swarm.services import KEEPING, name_of
 from everup.engines.swarm.volume import AGENT_VOLUME, heard
 from everup.model.errors import Unavailable
@@ -23,7 +22,7 @@ from tests.engines.worlds import a_node, eventually
 from tests.everup_cli import Everup
 from tests.swarm.host import Host, until
 from tests.swarm.rig import Rig
-from tests.swarm.world import SwarmWorld, fleet_of
+from tests.swarm.world import SwarmWorld, fleet_of, unclaim
 
 SPEC = """\
 environment: shop
@@ -39,7 +38,7 @@ def hosts(rig: Rig, image_id: str) -> Iterator[Rig]:
     """The hosts, without the agents of any control plane before and after."""
     with rig.entered():
         yield rig
-    rig.leader().docker.delete(f"/services/{AGENT}").raise_for_status()
+    unclaim(rig)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.journal import longest_gap_s
-from tests.swarm.host import Host
+from tests.swarm.host import Host, until
 from tests.swarm.installed import PATIENCE_S, Installed
 from tests.swarm.losses import SPEC, Clients, alone_s, reopened_s
 from tests.swarm.rig import Rig
@@ -51,7 +51,8 @@ def test_the_host_that_leads_everything_is_lost(ground: Installed, record_proper
         for way, writes in clients.journals().items():
             record_property(way, longest_gap_s(writes, fault_s))
         clients.forget()
-    assert ground.host_of_primary("redis01") is not lost and ground.host_of_primary("db01") is not lost
+    for label in ("redis01", "db01"):
+        until(lambda label=label: ground.host_of_primary(label) is not lost, f"Everup follows {label}", PATIENCE_S)  # type: ignore[misc]
     lost.start()
     ground.whole()
 
@@ -75,9 +76,10 @@ def test_the_host_that_leads_everything_is_cut_off_and_joins_again(ground: Insta
         outside.stop()
         inside.stop()
         for way in outside.journals():
-            seconds = alone_s(inside, outside, way, cut_s, healed_s)
-            record_property(f"{way}_alone_s", seconds)
-            assert seconds < UNCONFIRMED_S
+            alone, both = alone_s(inside, outside, way, cut_s, healed_s)
+            record_property(f"{way}_alone_s", (alone, both))
+            assert alone < UNCONFIRMED_S
+            assert both == 0 or way != "DATABASE_URL"
         assert outside.lost()["DATABASE_URL"] == inside.lost()["DATABASE_URL"] == 0
         outside.forget()
         inside.forget()
@@ -94,4 +96,6 @@ def test_everything_returns_with_its_data_after_a_power_cut(ground: Installed, r
         reopened_s(ground, on_s)
         ground.whole()
         record_property("whole_s", time.monotonic() - on_s)
-        assert set(clients.lost().values()) == {0}
+        gone = clients.lost()
+        record_property("lost", gone)  # what Redis had not yet handed to the kernel can be
+        assert gone["DATABASE_URL"] == 0

@@ -285,9 +285,8 @@ def test_a_deploy_and_a_rollback_of_another_release_cost_no_request(ground: Grou
     assert [one.error for one in load.requests() if one.error] == []
 
 
+@pytest.mark.parametrize("ground", [pytest.param("swarm", marks=pytest.mark.swarm)], indirect=True)
 def test_an_image_that_is_nowhere_is_named_and_the_former_release_stays(ground: Ground):
-    if ground.rig is None:
-        pytest.skip("no containers, no images")
     everup = ground.everup
     everup.wait_healthy()
     with HttpLoad(everup.variables("web")["WEB_URL"]) as load:

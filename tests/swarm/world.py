@@ -9,12 +9,20 @@ from everup.engines.swarm.engine import SwarmEngine
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.keeping import Keeping
 from everup.engines.swarm.lines import REUSE_S
+from everup.engines.swarm.pair import AGENT
 from everup.engines.swarm.place import Place
 from everup.engines.swarm.services import name_of
 from everup.engines.swarm.wire import Wire
 from tests.engines.worlds import World
-from tests.swarm.host import Host
+from tests.swarm.host import Host, until
 from tests.swarm.rig import Rig
+
+
+def unclaim(rig: Rig) -> None:
+    """Take away the agents of whichever control plane has looked after the Swarm: they obey no other one."""
+    answer = rig.leader().docker.delete(f"/services/{AGENT}")
+    assert answer.status_code in (200, 404), answer.text
+    until(lambda: not any(host.containers(f"{AGENT}.") for host in rig.hosts), "the agents are gone")
 
 
 def no_secrets(name: str) -> str:

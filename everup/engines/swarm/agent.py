@@ -21,7 +21,7 @@ from everup.engines.swarm import gateway
 from everup.engines.swarm.complaints import Missing
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.look import Lookout
-from everup.engines.swarm.newest import HEADER, Newest
+from everup.engines.swarm.newest import HEADER, MEANT, Newest
 from everup.engines.swarm.place import SOCKET, Place
 from everup.engines.swarm.premises import HOST_PROC, Premises
 from everup.engines.swarm.reports import Reports
@@ -125,10 +125,36 @@ class Verbs:
         return Kept(volume=await self._premises.discard(environment, node_id, aside))
 
 
-def application(verbs: Verbs, newest: Newest) -> FastAPI:
+class Own:
+    """Which host of its Swarm this is, as its Docker says; it stays that for as long as this agent lives."""
+
+    def __init__(self, docker: Docker) -> None:
+        self._docker = docker
+        self._id = ""
+
+    async def expect(self, host_id: str) -> None:
+        """Return if this host is meant.
+
+        Raises:
+            EngineError: another one is, which had this address before (code `engine.other_host`).
+        """
+        self._id = self._id or str((await self._docker.itself()).get("Swarm", {}).get("NodeID", ""))
+        if host_id != self._id:
+            raise EngineError(
+                f"at this address there is another host of the Swarm by now: {self._id}, not {host_id}",
+                "Where the former one is gone for ever: docker node rm. See docker node ls.",
+                code="engine.other_host",
+            )
+
+
+def application(verbs: Verbs, newest: Newest, own: Own) -> FastAPI:
     """The agent over HTTP, for the newest control plane alone; an error is answered as `sight.complaint` has it."""
 
-    async def admitted(number: Annotated[int, Header(alias=HEADER, ge=0)] = 0) -> None:
+    async def admitted(
+        number: Annotated[int, Header(alias=HEADER, ge=0)] = 0, meant: Annotated[str, Header(alias=MEANT)] = ""
+    ) -> None:
+        if meant:
+            await own.expect(meant)
         await newest.admit(number)
 
     only = [Depends(admitted)]
@@ -200,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     premises, reports = Premises(docker, lookout, wanted.proc), Reports(docker, lookout)
     verbs = Verbs(premises, reports, Seclusion(docker, lookout))
     gate = gateway.server_side(wanted.certificate, wanted.key)
-    gateway.serve(application(verbs, Newest(wanted.folder)), gate, wanted.address, wanted.port)
+    gateway.serve(application(verbs, Newest(wanted.folder), Own(docker)), gate, wanted.address, wanted.port)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ class Containers:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    async def list(self, filters: Mapping[str, list[str]], *, stopped: bool = True) -> "list[dict[str, Any]]":
-        """Those that match, newest first: `Id`, `Names`, `State`, `Labels`, `Created` (seconds since 1970), ..."""
-        found = await self._wire.ask("GET", "/containers/json", {"all": stopped, "filters": filters})
+    async def list(self, filters: Mapping[str, list[str]]) -> "list[dict[str, Any]]":
+        """Those that match, ended ones too, newest first: `Id`, `State`, `Labels`, `Created` (seconds since 1970)."""
+        found = await self._wire.ask("GET", "/containers/json", {"all": True, "filters": filters})
         return list(found or [])
 
     async def inspect(self, container_id: str) -> dict[str, Any] | None:
@@ -31,15 +31,6 @@ class Containers:
         except Missing:
             return None
 
-    async def create(self, name: str, spec: Mapping[str, Any]) -> str:
-        """Create one outside of any Swarm; its ID."""
-        answer = await self._wire.ask("POST", "/containers/create", {"name": name}, dict(spec), 60.0)
-        return str(answer["Id"])
-
-    async def start(self, container_id: str) -> None:
-        """Start it; one that runs is left alone."""
-        await self._wire.ask("POST", f"/containers/{quote(container_id)}/start", answer_s=60.0)
-
     async def kill(self, container_id: str, signal: str = "SIGKILL") -> bool:
         """Send its first process a signal; False where nothing of it runs."""
         return await self._act(container_id, "kill", {"signal": signal})
@@ -47,22 +38,6 @@ class Containers:
     async def pause(self, container_id: str) -> bool:
         """Freeze all of it; False where nothing of it runs, or it is frozen already."""
         return await self._act(container_id, "pause")
-
-    async def unpause(self, container_id: str) -> bool:
-        """Let it go on; False where it is not frozen."""
-        return await self._act(container_id, "unpause")
-
-    async def wait(self, container_id: str, timeout_s: float) -> int | None:
-        """Wait until it has ended: its exit code, as Docker says it (137: killed); None where there is none.
-
-        Raises:
-            Unavailable: it has not ended after `timeout_s` seconds.
-        """
-        where = f"/containers/{quote(container_id)}/wait"
-        try:
-            return int((await self._wire.ask("POST", where, answer_s=timeout_s))["StatusCode"])
-        except Missing:
-            return None
 
     async def remove(self, container_id: str) -> None:
         """Kill and delete it, its volumes aside; one that is gone already is no error."""
@@ -105,15 +80,8 @@ class Volumes:
         found = await self._wire.ask("GET", "/volumes", {"filters": filters})
         return list((found or {}).get("Volumes") or [])
 
-    async def inspect(self, name: str) -> dict[str, Any] | None:
-        """One by name; None where there is none."""
-        try:
-            return dict(await self._wire.ask("GET", f"/volumes/{quote(name)}"))
-        except Missing:
-            return None
-
     async def create(self, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-        """Make it, where it is missing: what `inspect` says of it then."""
+        """Make it, where it is missing; as `list` describes it."""
         return dict(await self._wire.ask("POST", "/volumes/create", body={"Name": name, "Labels": dict(labels)}))
 
     async def remove(self, name: str) -> None:

@@ -115,10 +115,6 @@ class Cluster:
         """Change a host's spec (labels, availability); the spec it has then."""
         return await _change(self._wire, f"/nodes/{quote(node_id)}", f"/nodes/{quote(node_id)}/update", edit)
 
-    async def remove_node(self, node_id: str, *, force: bool = False) -> None:
-        """Forget a host; `force` where it is still said to be up."""
-        await _remove(self._wire, f"/nodes/{quote(node_id)}", {"force": force})
-
     async def tasks(self, filters: Mapping[str, list[str]] | None = None) -> list[Thing]:
         """What Swarm has placed or wants to place, old ones too: `ServiceID`, `NodeID`, `Status`, `DesiredState`."""
         return _things(await self._wire.ask("GET", "/tasks", {"filters": filters}))
@@ -235,9 +231,9 @@ async def _one(wire: Wire, path: str) -> Thing | None:
         return None
 
 
-async def _remove(wire: Wire, path: str, query: Mapping[str, Any] | None = None) -> None:
+async def _remove(wire: Wire, path: str) -> None:
     try:
-        await wire.ask("DELETE", path, query)
+        await wire.ask("DELETE", path)
     except Missing:
         pass
 

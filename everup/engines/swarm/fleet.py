@@ -215,7 +215,8 @@ class Fleet:
         for host in views:
             if host.id not in self._agents or before[host.id].address != host.address:
                 await self._drop(host.id)
-                self._agents[host.id] = Host(host.name, Tcp(host.address, AGENT_PORT), self._pair, self.keeping)
+                to = Tcp(host.address, AGENT_PORT)
+                self._agents[host.id] = Host(host.name, to, self._pair, self.keeping, host_id=host.id)
         for host_id in set(self._agents) - set(self._hosts):
             await self._drop(host_id)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from everup.engines.swarm import gateway
 from everup.engines.swarm.keeping import Keeping
-from everup.engines.swarm.newest import DEPOSED, HEADER
+from everup.engines.swarm.newest import DEPOSED, HEADER, MEANT
 from everup.engines.swarm.pair import Pair
 from everup.engines.swarm.sight import (
     Answers,
@@ -60,9 +60,12 @@ class Host:
         to: where its agent listens.
         pair: what both sides hold.
         keeping: the turn of this control plane, which has begun; ends when the agent says so.
+        host_id: the Swarm's id of that host; an agent of another one, which has its address by now, refuses. "": any.
     """
 
-    def __init__(self, name: str, to: Tcp, pair: Pair, keeping: Keeping, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, name: str, to: Tcp, pair: Pair, keeping: Keeping, answer_s: float = ANSWER_S, *, host_id: str = ""
+    ) -> None:
         self.name = name
         self._keeping = keeping
         self._answer_s = answer_s
@@ -73,7 +76,7 @@ class Host:
             base_url=f"https://{host}:{to.port}",
             transport=transport,
             trust_env=False,
-            headers={HEADER: str(keeping.number)},
+            headers={HEADER: str(keeping.number), MEANT: host_id},
         )
 
     async def nodes(self, environment: str) -> Mapping[NodeId, Sight]:

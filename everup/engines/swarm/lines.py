@@ -28,6 +28,7 @@ class Line:
 
     Attributes:
         up: the agent answers.
+        told: since it answers it has said what runs there, and whoever keeps that has taken it in.
         why: why it does not, in words.
         tried: set once it is known whether it answers.
     """
@@ -35,7 +36,7 @@ class Line:
     def __init__(self, environment: str, host: HostView, agent: Host, heard: Heard) -> None:
         self.host = host
         self.agent = agent
-        self.up = False
+        self.up = self.told = False
         self.why = "it was not asked yet"
         self.tried = asyncio.Event()
         self._beat_s = 0.0
@@ -80,7 +81,7 @@ class Line:
 
     def fresh(self) -> bool:
         """What the agent said last can still be gone by."""
-        return self.up and time.monotonic() < self._fresh_until_s
+        return self.up and self.told and time.monotonic() < self._fresh_until_s
 
     def outdate(self) -> None:
         """What the agent said, and is about to say, is out of date."""
@@ -88,7 +89,7 @@ class Line:
 
     def down(self, why: str) -> None:
         """Somebody asked it something, and it did not answer."""
-        self.up, self.why = False, why
+        self.up, self.told, self.why = False, False, why
 
     async def close(self) -> None:
         """Hang up."""

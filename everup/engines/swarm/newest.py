@@ -13,6 +13,9 @@ from everup.model.errors import EngineError
 HEADER = "Everup-Keeping"
 """Of every request to an agent: the number of the control plane that asks."""
 
+MEANT = "Everup-Host"
+"""Of every request to an agent: the id of the host that is meant. Addresses pass on to other hosts, ids do not."""
+
 DEPOSED = "engine.deposed"
 
 

@@ -61,13 +61,19 @@ class Premises:
         A start that Swarm has begun by then is seen and killed, or finds its ticket taken and ends by itself.
 
         Raises:
-            EngineError: after 10 s something of it is still there (code `engine.not_fenced`).
+            EngineError: after 10 s something of it is still there (code `engine.not_fenced`); or the disk is full, so
+                that starts cannot be barred: what runs is killed all the same.
         """
         end_s = time.monotonic() + FENCE_S
         trace = await self._lookout.trace(environment, node_id)
         if ticket is not None:
             barred = max([ticket, *(one.ticket for one in trace.containers)])
-            await asyncio.to_thread((await self._volume(environment, trace)).bar, barred)
+            volume = await self._volume(environment, trace)
+            try:
+                await _disk(node_id, lambda: volume.bar(barred))
+            except EngineError:
+                await self._strike(trace, waiting=False)
+                raise
         while True:
             trace = await self._lookout.trace(environment, node_id)  # read after the ticket was taken
             await self._strike(trace, waiting=ticket is None)
@@ -129,7 +135,7 @@ class Premises:
             home.rewrite(wish.files, completing(record.paths))
             found = volume.path.stat()
             for name in wish.files:
-                os.chown(volume.path / name, found.st_uid, found.st_gid)
+                os.chown(volume.path / name, found.st_uid, found.st_gid, follow_symlinks=False)
 
         await _disk(node_id, work)
         await self._listening(running[0], number)
@@ -253,7 +259,7 @@ class Premises:
         )
 
 
-async def _disk(node_id: NodeId, work: Callable[[], None]) -> None:
+async def _disk(node_id: NodeId, work: Callable[[], object]) -> None:
     """Do what blocks on a thread; say in words what the disk refuses."""
     try:
         await asyncio.to_thread(work)

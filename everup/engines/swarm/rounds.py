@@ -84,20 +84,25 @@ class Rounds:
         await asyncio.gather(*(self._ask(line) for line in lines if line.up and not line.fresh()))
 
     def silence(self, host_id: str) -> str:
-        """Why a host cannot be asked, in words; "" when it can."""
+        """Why nobody knows what runs on a host, in words; "" when it can be asked, and has been.
+
+        One that has only just begun to answer has said nothing yet, which must not read as if nothing ran there.
+        """
         line = self._lines.get(host_id)
         if line is None:
             return f"its host {host_id} is not part of the Swarm any more"
-        return "" if line.up else f"{line.host.name} does not answer: {line.why}"
+        if not line.up:
+            return f"{line.host.name} does not answer: {line.why}"
+        return "" if line.told else f"{line.host.name} has not said yet what runs there"
 
     def busy(self) -> list[str]:
         """Why hosts cannot be asked which the Swarm holds for ready, in words."""
         known = ((line, self._fleet.host(host_id)) for host_id, line in self._lines.items())
-        return [self.silence(line.host.id) for line, host in known if host and host.ready and not line.up]
+        return [why for line, host in known if host and host.ready and (why := self.silence(line.host.id))]
 
     def answering(self) -> list[HostView]:
         """The hosts that answer, as they are now, in order of their names."""
-        found = [self._fleet.host(host_id) for host_id, line in self._lines.items() if line.up]
+        found = [self._fleet.host(host_id) for host_id in self._lines if not self.silence(host_id)]
         return sorted((host for host in found if host), key=lambda host: host.name)
 
     def agent(self, host_id: str) -> Host:
@@ -170,6 +175,7 @@ class Rounds:
                 continue
             elif proof := track.take(line.host.id, seen, self._clock()):
                 self.events.put_nowait(NodeEvent(node_id, "exited", proof))
+        line.told = line.up
 
     async def _ask_swarm(self) -> None:
         """Of hosts without an agent, such as drained ones, take the Swarm's word for what has ended there."""

@@ -309,7 +309,7 @@ class TaskEnd:
     environment: str
     node_id: NodeId
     ticket: int
-    exit_code: int | None
+    exit_code: int
     ended_utc: str
 
 
@@ -317,17 +317,22 @@ def read_end(task: Mapping[str, Any]) -> TaskEnd | None:
     """The end of a node's start that a task of the Swarm tells of; None where it tells of none.
 
     Only states that the host itself reports count: what Swarm wants to be so, or makes of a host's silence, does not.
+    Nor does an end of which it does not know how it came about: a Docker that has lost track of a process says that of
+    one that goes on, and no agent is there to see whether its volume is held.
     """
     labels: Mapping[str, str] = task["Spec"].get("ContainerSpec", {}).get("Labels") or {}
     status: Mapping[str, Any] = task["Status"]
     if NODE not in labels or status["State"] not in _ENDED:
         return None
     code = (status.get("ContainerStatus") or {}).get("ExitCode")
+    known = None if code is None else popen_code(int(code))
+    if known is None:
+        return None
     return TaskEnd(
         environment=labels.get(ENVIRONMENT, ""),
         node_id=labels[NODE],
         ticket=_number(labels.get(TICKET, "")),
-        exit_code=None if code is None else popen_code(int(code)),
+        exit_code=known,
         ended_utc=str(status["Timestamp"]),
     )
 

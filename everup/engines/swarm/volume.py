@@ -4,8 +4,9 @@ Start program and agent meet here, each in a container of its own on one host: f
 
 - `ticket`: the largest number that a start had, or that no start may have any more (fencing). Written durably, under a
   lock, before anything else happens: two containers of one start are not both let through, nor one that was fenced.
-- `alive`: a lock that the node's program holds for as long as anything of it runs. It is inherited through `exec` and
-  `fork`, so the kernel itself lets go of it at the end, whoever was killed on the way.
+- `alive`: a lock that the node's program holds for as long as it runs. It is inherited through `exec`, so the kernel
+  itself lets go of it at the end, whoever was killed on the way. Children may have closed it, and end with the program:
+  it is the first process of their container, or that process's only child.
 - `record.json`: the newest start that got as far as its program, or why it did not.
 """
 
