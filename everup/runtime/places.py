@@ -97,14 +97,16 @@ class Places(Renewals):
             self._lost_s.pop(running.environment.environment, None)
             running.forsaken, running.controller.stays = frozenset(), {}
             return
-        hosts = running.engine.estate.hosts()
-        self._tell(running, hosts)
-        stays = self._give_up(running, hosts)
+        estate = running.engine.estate
+        self._tell(running, estate.hosts())
+        stays = self._give_up(running, estate.hosts())
         name = running.environment.environment
         if self._environments.displaced(running):
             async with self._changing:
                 if name in self._environments.names():  # it may have been deleted meanwhile
-                    await self._rebuilt(self._environments.get(name), hosts)
+                    running = self._environments.get(name)
+                    stays = self._give_up(running, estate.hosts())  # and a host may be back
+                    await self._rebuilt(running, estate.hosts())
         controller = running.controller
         controller.stays = {**homeless_in(controller.blueprints, running.forsaken), **stays}
 
@@ -131,8 +133,8 @@ class Places(Renewals):
         for blueprint in running.controller.blueprints:
             for node in blueprint.nodes:
                 former, address = before.get(node.id, ""), _host_of(node)
-                if former in names and address in names and former != address:
-                    fields = {"former": names[former], "host": names[address]}
+                if former and former != address:  # a host that has left the Swarm has no name any more
+                    fields = {"former": names.get(former, former), "host": names.get(address, address)}
                     running.controller.journal.say("node.rebuilt", blueprint.label, node.id, **fields)
 
     async def _mark(self, running: list[Running], estate: Estate, host: str, *, drained: bool) -> None:
