@@ -21,13 +21,17 @@ class Ground(StrEnum):
 
 @dataclass(frozen=True)
 class Host:
-    """A machine on which nodes run; it `votes` where it is one of those that keep the state of all hosts."""
+    """A machine on which nodes run; it `votes` where it is one of those that keep the state of all hosts.
+
+    One that is `drained` was meant to be switched off, and may be lost by now all the same.
+    """
 
     name: str
     address: str
     ground: Ground = Ground.SOUND
     zone: str = ""
     votes: bool = False
+    drained: bool = False
 
 
 class Role(StrEnum):

@@ -115,7 +115,7 @@ class Places(Renewals):
         name, now_s = running.environment.environment, time.monotonic()
         before = self._lost_s.get(name, {})
         controller = running.controller
-        there = {host.address for host in hosts if host.ground != Ground.LOST}
+        there = {host.address for host in hosts if host.ground != Ground.LOST or host.drained}  # or soon will be again
         members = (node for one in controller.blueprints for node in one.nodes if node.rebuilds)
         away = {_host_of(node) for node in members} - there if hosts else set()  # one that has left is lost, too
         self._lost_s[name] = lost = {address: before.get(address, now_s) for address in away}

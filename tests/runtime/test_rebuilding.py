@@ -121,6 +121,19 @@ async def test_without_a_place_they_stay_and_why_is_told(place: Four, monkeypatc
     assert at(desk, lost) == gone
 
 
+async def test_a_host_that_was_drained_first_is_waited_for(place: Four, monkeypatch: pytest.MonkeyPatch):
+    """Somebody switched it off on purpose, and means to come back."""
+    monkeypatch.setattr("everup.runtime.places.due", everything)
+    desk = await place.up()
+    spare = free_host(desk)
+    first, second = [host for host in (1, 2, 3, 4) if host != spare][:2]
+    gone = at(desk, first)
+    place.runs.change(first, available=False, ready=False, down=True, drained=True)
+    place.runs.change(second, available=False, ready=False, down=True)
+    await until(lambda: at(desk, second) == set())  # so the first was looked at, too
+    assert at(desk, first) == gone
+
+
 async def test_nobody_is_rebuilt_while_nobody_leads_elsewhere(place: Four):
     """Here nothing answers any probe: who leads is not known, and what is on the lost host may be all there is."""
     desk = await place.up()
