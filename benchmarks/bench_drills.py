@@ -12,20 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.table import progress
-from tests.everup_cli import Everup, Json
+from tests.everup_cli import EVERY_KIND, Everup, Json
 
-SPEC = """\
-environment: drills
-drills: allowed
-services:
-  redis01: {kind: redis, ha: true}
-  db01: {kind: postgres, ha: true}
-  web:
-    kind: app
-    run: python -m http.server $PORT --bind $HOST
-    health: /
-    scale: 3
-"""
+SPEC = f"environment: drills\ndrills: allowed\n{EVERY_KIND}"
 FAULTS = ("crash", "hang", "node-loss", "switchover", "control-plane")
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "drills.md"
 

@@ -19,6 +19,8 @@ from tests.swarm.losses import SPEC, Beside, Clients, Reaction, alone_s, reopene
 from tests.swarm.rig import Rig, missing
 
 WARM_S = 3.0
+"""How long clients run before the fault, so that all are at full speed."""
+
 CUT_S = 30.0
 """How long a host is cut off."""
 
@@ -29,12 +31,12 @@ QUIET_S = 3.0
 def container(ground: Installed, image_id: str, results: Results) -> None:
     """Kill the container of the Redis primary."""
     primary = ground.everup.primary("redis01")
-    host = ground.host(primary["host"])
-    with Beside(ground, image_id) as beside, Clients(ground, ground.other(host)) as clients:
+    where = ground.host(primary["host"])
+    with Beside(ground, image_id) as beside, Clients(ground, ground.other(where)) as clients:
         time.sleep(WARM_S)
         fault_s = ground.kill(primary)
         clients.wait(fault_s + 1, PATIENCE_S)
-        reaction = beside.watch(host, None, beside.kill(host))
+        reaction = beside.watch(where, None, beside.kill(where))
         time.sleep(QUIET_S)
         clients.stop()
         ground.whole()

@@ -18,6 +18,18 @@ from everup.runtime.home import Home
 
 Json = dict[str, Any]
 
+EVERY_KIND = """\
+services:
+  redis01: {kind: redis, ha: true}
+  db01: {kind: postgres, ha: true}
+  web:
+    kind: app
+    run: python -m http.server $PORT --bind $HOST
+    health: /
+    scale: 3
+"""
+"""Of a spec: a group of each kind of data, and an app; any one node of it can be lost."""
+
 
 class Everup:
     """One environment in a temporary `EVERUP_HOME`, driven through the `everup` command.

@@ -50,12 +50,13 @@ def beyond_developers(before: Environment | None, after: Environment) -> tuple[s
     """What developers may not declare, a few words each; empty when they may declare all of it."""
     found: list[str] = []
     former = before.services if before else {}
+    several_hosts = before is not None and before.engine != "local"
     if after.drills == "allowed" and (before is None or before.drills != "allowed"):
         found.append("it allows drills")
     for label, service in after.services.items():
         old = former.get(label)
         found += _limit(label, old, service)
-        found += _given_up(label, old, service) if old else ()
+        found += _given_up(label, old, service, several_hosts) if old else ()
     gone = [label for label, old in former.items() if label not in after.services and _holds(old)]
     found += [f"it removes {label}, which holds data" for label in gone]
     return tuple(found)
@@ -72,13 +73,18 @@ def _limit(label: str, old: Service | None, new: Service) -> Iterator[str]:
         yield f"it raises the limit of {label} from {most} to {wanted}"
 
 
-def _given_up(label: str, old: Service, new: Service) -> Iterator[str]:
+def _given_up(label: str, old: Service, new: Service, several_hosts: bool) -> Iterator[str]:
+    """Redundancy, and promises; one that was left open was kept on several hosts, where keeping it is the default."""
     if getattr(old, "ha", False) and not getattr(new, "ha", False):
         yield f"it takes the redundancy of {label} away (ha)"
     for key, kept in PROMISES.items():
-        had, wants = getattr(old, key, None), getattr(new, key, None)
-        if had == kept and had != wants and hasattr(new, key):
-            yield f"it sets {key} of {label} from {had} to {wants}"
+        if not (hasattr(old, key) and hasattr(new, key)):
+            continue
+        had, wants = (
+            kept if several_hosts and said is None else said for said in (getattr(old, key), getattr(new, key))
+        )
+        if had == kept and had != wants:
+            yield f"it sets {key} of {label} from {had} to {'its default' if wants is None else wants}"
 
 
 def _holds(service: Service) -> bool:

@@ -14,6 +14,9 @@ from everup.model.errors import Refused
 ANSWER_S = 5.0
 """How long a client waits for an answer before it counts the write as failed."""
 
+REDIS_SILENCE = {"socket_timeout": 2.0, "socket_connect_timeout": 1.0}
+"""How long a client of Redis waits for a node that may be on a lost host, seconds: as `everup connect` has it."""
+
 KEPT_S = 86_400
 """What a drill that was broken off could not take away goes by itself after a day, where the store can do that."""
 
@@ -62,7 +65,7 @@ class RedisClient:
 
         self.failures: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._key = f"everup:drill:{place}"
-        eager: dict[str, Any] = {"socket_timeout": ANSWER_S, "retry": Retry(NoBackoff(), 0)}
+        eager: dict[str, Any] = {**REDIS_SILENCE, "retry": Retry(NoBackoff(), 0)}
         self._client: redis.Redis
         if sentinel:
             from redis import sentinel as sentinels

@@ -52,6 +52,23 @@ GUARDED = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("engine", "before", "after", "because"),
+    [
+        ("swarm", "", ", durability: fast", ("it sets durability of redis01 from safe to fast",)),
+        ("swarm", ", durability: safe", "", ()),
+        ("local", "", ", durability: fast", ()),
+        ("local", ", durability: safe", "", ("it sets durability of redis01 from safe to its default",)),
+    ],
+)
+def test_a_promise_that_is_the_default_on_several_hosts_is_given_up_by_an_operator(engine, before, after, because):
+    one, other = (
+        spec(f"environment: shop\nengine: {engine}\nservices:\n  redis01: {{kind: redis, ha: true{more}}}\n")
+        for more in (before, after)
+    )
+    assert beyond_developers(one, other) == because
+
+
 @pytest.mark.parametrize(("before", "after"), FREE)
 def test_developers_change_what_risks_nobodys_data_and_takes_no_more_room(before, after):
     assert beyond_developers(spec(BEFORE), changed(before, after)) == ()

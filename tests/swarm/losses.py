@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from tests.everup_cli import EVERY_KIND
 from tests.http_load import HttpLoad
 from tests.journal import Write, acknowledged, lost
 from tests.repeated import Repeated
@@ -21,18 +22,7 @@ from tests.sql_writers import SqlWriters
 from tests.swarm.host import Host, until
 from tests.swarm.installed import PATIENCE_S, Installed
 
-SPEC = """\
-environment: shop
-engine: swarm
-services:
-  redis01: {kind: redis, ha: true}
-  db01: {kind: postgres, ha: true}
-  web:
-    kind: app
-    run: python -m http.server $PORT --bind $HOST
-    health: /
-    scale: 3
-"""
+SPEC = f"environment: shop\nengine: swarm\n{EVERY_KIND}"
 """Losing a host of three costs it nothing."""
 
 SILENCE_S = 0.5

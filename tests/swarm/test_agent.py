@@ -105,11 +105,11 @@ async def test_a_fence_wins_against_a_container_that_swarm_is_about_to_start(ben
     ran = 0
     for ticket in range(100, 108):
         await bench.start(program("db-1", "stay()"), ticket, wait=False)
-        await asyncio.sleep(random.uniform(0, 1.0))
+        await asyncio.sleep(random.uniform(0, 1.0))  # before, while and after the container starts
         await bench.agent.fence(bench.environment, "db-1", ticket)
         fenced_s = time.time()
         await bench.ended("db-1", 1)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # long enough for a beat of what should have ended
         beats = bench.beats("db-1", ticket)
         ran += bool(beats)
         assert all(at_s <= fenced_s for at_s in beats)

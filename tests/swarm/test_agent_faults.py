@@ -34,14 +34,14 @@ async def test_an_agent_killed_while_it_fences_has_confirmed_nothing(bench):
     for ticket in (5, 6, 7):
         await bench.start(program("db-1", "stay()"), ticket)
         fencing = asyncio.create_task(bench.agent.fence(bench.environment, "db-1", ticket))
-        await asyncio.sleep(random.uniform(0, 0.06))
+        await asyncio.sleep(random.uniform(0, 0.06))  # anywhere in a fence
         bench.kill_agent()
         answered = (await asyncio.wait([fencing]))[0].pop().exception() is None
         at_s = time.time()
         await bench.open()
         if not answered:
             at_s = await fenced(bench, "db-1", ticket)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # long enough for a beat of what should have ended
         assert max(bench.beats("db-1", ticket)) <= at_s
         assert not (await bench.sight("db-1")).running
 
@@ -50,11 +50,11 @@ async def test_a_docker_killed_while_a_node_is_fenced_has_confirmed_nothing(benc
     await bench.start(program("db-1", "stay()"), 5)
     await bench.beating("db-1", 5)
     fencing = asyncio.create_task(bench.agent.fence(bench.environment, "db-1", 5))
-    await asyncio.sleep(random.uniform(0, 0.05))
+    await asyncio.sleep(random.uniform(0, 0.05))  # anywhere in a fence
     kill(bench.host, "/run/docker.pid")
     answered = (await asyncio.wait([fencing]))[0].pop().exception() is None
     at_s = time.time() if answered else await fenced(bench, "db-1", 5)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # long enough for a beat of what should have ended
     assert max(bench.beats("db-1", 5)) <= at_s
 
 
@@ -75,7 +75,7 @@ async def test_a_process_that_docker_has_lost_track_of_is_not_dead(bench):
     await bench.beating("db-1", 5)
     within(bench.host.pid, ["pid", "mount"], ["kill", "-KILL", pid])
     at_s = await fenced(bench, "db-1", 5)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.3)  # long enough for a beat of what should have ended
     assert sight and max(bench.beats("db-1", 5)) <= at_s
 
 

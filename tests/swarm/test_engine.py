@@ -220,7 +220,7 @@ async def test_all_copies_get_new_files_and_answer_commands(world: SwarmWorld) -
 
 async def test_a_fence_ends_a_start_that_is_under_way(world: SwarmWorld) -> None:
     starting = asyncio.create_task(world.engine.ensure(a_node()))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2)  # Swarm has been told of it, and has not started it yet
     await world.engine.fence("web-1")
     await asyncio.gather(starting, return_exceptions=True)
     await world.engine.fence("web-1")

@@ -7,7 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-_CHUNK = 65_536
+from everup.engines.swarm.passing import pass_on
+
+_MOST_SAID_BYTES = 65_536
 _END_S = 2.0
 _LONGEST_COMPLAINT = 300
 
@@ -54,10 +56,10 @@ class Bridge:
         try:
             ssh = await asyncio.create_subprocess_exec(*self._words, stdin=pipe, stdout=pipe, stderr=pipe)
             assert ssh.stdin and ssh.stdout and ssh.stderr
-            there = asyncio.create_task(_copy(reader, ssh.stdin))
-            said = asyncio.create_task(ssh.stderr.read(_CHUNK))
+            there = asyncio.create_task(pass_on(reader, ssh.stdin))
+            said = asyncio.create_task(ssh.stderr.read(_MOST_SAID_BYTES))
             try:
-                await _copy(ssh.stdout, writer)
+                await pass_on(ssh.stdout, writer)
                 self.complaint = (await said).decode(errors="replace").strip()[:_LONGEST_COMPLAINT]
             finally:
                 there.cancel()
@@ -80,12 +82,3 @@ def words(address: str) -> tuple[str, ...]:
     user = ("-l", parts.username) if parts.username else ()
     options = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
     return ("ssh", *options, *port, *user, "--", str(parts.hostname), "docker", "system", "dial-stdio")
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while piece := await source.read(_CHUNK):
-            target.write(piece)
-            await target.drain()
-        if target.can_write_eof():
-            target.write_eof()

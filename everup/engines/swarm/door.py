@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.manifest import manifest_in
+from everup.engines.swarm.passing import pass_on
 from everup.engines.swarm.placement import CONTROL_PORT, DOOR_PORT
 from everup.model.errors import EngineError
 
@@ -17,7 +18,6 @@ CONNECT_S = 5.0
 """How long whoever knocks waits, at most, for the control plane to take the connection."""
 
 CONNECTIONS = 512
-_CHUNK_BYTES = 65_536
 
 _Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 """Of a connection: what it says, and where it is told."""
@@ -72,23 +72,13 @@ class Door:
 
 async def _join(client: _Ends, control: _Ends) -> None:
     """Pass bytes on both ways until the control plane has said all: a client may end its own part before."""
-    asking = asyncio.create_task(_pass(client[0], control[1]))
+    asking = asyncio.create_task(pass_on(client[0], control[1]))
     try:
-        await _pass(control[0], client[1])
+        await pass_on(control[0], client[1])
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         control[1].close()
-
-
-async def _pass(source: asyncio.StreamReader, to: asyncio.StreamWriter) -> None:
-    """Pass on what comes until it ends, and then the end."""
-    with suppress(OSError):
-        while piece := await source.read(_CHUNK_BYTES):
-            to.write(piece)
-            await to.drain()
-        if to.can_write_eof():
-            to.write_eof()
 
 
 async def serve(address: str, port: int) -> None:
