@@ -10,7 +10,7 @@ from everup.model.errors import Flaw, SpecError
 from everup.model.spec import LABEL_PATTERN, RESERVED, Environment, Service
 from everup.specfile.fields import read_fields
 from everup.specfile.rehearsal import layout_flaws
-from everup.specfile.relations import Declared, engine_flaws, relation_flaws
+from everup.specfile.relations import Declared, relation_flaws
 from everup.specfile.tree import Tree, read_tree
 from everup.specfile.wording import Path, path_text, shown
 
@@ -115,9 +115,7 @@ def _services(tree: Tree, kinds: Mapping[str, Kind], flaws: list[Flaw]) -> dict[
             flaws += service
         else:
             valid[label] = service
-    declared = Declared(raw, known, tree)
-    flaws += relation_flaws(declared, kinds)
-    flaws += engine_flaws(declared, tree.value.get("engine", ENGINES[0]))
+    flaws += relation_flaws(Declared(raw, known, tree), kinds)
     if not flaws:
         flaws += layout_flaws(valid, kinds, tree)
     return valid

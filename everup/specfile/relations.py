@@ -8,7 +8,6 @@ from everup.core.bindings import variable_prefix
 from everup.core.meant import did_you_mean
 from everup.model.contracts import Kind
 from everup.model.errors import Flaw
-from everup.model.spec import NEVER
 from everup.specfile.tree import Tree
 from everup.specfile.wording import Path, path_text, shown
 
@@ -40,17 +39,6 @@ def relation_flaws(declared: Declared, kinds: Mapping[str, Kind]) -> Iterator[Fl
     yield from _wrong_needs(declared)
     yield from _cycles(declared)
     yield from _label_clashes(declared, kinds)
-
-
-def engine_flaws(declared: Declared, engine: object) -> Iterator[Flaw]:
-    """What only hosts that can be lost give a meaning to, where there is one machine."""
-    for label, service in declared.raw.items() if engine == "local" else ():
-        value = service.get("replace_after", NEVER) if isinstance(service, dict) else NEVER
-        if label in declared.kinds and value != NEVER and "replace_after" in declared.kinds[label].service.model_fields:
-            path: Path = ("services", label, "replace_after")
-            message = f"{path_text(path)} is {shown(value)}: engine local has one machine, and no other to rebuild on"
-            hint = "Use engine: swarm, on four hosts or more; or leave it out."
-            yield declared.tree.flaw(declared.tree.value_spot(path), message, hint)
 
 
 def _wrong_needs(declared: Declared) -> Iterator[Flaw]:

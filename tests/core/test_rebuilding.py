@@ -10,6 +10,7 @@ from everup.core.plan import plan, view_of
 from everup.core.rebuilding import NO_PLACE, due, homeless_in
 from everup.model.actions import Hold
 from everup.model.desired import Blueprint, Part, Tcp
+from everup.model.findings import Finding, Level, Topic
 from everup.model.observed import Ground, Health, NodeState, Observed
 from tests.core.snapshots import ETCD, members
 from tests.worlds import redis, world
@@ -157,6 +158,17 @@ def test_why_members_stay_is_told_by_explain_and_check():
     assert hold.because == f"redis01-1, redis01-sentinel-1 would be rebuilt on another host by now: {NO_PLACE}"
     findings = [finding.because for one in check([GROUP], observed).services for finding in one.findings]
     assert f"redis01-1 would be rebuilt on another host by now: {NO_PLACE}" in findings
+
+
+def test_where_all_is_on_one_host_check_says_that_it_does_nothing():
+    said = "replace_after does nothing here"
+    assert [one.level for one in placed(GROUP, world(GROUP)) if said in one.because] == [Level.NOTE]
+    assert not [one for one in placed(replace(GROUP, replaces_after_s=None), world(GROUP)) if said in one.because]
+    assert not [one for one in placed(GROUP, without_1()) if said in one.because]
+
+
+def placed(blueprint: Blueprint, observed: Observed) -> list[Finding]:
+    return [one for one in check([blueprint], observed).services[0].findings if one.topic == Topic.PLACEMENT]
 
 
 def test_single_servers_are_no_members():

@@ -24,25 +24,24 @@ def test_a_group_on_several_hosts_may_say_after_how_long(kind: str):
     assert read(f"{{kind: {kind}, ha: true}}").services["cache"].replaces_after_s is None
 
 
-def test_never_may_stand_anywhere():
+def test_it_may_stand_where_there_is_one_machine_so_that_one_file_goes_for_both():
+    assert read("{kind: redis, ha: true, replace_after: 10m}", "local").services["cache"].replaces_after_s == 600.0
     assert read("{kind: redis, replace_after: never}", "local").services["cache"].replaces_after_s is None
 
 
 @pytest.mark.parametrize(
-    ("service", "engine", "said"),
+    ("service", "said"),
     [
-        ("{kind: redis, ha: true, replace_after: 10m}", "local", "engine local has one machine, and no other"),
-        ("{kind: postgres, ha: true, replace_after: 5}", "local", "engine local has one machine, and no other"),
-        ("{kind: redis, replace_after: 10m}", "swarm", "only a group can be rebuilt"),
-        ("{kind: postgres, ha: false, replace_after: 10m}", "swarm", "only a group can be rebuilt"),
-        ("{kind: redis, ha: true, replace_after: soon}", "swarm", "must be a duration such as 10m, or never"),
-        ("{kind: redis, ha: true, replace_after: 25h}", "swarm", "must be more than 0 and at most 24h"),
-        ("{kind: redis, ha: true, replace_after: true}", "swarm", "must be a duration"),
+        ("{kind: redis, replace_after: 10m}", "only a group can be rebuilt"),
+        ("{kind: postgres, ha: false, replace_after: 10m}", "only a group can be rebuilt"),
+        ("{kind: redis, ha: true, replace_after: soon}", "must be a duration such as 10m, or never"),
+        ("{kind: redis, ha: true, replace_after: 25h}", "must be more than 0 and at most 24h"),
+        ("{kind: redis, ha: true, replace_after: true}", "must be a duration"),
     ],
 )
-def test_where_it_cannot_be_kept_it_is_refused_at_its_place(service: str, engine: str, said: str):
+def test_where_it_cannot_be_kept_it_is_refused_at_its_place(service: str, said: str):
     with pytest.raises(SpecError) as caught:
-        read(service, engine)
+        read(service)
     (flaw,) = caught.value.flaws
     assert said in flaw.message
     assert flaw.message.startswith("services.cache.replace_after is ")

@@ -57,9 +57,10 @@ def homes(everup: Everup) -> dict[str, str]:
     return {node_id: node["host"] for node_id, node in members(everup).items()}
 
 
-def volumes(host: Host, label: str) -> list[str]:
+def volumes(host: Host, label: str) -> dict[str, str]:
+    """Name of each volume there with that label -> its value."""
     found = host.docker.get("/volumes").raise_for_status().json()["Volumes"] or []
-    return [one["Name"] for one in found if label in (one["Labels"] or {})]
+    return {one["Name"]: one["Labels"][label] for one in found if label in (one["Labels"] or {})}
 
 
 def written(to: Redis, key: str, value: str) -> bool:
@@ -107,7 +108,9 @@ def test_members_of_a_host_that_does_not_come_back_are_rebuilt_and_what_it_had_i
     assert everup.json("plan")["changes"] == []
 
     lost.start()
-    until(lambda: not volumes(lost, "everup.node"), "nothing of any node is left there", PATIENCE_S)
+    until(
+        lambda: moving.isdisjoint(volumes(lost, "everup.node").values()), "nothing of theirs is left there", PATIENCE_S
+    )
     kept = volumes(lost, "everup.aside")
     assert len(kept) == len({node_id for node_id in moving if node_id.rpartition("-")[0] in ("redis01", "db01")})
     told = everup("events", "-n", "500").stdout
