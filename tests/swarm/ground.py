@@ -6,8 +6,8 @@ whoever made the rig has finished or is dead, however it died: then everything o
 
 import contextlib
 import select
-import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,7 +44,9 @@ def clean(folder: Path, group: str) -> None:
     """End the processes of a rig and remove its cgroups and its folder; raises OSError where something stays."""
     if not cgroups.clear(group, BURIED_S):
         raise OSError(f"processes of {group} do not end: {sorted(cgroups.members(group))}")
-    shutil.rmtree(folder)
+    removed = subprocess.run(["rm", "--recursive", "--force", "--one-file-system", str(folder)])  # quicker than shutil
+    if removed.returncode != 0:
+        raise OSError(f"{folder} cannot be removed")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def four() -> Iterator[Rig]:
     """Four hosts of their own: who waits for a lost one needs a place elsewhere."""
     if reason := missing():
         pytest.skip(reason)
-    with Rig(hosts=4) as rig:
+    with Rig(hosts=4, brisk=True) as rig:
         yield rig
 
 
@@ -39,11 +39,9 @@ def everup(four: Rig) -> Iterator[Everup]:
     """The environment, up; the command and its control plane run on the fourth host."""
     here, image_id = four.hosts[3], four.load(everup_image(), TAG)
     environ = {"DOCKER_HOST": f"unix://{here.socket}", "EVERUP_IMAGE": image_id}
-    with here.entered(), Everup(SPEC, environ=environ) as everup:
+    with here.entered(), Everup(SPEC, environ=environ, down=False) as everup:
         everup("up", timeout_s=PATIENCE_S)
         yield everup
-        four.mend()
-        everup("down", "--destroy", "--yes", timeout_s=PATIENCE_S)
 
 
 def members(everup: Everup) -> dict[str, Json]:
