@@ -9,24 +9,21 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("everup", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("everup")
 
-ONE_RIG = "tests/swarm"
-"""All tests in there share one rig, and so one worker; they take longest, and so begin first."""
+HOSTS = "tests/swarm/"
+"""The tests in there need a rig of hosts, which each worker that gets some of them makes; they take longest."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist loadfile`: a file for a worker, but the tests that share a rig together."""
+    """With `--dist loadfile`: a file for a worker, and those that need a rig first."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class OneRig(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return ONE_RIG if nodeid.startswith(f"{ONE_RIG}/") else super()._split_scope(nodeid)
-
+    class RigsFirst(LoadFileScheduling):
         def _assign_work_unit(self, node: Any) -> None:
-            if ONE_RIG in self.workqueue:
-                self.workqueue.move_to_end(ONE_RIG, last=False)
+            if longest := next((file for file in self.workqueue if file.startswith(HOSTS)), None):
+                self.workqueue.move_to_end(longest, last=False)
             super()._assign_work_unit(node)
 
-    return OneRig(config, log)
+    return RigsFirst(config, log)

@@ -1,4 +1,4 @@
-"""One rig for all tests that need several hosts; xdist keeps them on one worker (see the conftest of all tests)."""
+"""One rig for all tests of a worker that need several hosts, and what such tests begin with."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

@@ -3,7 +3,9 @@
 Everything is kept under build/rig by what it is made of, so that only what has changed is made again.
 """
 
+import fcntl
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.image import ROOT, building, digest, gather, libraries_key, own_key
@@ -27,18 +29,23 @@ def everup_image() -> Path:
     """
     libraries = digest([ROOT / "Containerfile", ROOT / ".dockerignore"], libraries_key(), *PACKAGES, *LEFT_OUT)
     kept = STORE / f"everup-{libraries}-{own_key()}.tar"
-    if not kept.exists():
-        STORE.mkdir(parents=True, exist_ok=True)
-        gather()
-        former = sorted(STORE.glob(f"everup-{libraries}-*.tar"))
-        with Rig(hosts=1, swarm=False) as rig:
-            if former:
-                rig.load(former[0], LIBRARIES_TAG)
-            _build(rig.hosts[0], kept, have_libraries=bool(former))
-        for other in STORE.glob("everup-*.tar"):
-            if other != kept:
-                other.unlink()
+    STORE.mkdir(parents=True, exist_ok=True)
+    with (STORE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers of this run wait for it
+        if not kept.exists():
+            _make(kept, sorted(STORE.glob(f"everup-{libraries}-*.tar")))
     return kept
+
+
+def _make(kept: Path, former: Sequence[Path]) -> None:
+    gather()
+    with Rig(hosts=1, swarm=False) as rig:
+        if former:
+            rig.load(former[0], LIBRARIES_TAG)
+        _build(rig.hosts[0], kept, have_libraries=bool(former))
+    for other in STORE.glob("everup-*.tar"):
+        if other != kept:
+            other.unlink()
 
 
 def _build(builder: Host, kept: Path, *, have_libraries: bool) -> None:
