@@ -227,6 +227,10 @@ def _around(blueprints: Sequence[Blueprint], observed: Observed, hosts: Sequence
     if len(hosts) == 1:
         because = "everything runs on one machine: it protects from the end of processes, not from its own"
         yield Finding(Level.NOTE, Topic.PLACEMENT, because)
+    if unkept := [one for one in blueprints if one.resources and not any(node.resources for node in one.nodes)]:
+        said = "; ".join(f"{one.label}: {one.resources} each" for one in unkept)
+        because = f"not kept on one machine, where nothing stops a process that uses more: {said}"
+        yield Finding(Level.NOTE, Topic.RESOURCES, because, next="engine: swarm keeps it")
     ends = [node.id for blueprint in blueprints for node in blueprint.of(Part.ENDPOINT)]
     if ends and len(hosts) == 1:
         because = f"{', '.join(ends)}: one process each; clients are cut when it ends, until it starts again"

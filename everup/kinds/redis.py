@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from everup.core.targets import CALM, Watch, watch_for
 from everup.kinds import _haproxy
 from everup.kinds._redis_connect import CONNECT
+from everup.kinds._redis_memory import LEAST_BYTES, memory_lines
 from everup.kinds._redis_outlook import Weaknesses, election
 from everup.kinds._redis_reading import read_data, read_sentinel
 from everup.kinds._redis_recipes import OPERATIONS
@@ -90,6 +91,7 @@ class RedisService(Service):
     """`kind: redis` in the spec."""
 
     settled: ClassVar[frozenset[str]] = frozenset({"kind", "auth"})
+    least_memory: ClassVar[int] = LEAST_BYTES
 
     kind: Literal["redis"]
     ha: bool | Ha = Field(
@@ -159,11 +161,12 @@ class RedisService(Service):
         return self.ha.sentinels if isinstance(self.ha, Ha) else 3 if self.ha else 0
 
 
-def redis_conf(address: Tcp, own: str, lag_s: int) -> str:
+def redis_conf(address: Tcp, own: str, lag_s: int, memory_bytes: int | None = None) -> str:
     """The recommended configuration (redis.md, end), for a node that listens at `address`.
 
     `own` is the password by which replicas log in, "" where nobody needs one; clients' passwords are no part of it.
     `lag_s`: writes are refused once no replica has confirmed any for so many seconds; 0: never.
+    `memory_bytes`: how much the node may use, where that is limited.
     """
     lines = [
         f"bind {address.host}",
@@ -186,6 +189,7 @@ def redis_conf(address: Tcp, own: str, lag_s: int) -> str:
     ]
     if own:
         lines += [f"aclfile ../{FILE}", f"masteruser {OWN}", f"masterauth {own}"]  # seen from `dir`
+    lines += memory_lines(memory_bytes) if memory_bytes else []
     return "\n".join(lines) + "\n"
 
 
@@ -212,6 +216,7 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
     """The `index`-th data node (from 1): the same alone and in a group, so that HA can be added in place."""
     address = grant.listeners[f"data-{index}"]["redis"]
     own = grant.secrets.get("own", "")
+    conf = redis_conf(address, own, service.lag_s(grant.spread), service.memory if grant.spread else None)
     node = Node(
         id=f"{grant.label}-{index}",
         service=grant.label,
@@ -219,7 +224,7 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
         program="redis-server",
         args=("redis.conf",),
         probe=_probe(grant, address, read_guarded_data if own else read_data, data_question(bool(own))),
-        files={"redis.conf": redis_conf(address, own, service.lag_s(grant.spread)), "data/.keep": ""},
+        files={"redis.conf": conf, "data/.keep": ""},
         seeds={FILE: "\n".join(users(grant)) + "\n"} if own else {},
         told=(FILE,) if own else (),
         ports={"redis": address},

@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from everup.model.resources import Resources
+
 if TYPE_CHECKING:
     from everup.model.actions import Action
     from everup.model.findings import Election, Finding
@@ -120,6 +122,7 @@ class Node:
             `{home}` for the node's home. Texts are arguments, files, seeds and environment.
         unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
         image: the container image it runs from, where it runs in a container; "" for Everup's own.
+        resources: what it may use of its host at most, where the engine sees to that; None: as much as there is.
     """
 
     id: NodeId
@@ -140,6 +143,7 @@ class Node:
     uses: tuple[str, ...] = ()
     unprivileged: bool = False
     image: str = ""
+    resources: Resources | None = None
     stop: Stop = Stop()
     reload_signal: str | None = None
 
@@ -161,6 +165,8 @@ class Node:
             what.append(dict(self.secrets))
         if self.image:
             what.append(self.image)
+        if self.resources:
+            what.append([self.resources.memory_bytes, self.resources.cpus])
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -332,6 +338,7 @@ class Blueprint:
     what a loss would cost; `election` says who would lead next, and who must agree. `salvage` keeps what a former
     primary has alone before it follows another. `renewal` is there where the password of clients can be rotated. For
     `alone_s` seconds a primary that hears nobody goes on taking writes: infinite where only its successor stops it.
+    `resources` are declared for each server or instance, also where no engine sees to them.
     """
 
     label: str
@@ -357,6 +364,7 @@ class Blueprint:
     salvage: Salvage | None = None
     renewal: "Renewal | None" = None
     alone_s: float = float("inf")
+    resources: Resources | None = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

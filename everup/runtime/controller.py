@@ -154,7 +154,7 @@ class Controller:
             return
         noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
         service = status.state.service
-        fields: dict[str, object] = {"exit_code": event.dead.exit_code, "noticed_ms": noticed_ms}
+        fields: dict[str, object] = {**event.dead.fields, "noticed_ms": noticed_ms}
         if any(node.id == event.node_id for one in self.blueprints for node in one.stand_ins):
             fields["stand_in"] = True
         self.journal.say("node.exited", service, event.node_id, **fields)

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from everup.core.bindings import given_to, order_by_needs, variables
 from everup.model.contracts import Grant, Kind
-from everup.model.desired import Blueprint, Node
+from everup.model.desired import Blueprint, Node, Part
 from everup.model.errors import NotFound, Refused
+from everup.model.resources import Resources
 from everup.model.spec import Environment, Service
 from everup.runtime.grants import AddressBook, issue
 from everup.runtime.store import Saved
@@ -51,7 +52,12 @@ class Layout:
             grant = _granted(label, given, complete, saved, book.spread)
             made[label] = self._kinds[everything[label].kind].blueprint(everything[label], grant)
         blueprints = tuple(
-            replace(_with_programs(made[label], environment.programs), platform=label in implied) for label in services
+            _allowed(
+                replace(_with_programs(made[label], environment.programs), platform=label in implied),
+                service.resources,
+                kept=book.spread,
+            )
+            for label, service in services.items()
         )
         _refuse_twins(blueprints)
         return blueprints, complete
@@ -121,6 +127,27 @@ def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Bluepri
 
     nodes, stand_ins = tuple(map(told, blueprint.nodes)), tuple(map(told, blueprint.stand_ins))
     return replace(blueprint, nodes=nodes, stand_ins=stand_ins)
+
+
+def _allowed(blueprint: Blueprint, resources: Resources | None, *, kept: bool) -> Blueprint:
+    """The blueprint with what its servers or instances may use, no other node; `kept`: the engine sees to it."""
+    if resources is None:
+        return blueprint
+
+    def told(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(
+            replace(one, resources=resources) if one.part in (Part.DATA, Part.INSTANCE) else one for one in nodes
+        )
+
+    if not kept:
+        return replace(blueprint, resources=resources)
+    return replace(
+        blueprint,
+        resources=resources,
+        nodes=told(blueprint.nodes),
+        stand_ins=told(blueprint.stand_ins),
+        retiring=told(blueprint.retiring),
+    )
 
 
 def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, Any]]) -> Environment:

@@ -42,6 +42,7 @@ _CLEAR_NAME = re.compile(r"[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*")
 _LONGEST_LINES = {"max-size": "10m", "max-file": "3"}
 _ENDED, _NEVER = ("complete", "failed", "shutdown"), ("rejected", "remove", "orphaned")
 _SECOND_NS = 1_000_000_000
+_WHOLE_CPU = 1_000_000_000
 _GRACE_BEYOND_S = 5.0
 """Docker kills this much later than the agent would have: the agent asks as often as a node wants to be asked."""
 
@@ -195,6 +196,7 @@ def spec(start: Start) -> dict[str, Any]:
         "Labels": start.labels,
         "TaskTemplate": {
             "ContainerSpec": _container(start),
+            "Resources": _resources(start.node),
             "RestartPolicy": {"Condition": "any", "Delay": _SECOND_NS} if copies else {"Condition": "none"},
             "Placement": {} if copies else {"Constraints": [f"node.id=={start.host_id}"]},
             "Networks": [{"Target": "host"}],
@@ -204,6 +206,14 @@ def spec(start: Start) -> dict[str, Any]:
         "UpdateConfig": {"Parallelism": 1, "FailureAction": "continue", "Monitor": _SECOND_NS, "Order": "stop-first"},
         "EndpointSpec": {"Mode": "dnsrr"},
     }
+
+
+def _resources(node: Node) -> dict[str, Any]:
+    """Limits alone: what is reserved would make Swarm keep a pinned node waiting, and say so to nobody."""
+    if node.resources is None:
+        return {}
+    memory_bytes, cpus = node.resources.memory_bytes or 0, node.resources.cpus or 0.0
+    return {"Limits": {"MemoryBytes": memory_bytes, "NanoCPUs": round(cpus * _WHOLE_CPU)}}
 
 
 def _container(start: Start) -> dict[str, Any]:
