@@ -95,6 +95,8 @@ def test_a_host_that_is_drained_or_lost_is_named():
     )
     body = views.status(picture, "laptop")
     assert body["hosts"] == {"node1": "drained"}
+    lines = drawn(render.status(body, nodes=True))
+    assert [line.split()[:3] for line in lines if line.strip().startswith("node1")] == [["node1", "drained", "web-1"]]
     assert "  hosts  node1 is drained" in drawn(render.status(body))
     assert "hosts" not in "".join(drawn(render.status(views.status(world(web()), "laptop"))))
 
