@@ -81,7 +81,9 @@ def _service(blueprint: Blueprint, view: View, actions: Sequence[Action], hosts:
     if survives_node and (goes_on := _who_goes_on(blueprint, view)):
         found.append(Finding(Level.OK, Topic.LOSS, goes_on))
     found = sorted([*found, *by_host], key=lambda finding: WORST_FIRST.index(finding.level))
-    return ServiceCheck(blueprint.label, survives_node, survives_node and len(hosts) > 1 and not by_host, tuple(found))
+    said = {finding.because: finding for finding in reversed(found)}  # what a kind finds may be a shortfall, too
+    once = tuple(finding for finding in found if said[finding.because] is finding)
+    return ServiceCheck(blueprint.label, survives_node, survives_node and len(hosts) > 1 and not by_host, once)
 
 
 def _kinds_own(blueprint: Blueprint, view: View) -> Iterable[Finding]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from everup.kinds._redis_reading import parse_info
-from everup.model.desired import Blueprint, Command, Node, Part
+from everup.model.desired import Blueprint, Command, Node
 from everup.model.findings import Finding, Level, Topic
 from everup.model.observed import Reading, View
 from everup.model.resources import MEBIBYTE, size_text
@@ -98,23 +98,22 @@ def too_small(node: Node, view: View) -> str:
 
 
 def crowded(blueprint: Blueprint, view: View) -> Iterator[Finding]:
-    """Servers that refuse writes for want of memory, or are about to."""
-    for node in blueprint.of(Part.DATA):
-        filled = _filled(node, view)
-        share = filled.counted_bytes / filled.most_bytes if filled and filled.most_bytes else 0.0
-        if filled is None or share < CROWDED:
-            continue
-        level = Level.NO if share >= FULL else Level.WARNING
-        does = "refuses writes" if share >= FULL else "will refuse writes once it is full"
-        room = f"{100 * min(share, 1.0):.0f} % of the {size_text(filled.most_bytes)} that it has for data"
-        because = f"{node.id} {does}: it has filled {room}"
-        yield Finding(level, Topic.RESOURCES, because, node.id, f"declare more memory for {blueprint.label}")
+    """That the primary refuses writes for want of memory, or is about to."""
+    node = blueprint.node(view.group.primary or "")
+    filled = _filled(node, view) if node else None
+    if node is None or filled is None or filled.counted_bytes < CROWDED * filled.most_bytes or not filled.most_bytes:
+        return
+    share = filled.counted_bytes / filled.most_bytes
+    level = Level.NO if share >= FULL else Level.WARNING
+    does = "refuses writes" if share >= FULL else "will refuse writes once it is full"
+    room = f"{100 * min(share, 1.0):.0f} % of the {size_text(filled.most_bytes)} that it has for data"
+    because = f"{node.id} {does}: it has filled {room}"
+    yield Finding(level, Topic.RESOURCES, because, node.id, f"declare more memory for {blueprint.label}")
 
 
 def refuses_writes(blueprint: Blueprint, view: View) -> str:
     """That the primary has no memory left for data, in words; "" while it has."""
-    found = (one for one in crowded(blueprint, view) if one.node_id == view.group.primary and one.level == Level.NO)
-    return next((one.because for one in found), "")
+    return next((one.because for one in crowded(blueprint, view) if one.level == Level.NO), "")
 
 
 def _filled(node: Node, view: View) -> Filled | None:

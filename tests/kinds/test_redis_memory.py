@@ -85,6 +85,11 @@ def test_who_refuses_writes_is_told_before_and_then(one: Blueprint, used_mib: in
         assert found[0][2].startswith(words)
 
 
+def test_what_makes_it_degraded_is_found_once():
+    (service,) = check([GROUP], world(GROUP, data=filled(250))).services
+    assert [one.level for one in service.findings if "refuses writes" in one.because] == [Level.NO]
+
+
 def test_a_service_whose_primary_refuses_writes_works_with_less_than_it_should():
     full = world(GROUP, data=filled(250))
     assert service_health(GROUP, view_of(GROUP, full))[0] == "degraded"
