@@ -123,6 +123,8 @@ class Node:
         unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
         image: the container image it runs from, where it runs in a container; "" for Everup's own.
         resources: what it may use of its host at most, where the engine sees to that; None: as much as there is.
+        rebuilds: it may begin anew on another host, without its data, while nobody knows what becomes of it on one that
+            is lost: others of its group have what it has, and elect without it.
     """
 
     id: NodeId
@@ -144,6 +146,7 @@ class Node:
     unprivileged: bool = False
     image: str = ""
     resources: Resources | None = None
+    rebuilds: bool = False
     stop: Stop = Stop()
     reload_signal: str | None = None
 
@@ -339,6 +342,7 @@ class Blueprint:
     primary has alone before it follows another. `renewal` is there where the password of clients can be rotated. For
     `alone_s` seconds a primary that hears nobody goes on taking writes: infinite where only its successor stops it.
     `resources` are declared for each server or instance, also where no engine sees to them.
+    After `replaces_after_s` on a lost host members are rebuilt on another one; never where that is None.
     """
 
     label: str
@@ -365,6 +369,7 @@ class Blueprint:
     renewal: "Renewal | None" = None
     alone_s: float = float("inf")
     resources: Resources | None = None
+    replaces_after_s: float | None = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""
