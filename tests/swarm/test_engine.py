@@ -92,6 +92,18 @@ async def test_a_node_is_killed_at_its_limit_of_memory_and_that_is_told(world: S
     assert limits(world, "web-1") == (0, 0)
 
 
+async def test_more_processors_than_its_host_has_are_refused_and_what_runs_goes_on(world: SwarmWorld) -> None:
+    node = a_node()
+    await world.engine.ensure(node)
+    for greedy in (a_node(resources=Resources(cpus=1000.0)), a_node("web-2", resources=Resources(cpus=1000.0))):
+        with pytest.raises(NodeFailed) as failure:
+            await world.engine.ensure(greedy)
+        assert failure.value.code == "engine.too_many_cpus"
+        assert "may use 1000 processors, and its host node" in failure.value.message
+    state = await world.state("web-1")
+    assert (state.running, state.digest) == (True, node.digest)
+
+
 def limits(world: SwarmWorld, node_id: str) -> tuple[int, int]:
     """How much memory (bytes) and how many processors (billionths) the kernel lets a running node have; 0: all."""
     host = world.host_of(node_id)
