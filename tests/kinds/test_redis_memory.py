@@ -1,17 +1,22 @@
 """A Redis whose memory is limited: when it is told of, and when a new limit must not be put upon it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from everup.core.check import check
 from everup.core.health import service_health
 from everup.core.plan import view_of
-from everup.model.desired import Blueprint, Part, ReplyError
+from everup.model.desired import Ask, Blueprint, Part, ReplyError
 from everup.model.findings import Level, Topic
 from everup.model.observed import Observed
 from everup.model.resources import MEBIBYTE, Resources
+from everup.runtime.talk import ask, consoles_in
+from tests.kinds.real import VALKEY, fresh_address, processes
 from tests.worlds import deeds, held, redis, world
 
 LIMIT_BYTES = 512 * MEBIBYTE
@@ -131,3 +136,26 @@ def test_nobody_is_started_anew_before_it_has_said_how_much_its_data_take():
 def test_a_server_that_hangs_is_not_left_hanging_whatever_its_data_take():
     due = world(SINGLE, changed=DATA, hung={"redis01-1"}, data=filled(300))
     assert deeds(SINGLE, due) == [("StartNode", "redis01-1")]
+
+
+@pytest.mark.faults
+async def test_a_real_server_refuses_writes_says_so_and_takes_deletions(tmp_path: Path):
+    address = fresh_address(6379)
+    one = redis(ha=False, spread=True, memory="64Mi", network=address.host.rpartition(".")[0])
+    node = one.of(Part.DATA)[0]
+    (tmp_path / node.id / "data").mkdir(parents=True)
+    with processes(tmp_path) as world:
+        world.run(node, VALKEY)
+        client = Redis(node.ports["redis"].host, node.ports["redis"].port)
+        with pytest.raises(OutOfMemoryError):
+            for number in range(10_000):
+                client.set(f"k{number}", b"x" * 65_536)
+        assert 400 < client.dbsize() < 600
+        assert client.delete(*(f"k{number}" for number in range(10))) == 10
+        client.set("small", "1")
+        reply = await ask(Ask(node.ports["redis"], node.probe.commands, timeout_s=60.0), consoles_in(tmp_path))
+        assert isinstance(reply, tuple)
+        filled = node.probe.read(reply).facts["memory"]
+    assert filled.most_bytes == 32 * MEBIBYTE
+    assert 0.9 < filled.counted_bytes / filled.most_bytes < 1.1
+    assert 0 < filled.data_bytes <= filled.counted_bytes
