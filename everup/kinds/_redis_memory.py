@@ -21,7 +21,6 @@ LEAST_BYTES = 64 * MEBIBYTE
 BACKLOG_BYTES = 64 * MEBIBYTE
 """What a primary keeps of its newest changes for replicas that were away for a moment, where nothing limits it."""
 
-
 FULL, CROWDED = 0.99, 0.9
 """Shares of what its data may take: from the first on it refuses writes, or will at any moment; the second is told."""
 

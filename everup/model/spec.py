@@ -83,7 +83,7 @@ def parse_size(value: Any) -> Any:
         ValueError: the text is not a size; with what to write instead, where that can be told.
     """
     if isinstance(value, str):
-        number, unit = re.fullmatch(r"(\d+(?:\.\d+)?|)(.*)", value.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+        number, unit = re.fullmatch(r"(\d{1,12}(?:\.\d+)?|)(.*)", value.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
         if number and unit in _UNITS_BYTES:
             return int(float(number) * _UNITS_BYTES[unit])
         near = f"{unit.strip()[:1].upper()}i"

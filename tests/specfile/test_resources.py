@@ -46,6 +46,8 @@ def test_processors_are_counted_in_parts_too(written: str, meant: float):
         ("app", "memory: 1.5 G", "must be a size", "Write 1.5Gi."),
         ("app", "memory: 2GiB", "must be a size", "Write 2Gi."),
         ("app", "memory: plenty", "must be a size", "how much memory"),
+        ("app", f"memory: {'9' * 400}Gi", "must be a size", ""),
+        ("app", f"memory: {'9' * 12}Gi", "at most 16384 GiB", ""),
         ("app", "memory: 0.5", "must be a size", "how much memory"),
         ("app", "memory: true", "must be a size", "how much memory"),
         ("app", "memory: 512", "must be 32 MiB or more", "with its unit: 512Mi"),
