@@ -12,7 +12,7 @@ from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import Host
 from everup.engines.swarm.placement import ground_of
-from everup.engines.swarm.rounds import Rounds
+from everup.engines.swarm.rounds import LEFT, Rounds
 from everup.engines.swarm.services import FILES, Deployed, at_rest, is_everywhere
 from everup.engines.swarm.sight import Renewal, Stopping
 from everup.engines.swarm.starting import Starter
@@ -84,6 +84,7 @@ class Acts:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
             here += [host_id for host_id in track.left if not keep_data and not self._rounds.silence(host_id)]
             agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
+            _refuse_unseen(track, deployed if keep_data else None, agents)
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
@@ -223,6 +224,7 @@ class Acts:
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
             agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
+            _refuse_unseen(track, deployed, agents)
         barred = None if _plain(track, deployed) else track.asked
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
@@ -289,3 +291,13 @@ def _places(fleet: Fleet, deployed: Deployed | None, seen: Iterable[str]) -> lis
     """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
     places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
     return [host_id for host_id in places if fleet.host(host_id)]
+
+
+def _refuse_unseen(track: Track, deployed: Deployed | None, agents: Collection[Host]) -> None:
+    """Nobody may call that an end which nobody can see: its host has left the Swarm, and perhaps goes on.
+
+    Raises:
+        Unavailable: that is so.
+    """
+    if deployed and not agents and track.dead_start < deployed.ticket:
+        raise Unavailable(f"{track.id}: {LEFT}; nobody can see whether it has ended", node=track.id)

@@ -18,7 +18,7 @@ from everup.model.observed import NodeEvent, NodeState
 SWARM_EVERY_S, SWARM_ANSWER_S = 2.0, 0.5
 """How often the Swarm is asked, and for how long: where its leader is lost it says nothing for ten seconds and more."""
 
-LEFT = "its host has left the Swarm (docker node rm), and what it had there is gone with it"
+LEFT = "its host has left the Swarm (docker node rm), and nobody waits for what it has there"
 
 
 class Rounds:
@@ -133,14 +133,19 @@ class Rounds:
             return track.together(deployed, {one.id for one in self.answering()}, now_s)
         host_id = deployed.host_id if deployed else ""
         if self._fleet.host(host_id) is None:  # it has left; where it has joined again, that is under another id
-            host_id = next(iter(track.seen), "")
+            host_id = next(iter(track.seen), self._heir(deployed) if deployed else "")
         silent = self.silence(host_id) if host_id else ""
         state = track.state(deployed, silent, now_s)
         host = self._fleet.host(host_id)
         if state is None or host is None:
-            return replace(state, failure=LEFT) if state and deployed else state
+            return _departed(state, deployed) if state and deployed else state
         ground = ground_of(self._fleet.hosts, host_id, silent != "")
         return replace(state, host=state.host or host.name, address=host.address, ground=ground)
+
+    def _heir(self, deployed: Deployed) -> str:
+        """The host (id) that has by now the address at which a node was started; "" where none has."""
+        addresses = {to.host for to in deployed.addresses}
+        return next((host.id for host in self._fleet.hosts if host.address in addresses), "")
 
     async def _dial(self) -> None:
         """Have a line to every host, and to no other; wait until it is known who answers."""
@@ -205,3 +210,9 @@ class Rounds:
         """An end, the moment it happened."""
         at_s = self._clock() - (ended.age_s or 0.0)
         self._ended(self.track(ended.node), ended.start, ended.exit_code, at_s, ended.last_line)
+
+
+def _departed(state: NodeState, deployed: Deployed) -> NodeState:
+    """A node whose host has left: it does not run, for nobody waits for it; that it has ended, nobody has seen."""
+    address = next((to.host for to in deployed.addresses), "")
+    return replace(state, failure=LEFT, silent=LEFT, has_data=True, address=address)

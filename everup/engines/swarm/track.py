@@ -204,9 +204,11 @@ class Track:
     def _unseen(self, deployed: Deployed | None, silent: str, again: Mapping[str, Any]) -> NodeState | None:
         if deployed is None:
             return NodeState(running=False, **again) if self.pace.failure else None
+        dead = self.dead if self.dead_start >= deployed.ticket else None
         presumed = bool(silent) and deployed.wanted
         return NodeState(
-            running=presumed,
+            running=presumed and dead is None,
+            dead=dead,
             service=deployed.service,
             digest=deployed.digest,
             files_digest=deployed.files_digest,
