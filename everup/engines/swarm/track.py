@@ -162,15 +162,15 @@ class Track:
             silent: why its host cannot be asked, "" where it can.
             now_s: monotonic.
         """
-        failure = silent or self.pace.failure
-        again = {"retry_at_s": max(self.pace.retry_at_s, self.lost_until_s), "failure": failure, "silent": silent}
         seen = self.newest()
+        if self.runs():
+            self.pace.calmed(now_s)
+        failure = silent or self.pace.failure or (seen.sight.failure if seen else "")
+        again = {"retry_at_s": max(self.pace.retry_at_s, self.lost_until_s), "failure": failure, "silent": silent}
         if seen is None:
             return self._unseen(deployed, silent, again)
         if not self.runs():
             return _stated(seen, again, running=False, pid=None, dead=self.dead)
-        self.pace.calmed(now_s)
-        again["failure"] = silent or self.pace.failure
         return _stated(seen, again)
 
     def together(self, deployed: Deployed | None, answering: Collection[str], now_s: float) -> NodeState | None:
