@@ -10,7 +10,7 @@ from everup.engines.local.launch import Reveal
 from everup.engines.swarm.deploy import change, discard_orders, stand_down, sweep_orders, undeploy
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
-from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.hosts import USUAL_GRACE_S, Host
 from everup.engines.swarm.placement import ground_of
 from everup.engines.swarm.rounds import LEFT, Rounds
 from everup.engines.swarm.services import FILES, Deployed, at_rest, is_everywhere
@@ -209,9 +209,9 @@ class Acts:
     async def _stop(self, track: Track, agent: Host) -> None:
         """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
         track.asked = max(track.asked, track.largest())
-        stop = track.node.stop if track.node else None
-        wish = Stopping(signal=stop.signal, grace_s=stop.grace_s, repeat_s=stop.repeat_s) if stop else Stopping()
-        exit_code = await agent.stop(self._environment, track.id, wish)
+        deployed = self._rounds.deployed(track.id)
+        noted_s = deployed.grace_s if deployed else USUAL_GRACE_S
+        exit_code = await agent.stop(self._environment, track.id, _stopping(track.node), noted_s)
         if track.runs():
             track.ended(track.asked, exit_code, self._clock())
 
@@ -280,6 +280,13 @@ class Acts:
 def _labelled(spec: Thing, files_digest: str) -> Thing:
     """The labels of the service alone: nothing is restarted for them."""
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
+
+
+def _stopping(node: Node | None) -> Stopping:
+    """How a node is asked to end; one that was not declared here, as was noted at its start."""
+    if node is None:
+        return Stopping()
+    return Stopping(signal=node.stop.signal, grace_s=node.stop.grace_s, repeat_s=node.stop.repeat_s)
 
 
 def _plain(track: Track, deployed: Deployed | None) -> bool:
