@@ -221,14 +221,20 @@ class Host:
             ) from error
 
 
-def _options() -> list[tuple[int, int, int]]:
+def _options(lost_s: int = LOST_S) -> list[tuple[int, int, int]]:
     """What tells the kernel to notice a lost host while nothing is said, where it can."""
-    wanted = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": LOST_S - 2, "TCP_USER_TIMEOUT": LOST_S * 1000}
+    wanted = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": lost_s - 2, "TCP_USER_TIMEOUT": lost_s * 1000}
     known = {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         *((socket.IPPROTO_TCP, option, value) for option, value in known.items()),
     ]
+
+
+def watch_over(connection: socket.socket, lost_s: int = LOST_S) -> None:
+    """Have the kernel end a connection whose other end has not even acknowledged anything for so long."""
+    for level, option, value in _options(lost_s):
+        connection.setsockopt(level, option, value)
 
 
 def _path(environment: str, node_id: NodeId) -> str:
