@@ -121,7 +121,10 @@ def uninstall_from_swarm(
     if session.as_json:
         render.show_json({"uninstalled": found, "destroyed": destroy})
     elif destroy:
+        from everup.engines.swarm.volume import AGENT_VOLUME
+
         print("the control plane is gone, with all that it knew")
+        print(f"each host keeps a volume of some bytes, which nobody else needs: docker volume rm {AGENT_VOLUME}")
     elif found:
         print("the control plane is gone; what ran goes on running, and everup swarm install brings it back")
     else:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from everup.cli import swarm
 from everup.cli.contexts import Contexts
+from everup.cli.main import app
+from everup.cli.session import Session
 from everup.engines.swarm import control, docker
 from everup.engines.swarm.keeping import Keeping
 from everup.engines.swarm.state import SwarmShelf
@@ -187,3 +190,9 @@ async def test_who_was_slower_leaves_all_as_it_is(place: Swarm, tmp_path: Path, 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "quicker"))
     assert await known(place, tmp_path / "home", kept_token())
     assert len(place.secrets.found) == 4
+
+
+def test_who_takes_everything_away_is_told_what_is_left_on_each_host(place: Swarm):
+    told = CliRunner().invoke(app, ["swarm", "uninstall", "--destroy"], obj=Session())
+    assert told.exit_code == 0
+    assert "docker volume rm everup-agent" in told.output
