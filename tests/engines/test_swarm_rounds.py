@@ -136,7 +136,7 @@ async def test_an_end_that_was_seen_stays_one_when_the_host_leaves() -> None:
         assert (state.running, state.dead is None, state.ended) == (False, False, True)
 
 
-async def test_the_host_that_has_its_address_by_now_says_what_there_is_of_it() -> None:
+async def test_the_host_that_has_its_address_by_now_says_what_data_there_are() -> None:
     async with going_round(a=Agent({}, answers=True), b=Agent({"db01-1": RUNS}, answers=True)) as (rounds, fleet):
         fleet.remove("b")
         fleet.join("c", "10.0.0.1", Agent({}, answers=True))
@@ -144,4 +144,9 @@ async def test_the_host_that_has_its_address_by_now_says_what_there_is_of_it() -
             while rounds.silence("c"):
                 await rounds.look()
         state = rounds.states()["db01-1"]
-        assert (state.running, state.ended, state.has_data, state.failure) == (False, True, False, "")
+        assert (state.running, state.ended, state.has_data) == (False, False, False)
+        fleet.agents["c"].found = {"db01-1": RUNS}
+        rounds.outdate()
+        await rounds.look()
+        state = rounds.states()["db01-1"]
+        assert (state.running, state.silent, state.host) == (True, "", "c")

@@ -130,7 +130,7 @@ def released(issued: Listeners, used: Collection[Tcp], hosts: Sequence[HostView]
         used: addresses at which a node was ever started; they stay, as others remember them.
         hosts: as for `place`.
     """
-    by_address = {host.address: host.id for host in hosts}
+    by_address = {address: host.id for address, host in at_addresses(hosts).items()}
     spread: dict[tuple[str, str], Counter[str]] = {}
     for key, ports in issued.items():
         for address in {to.host for to in ports.values()} & set(by_address):
@@ -162,7 +162,7 @@ def vacated(
     """
     if not any(host.available for host in hosts):
         return dict(issued)
-    by_address = {host.address: host for host in hosts}
+    by_address = at_addresses(hosts)
 
     def goes(ports: Mapping[str, Tcp]) -> bool:
         host = by_address.get(next((to.host for to in ports.values()), ""))
@@ -171,6 +171,11 @@ def vacated(
         return host.drained and busy.isdisjoint(ports.values())
 
     return {key: ports for key, ports in issued.items() if key not in movable or not goes(ports)}
+
+
+def at_addresses(hosts: Iterable[HostView]) -> dict[str, HostView]:
+    """The host at each address: a machine that joined again is listed twice, and the one that is not ready is gone."""
+    return {host.address: host for host in sorted(hosts, key=lambda host: host.ready)}
 
 
 def ground_of(hosts: Sequence[HostView], host_id: str, silent: bool) -> Ground:
@@ -201,7 +206,7 @@ class _Granting:
         self.running: Collection[str] = ()
         self._environment = environment
         self._hosts = sorted(hosts, key=lambda host: host.id)
-        self._by_address = {host.address: host for host in self._hosts}
+        self._by_address = at_addresses(self._hosts)
         self._elsewhere = elsewhere
         self._used = Counter((to.host, to.port) for to in elsewhere)
         self._public = set(RESERVED) | {to.port for to in elsewhere if is_loopback(to)}

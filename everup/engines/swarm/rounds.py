@@ -133,19 +133,23 @@ class Rounds:
             return track.together(deployed, {one.id for one in self.answering()}, now_s)
         host_id = deployed.host_id if deployed else ""
         if self._fleet.host(host_id) is None:  # it has left; where it has joined again, that is under another id
-            host_id = next(iter(track.seen), self._heir(deployed) if deployed else "")
+            host_id = next(iter(track.seen), "")
         silent = self.silence(host_id) if host_id else ""
         state = track.state(deployed, silent, now_s)
         host = self._fleet.host(host_id)
         if state is None or host is None:
-            return _departed(state, deployed) if state and deployed else state
+            return self._departed(state, deployed) if state and deployed else state
         ground = ground_of(self._fleet.hosts, host_id, silent != "")
         return replace(state, host=state.host or host.name, address=host.address, ground=ground)
 
-    def _heir(self, deployed: Deployed) -> str:
-        """The host (id) that has by now the address at which a node was started; "" where none has."""
-        addresses = {to.host for to in deployed.addresses}
-        return next((host.id for host in self._fleet.hosts if host.address in addresses), "")
+    def _departed(self, state: NodeState, deployed: Deployed) -> NodeState:
+        """A node whose host has left: it does not run, for nobody waits for it; that it has ended, nobody has seen.
+
+        The host that has its address by now, where one has, says whether its data are there.
+        """
+        address = next((to.host for to in deployed.addresses), "")
+        heir = any(host.address == address for host in self.answering())
+        return replace(state, failure=LEFT, silent=LEFT, has_data=not heir, address=address)
 
     async def _dial(self) -> None:
         """Have a line to every host, and to no other; wait until it is known who answers."""
@@ -210,9 +214,3 @@ class Rounds:
         """An end, the moment it happened."""
         at_s = self._clock() - (ended.age_s or 0.0)
         self._ended(self.track(ended.node), ended.start, ended.exit_code, at_s, ended.last_line)
-
-
-def _departed(state: NodeState, deployed: Deployed) -> NodeState:
-    """A node whose host has left: it does not run, for nobody waits for it; that it has ended, nobody has seen."""
-    address = next((to.host for to in deployed.addresses), "")
-    return replace(state, failure=LEFT, silent=LEFT, has_data=True, address=address)
