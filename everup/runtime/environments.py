@@ -168,12 +168,6 @@ class Environments:
         self.require_secrets(environment.environment, environment.services)
         running = self._running.get(environment.environment)
         check(caller, running.environment if running else None, environment)
-        if running and running.saved.doomed:
-            raise Refused(
-                f"{environment.environment} is being deleted, and some of it cannot be yet",
-                f"everup -e {environment.environment} events says what is waited for.",
-                code="refused.doomed",
-            )
         if running:
             refuse_unsettling(running.environment, environment)
         await self._engines.ready(environment.engine)
@@ -215,9 +209,16 @@ class Environments:
         return self.layout.granted(running.environment, granted) != granted
 
     async def enforce(self, draft: Draft) -> Running:
-        """Store the draft, then declare it; a change of programs looks for them afresh."""
+        """Store the draft, then declare it; a change of programs looks for them afresh. What was stopped stays so.
+
+        Raises:
+            Refused: the environment is being deleted.
+        """
         name = draft.environment.environment
         running = self._running.get(name)
+        if running and running.saved.doomed:
+            hint = f"everup -e {name} events says what is waited for."
+            raise Refused(f"{name} is being deleted, and some of it cannot be yet", hint, code="refused.doomed")
         if running is None or running.saved != draft.saved or draft.granted != self.store.grants(name):
             await self.store.save_grants(name, draft.granted)
             await self.store.save_environment(name, draft.saved)
@@ -228,6 +229,8 @@ class Environments:
             return self._take_up(name, draft)
         running.environment, running.saved = draft.environment, draft.saved
         running.controller.declare(draft.blueprints)
+        if draft.saved.stopped:
+            running.controller.wind_down()
         return running
 
     async def erase(self, name: str) -> None:

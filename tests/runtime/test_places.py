@@ -251,14 +251,16 @@ async def test_what_is_half_deleted_is_not_applied_and_a_second_order_to_delete_
     refusals = refusing(monkeypatch, 10**6, forget=True)
     await desk.stop("shop", destroy=True)
     await until(lambda: bool(refusals))
-    with pytest.raises(Refused) as caught:
-        await desk.apply(Source(file="/srv/everup.yaml", text=SPEC, directory="/srv", path="/bin"))
-    assert caught.value.code == "refused.doomed"
+    again = Source(file="/srv/everup.yaml", text=SPEC, directory="/srv", path="/bin")
+    for change in (desk.apply(again), desk.restart("shop", "web")):
+        with pytest.raises(Refused) as caught:
+            await change
+        assert caught.value.code == "refused.doomed"
     await desk.stop("shop", destroy=True)
     monkeypatch.undo()
     environments = place.environments
     await until(lambda: environments is not None and environments.names() == [])
-    await desk.apply(Source(file="/srv/everup.yaml", text=SPEC, directory="/srv", path="/bin"))
+    await desk.apply(again)
 
 
 async def test_a_control_plane_starts_although_what_is_half_deleted_cannot_be_deleted_yet(
