@@ -164,7 +164,9 @@ async def mirror_of(home: Home, keeping: Keeping) -> Mirror | None:
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.state import SwarmShelf
 
-    mirror = Mirror(SwarmShelf(Docker(), keeping), Cipher(home.path / "secret.key"))
+    docker = Docker()
+    await control.refuse_forgotten(docker)
+    mirror = Mirror(SwarmShelf(docker, keeping), Cipher(home.path / "secret.key"))
     await mirror.load(home.store)
     return mirror
 

@@ -192,6 +192,15 @@ async def test_who_was_slower_leaves_all_as_it_is(place: Swarm, tmp_path: Path, 
     assert len(place.secrets.found) == 4
 
 
+async def test_a_control_plane_does_not_begin_with_nothing_where_there_was_something(place: Swarm):
+    docker: Any = place
+    with pytest.raises(EngineError, match="somebody has removed its label") as forgotten:
+        await control.refuse_forgotten(docker)
+    assert forgotten.value.code == "engine.forgotten"
+    await swarm._install(IMAGE, "swarm", None)
+    await control.refuse_forgotten(docker)
+
+
 def test_who_takes_everything_away_is_told_what_is_left_on_each_host(place: Swarm):
     told = CliRunner().invoke(app, ["swarm", "uninstall", "--destroy"], obj=Session())
     assert told.exit_code == 0

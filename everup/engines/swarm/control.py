@@ -11,7 +11,7 @@ from typing import Any
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm import bootstrap
 from everup.engines.swarm.docker import Docker, Store, Thing, text
-from everup.engines.swarm.manifest import LABEL, without_manifest
+from everup.engines.swarm.manifest import LABEL, manifest_in, without_manifest
 from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import CONTROL_PORT
 from everup.engines.swarm.services import ENVIRONMENT
@@ -104,6 +104,20 @@ async def refuse_running(docker: Docker) -> None:
     if left := await _environments(docker):
         hint = "Move it here from where it runs (everup swarm install --move), or there: everup down --destroy"
         raise Refused(f"another control plane looks after {', '.join(left)} here", hint, code="refused.running")
+
+
+async def refuse_forgotten(docker: Docker) -> None:
+    """Make sure that the Swarm knows what its control plane knew: one that began with nothing would delete the rest.
+
+    Raises:
+        EngineError: it does not say so any more.
+    """
+    if not manifest_in((await docker.cluster.inspect())["Spec"]).pieces:
+        raise EngineError(
+            f"the Swarm does not say what its control plane knows: somebody has removed its label {LABEL}",
+            f"Bring it back from a backup of the Swarm; the parts it lists are kept: docker config ls -f label={LABEL}",
+            code="engine.forgotten",
+        )
 
 
 async def keep(docker: Docker, credentials: Credentials) -> None:
