@@ -75,13 +75,23 @@ def _service(blueprint: Blueprint, view: View, actions: Sequence[Action], hosts:
     supposed = list(losses(blueprint, view))
     found = [*_felt(blueprint, view, supposed), *_quorum(blueprint, view), *_full(blueprint, view)]
     found += [*_unready(blueprint, view, actions), *_unripe(blueprint, view)]
-    found += [*_limit(blueprint), *_kinds_own(blueprint, view)]
+    found += [*_limit(blueprint), *_rebuilt(blueprint, view, hosts), *_kinds_own(blueprint, view)]
     survives_node = all(finding.level != Level.NO for finding in found)
     by_host = list(_hosts(blueprint, view, hosts)) if survives_node else []
     if survives_node and (goes_on := _who_goes_on(blueprint, view)):
         found.append(Finding(Level.OK, Topic.LOSS, goes_on))
     found = sorted([*found, *by_host], key=lambda finding: WORST_FIRST.index(finding.level))
     return ServiceCheck(blueprint.label, survives_node, survives_node and len(hosts) > 1 and not by_host, tuple(found))
+
+
+def _rebuilt(blueprint: Blueprint, view: View, hosts: Sequence[str]) -> Iterator[Finding]:
+    """Members that nobody could rebuild on another host, now or ever."""
+    if blueprint.replaces_after_s is not None and len(hosts) < 2:
+        because = "replace_after does nothing here: all runs on one host, and there is no other to rebuild a member on"
+        yield Finding(Level.NOTE, Topic.PLACEMENT, because)
+    for node_id, why in sorted(view.stays.items()):
+        because = f"{node_id} would be rebuilt on another host by now: {why}"
+        yield Finding(Level.WARNING, Topic.PLACEMENT, because, node_id, "everup status --nodes")
 
 
 def _kinds_own(blueprint: Blueprint, view: View) -> Iterable[Finding]:

@@ -106,6 +106,19 @@ def judge(before: NodeStatus, reading: Reading | None, now_s: float, sent_s: flo
     return _turn(after, Answer.GOOD if reading.ready else Answer.BAD, reading.because, now_s)
 
 
+def begun_anew(node: Node | None, status: NodeStatus) -> NodeStatus:
+    """A member that runs, or may run, on another host than it is declared for was given up there: it is as if it had
+    never run. That is no confirmed death, and says nothing of what becomes of it there."""
+    state = status.state
+    if node is None or not node.rebuilds or not state.address or state.digest == node.digest:
+        return status
+    if state.address in {to.host for to in node.ports.values()}:
+        return status
+    bare = NodeState(running=False, service=state.service, host=state.host, address=state.address, ground=state.ground)
+    because = f"it is not waited for any longer where it was, on {state.host}"
+    return NodeStatus(Health.DOWN, bare, since_s=status.since_s, because=because)
+
+
 def _turn(status: NodeStatus, answer: Answer, because: str, now_s: float) -> NodeStatus:
     if (status.health, answer) not in TABLE:
         return status

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from everup.core.health import begun_anew
 from everup.core.rules import proposals
 from everup.model.actions import Accept, Action, Fence, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, NodeId, Part
@@ -13,23 +14,28 @@ from everup.model.spec import RESERVED
 
 
 def view_of(blueprint: Blueprint, observed: Observed) -> View:
-    """The part of a snapshot that belongs to one service: its declared nodes, and those once started for it."""
-    declared = {node.id for node in blueprint.active}
+    """The part of a snapshot that belongs to one service: its declared nodes, and those once started for it.
+
+    A member that is to be rebuilt on another host than the one it was seen on is, for all rules, one that never ran.
+    """
+    declared = {node.id: node for node in blueprint.active}
+    group = observed.groups.get(blueprint.label, Group())
     nodes = {
-        node_id: status
+        node_id: begun_anew(declared.get(node_id), status) if node_id != group.primary else status
         for node_id, status in observed.nodes.items()
         if node_id in declared or status.state.service == blueprint.label
     }
     return View(
         observed.now_s,
         nodes,
-        observed.groups.get(blueprint.label, Group()),
+        group,
         observed.attempts.get(blueprint.label, {}),
         Counter(
             status.state.host
             for node_id, status in observed.nodes.items()
             if node_id not in nodes and status.state.host and status.role == Role.PRIMARY
         ),
+        {node_id: why for node_id, why in observed.stays.items() if node_id in declared},
     )
 
 

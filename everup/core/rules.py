@@ -89,7 +89,14 @@ def tell_full_disks(blueprint: Blueprint, view: View) -> Iterator[Action]:
             yield Hold(blueprint.label, because, node.id)
 
 
-COMMON: tuple[Rule, ...] = (fence_hung, start_missing, replace_changed, stop_undeclared, tell_full_disks)
+def tell_stays(blueprint: Blueprint, view: View) -> Iterator[Action]:
+    """Say why members of a lost host are not rebuilt elsewhere, although they have waited for long enough."""
+    for why in sorted(set(view.stays.values())):
+        names = ", ".join(sorted(node_id for node_id, one in view.stays.items() if one == why))
+        yield Hold(blueprint.label, f"{names} would be rebuilt on another host by now: {why}")
+
+
+COMMON: tuple[Rule, ...] = (fence_hung, start_missing, replace_changed, stop_undeclared, tell_full_disks, tell_stays)
 
 
 def proposals(blueprint: Blueprint, view: View) -> Iterable[Action]:

@@ -53,6 +53,8 @@ SENTENCES: Mapping[str, str] = {
     "certificate.renewed": "the API shows a new certificate[, which expires at {expires_utc}]",
     "certificate.refused": "the API goes on with its former certificate: the new one cannot be used: {because}",
     "host.lost": "the host {host} is lost: what holds nothing there is started elsewhere",
+    "node.rebuilt": "{node} is rebuilt on {host}: {former} was waited for long enough",
+    "node.kept": "what {node} had on {host} before it was rebuilt is kept there, in the volume {volume}",
     "host.returned": "the host {host} is back",
     "host.drained": "the host {host} is drained: its primaries hand over, and what holds nothing leaves",
     "host.undrained": "the host {host} may be used again",

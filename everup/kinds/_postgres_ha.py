@@ -65,7 +65,7 @@ class Group:
             password=self.secrets.superuser,
             user="",
         )
-        return replace(alone, files=files, probe=probe)
+        return replace(alone, files=files, probe=probe, rebuilds=True)
 
     def operations(self) -> dict[str, Recipe]:
         """What can be done to the group, by name."""

@@ -165,6 +165,16 @@ def differing(wanted: Mapping[str, Any], shared: Mapping[str, Any], path: str = 
     return ""
 
 
+def member_name(node: Node) -> str:
+    """What Patroni calls a member: its id, on several hosts with the address of its own.
+
+    Patroni takes whoever bears the name in the leader key for the leader. A member that was rebuilt elsewhere must not
+    have the name of what may still run, cut off, on its former host, and may come back with data of long ago.
+    """
+    host = node.ports["postgres"].host
+    return node.id if host.startswith("127.") else f"{node.id}-{host.replace('.', '-')}"
+
+
 def patroni_json(node: Node, access: Access, shared: Mapping[str, Any], secrets: Secrets, own: str) -> str:
     """Patroni's configuration for one node (JSON, which is YAML). It can join a group, and never found one."""
     rest, server = node.ports["patroni"], node.ports["postgres"]
@@ -176,7 +186,7 @@ def patroni_json(node: Node, access: Access, shared: Mapping[str, Any], secrets:
     told = {
         "scope": access.scope,
         "namespace": NAMESPACE,
-        "name": node.id,
+        "name": member_name(node),
         "log": {"level": "INFO"},
         "restapi": {
             "listen": str(rest),

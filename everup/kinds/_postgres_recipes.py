@@ -15,7 +15,7 @@ from everup.core.health import no_room
 from everup.kinds._etcd_words import body_of, log_in
 from everup.kinds._gate import let_short_sessions_end
 from everup.kinds._haproxy import open_again, point, shut
-from everup.kinds._postgres_patroni import QUESTION, REST_USER, Access, read_patroni
+from everup.kinds._postgres_patroni import QUESTION, REST_USER, Access, member_name, read_patroni
 from everup.kinds._postgres_reading import DRAIN, SESSIONS, young_sessions
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._postgres_server import SUPERUSER
@@ -65,8 +65,8 @@ def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def release_command(access: Access, holder: NodeId, heir: NodeId | None, token: str) -> Command:
-    """Remove the leader key if `holder` has it; with `heir`, that one alone is to follow. In one transaction."""
+def release_command(access: Access, holder: str, heir: str | None, token: str) -> Command:
+    """Remove the leader key if that names `holder`; with `heir`, that one alone is to follow. In one transaction."""
     leader = _b64(access.key("leader"))
     compare = [{"key": leader, "target": "VALUE", "result": "EQUAL", "value": _b64(holder)}]
     success: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ def release_command(access: Access, holder: NodeId, heir: NodeId | None, token: 
     return ("POST", "/v3/kv/txn", json.dumps({"compare": compare, "success": success}), token)
 
 
-def release(access: Access, holder: NodeId, heir: NodeId | None = None) -> Generator[Step, Any, str]:
+def release(access: Access, holder: str, heir: str | None = None) -> Generator[Step, Any, str]:
     """Take the licence of a primary that is confirmed dead; "" when nobody holds it any more, else why not."""
     if not access.etcd:
         return "etcd is not known yet"
@@ -140,7 +140,7 @@ class Failover:
         candidates = [node for node in scene.running(scene.members) if node.id != dead.id]
         if not candidates:
             return Outcome(False, "no standby runs")
-        if because := (yield from release(self.access, dead.id)):
+        if because := (yield from release(self.access, member_name(dead))):
             return Outcome(False, because)
         yield Milestone("failover.released", {"primary": dead.id})
         return (yield from _take_over(blueprint, dead, candidates))
@@ -193,7 +193,7 @@ def hand_over(
     if not (yield Halt(old.id)):
         yield from _let_in(blueprint)
         return Outcome(False, f"{old.id} could not be stopped")
-    if because := (yield from release(access, old.id, heir.id if heir else None)):
+    if because := (yield from release(access, member_name(old), member_name(heir) if heir else None)):
         return Outcome(False, because)
     yield Milestone("failover.released", {"primary": old.id})
     return (yield from _take_over(blueprint, old, candidates))

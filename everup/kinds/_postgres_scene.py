@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from everup.kinds._postgres_patroni import PatroniFacts
+from everup.kinds._postgres_patroni import PatroniFacts, member_name
 from everup.kinds._scene import GroupScene, why_old
 from everup.model.desired import Node
 from everup.model.observed import Role
@@ -37,7 +37,7 @@ class Scene(GroupScene):
             facts = self.facts(node)
             if facts is None or facts.role != Role.REPLICA or not facts.sync_standby:
                 continue
-            if primary is None or primary.standbys.get(node.id, "sync") in ("sync", "quorum"):
+            if primary is None or primary.standbys.get(member_name(node), "sync") in ("sync", "quorum"):
                 found.append(node)
         return tuple(found)
 

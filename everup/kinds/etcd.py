@@ -143,7 +143,8 @@ def _newcomer(blueprint: Blueprint, view: View, lead: Node, node: Node) -> Actio
         return Hold(blueprint.label, "the others must say again whom they know", node.id)
     if entry and not entry[1]:
         return StartNode(node, "it joins with no data", ("--initial-cluster-state", "existing"))
-    return Operate(blueprint.label, "replace", "it has lost its data", node.id)
+    because = "it has lost its data" if entry else "the others do not know it where it is to be"
+    return Operate(blueprint.label, "replace", because, node.id)
 
 
 def _forlorn(view: View, others: list[Node]) -> bool:
@@ -204,7 +205,10 @@ def lock(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
 
 
 def replace(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
-    """Take the entry of `subject`, whose data is gone, out of the group, and put a new one in."""
+    """Take the entry of `subject`, whose data is gone, out of the group, and put a new one in.
+
+    Entries that nobody declares, such as that of where it was before, go first: they would count for the majority.
+    """
     node = blueprint.node(subject or "")
     leads = [one for one in blueprint.of(Part.VOTER) if view.status(one.id).ready and one.id != subject]
     if node is None or not leads:
@@ -212,10 +216,11 @@ def replace(blueprint: Blueprint, view: View, subject: NodeId | None) -> Run:
     (reply,) = yield Together((ask_member(leads[0], log_in(node.probe.password)),))
     token = "" if isinstance(reply, Silence) else str(body_of(reply[0])[1].get("token", ""))
     facts = facts_of(view, leads[0])
-    known = facts.members.get(peer_url(node)) if facts else None
-    commands: list[Command] = []
-    if known:
-        commands.append(("POST", "/v3/cluster/member/remove", json.dumps({"ID": known[0]}), token))
+    stay = {peer_url(one) for one in blueprint.of(Part.VOTER) if one.id != subject}
+    old = [entry[0] for url, entry in sorted(facts.members.items()) if url not in stay] if facts else []
+    commands: list[Command] = [
+        ("POST", "/v3/cluster/member/remove", json.dumps({"ID": member}), token) for member in old
+    ]
     commands.append(("POST", "/v3/cluster/member/add", json.dumps({"peerURLs": [peer_url(node)]}), token))
     (reply,) = yield Together((ask_member(leads[0], *commands, timeout_s=10.0),))
     if isinstance(reply, Silence):
@@ -235,7 +240,6 @@ def member_node(grant: Grant, index: int) -> Node:
         *("--name", f"{grant.label}-{index}", "--data-dir", "data"),
         *("--listen-client-urls", f"http://{client}", "--advertise-client-urls", f"http://{client}"),
         *("--listen-peer-urls", f"http://{peer}", "--initial-advertise-peer-urls", f"http://{peer}"),
-        *("--initial-cluster", ",".join(f"{name}=http://{address}" for name, address in everyone)),
         *("--heartbeat-interval", "100", "--election-timeout", "1000"),
         # 3.5.0 to 3.5.2 could lose consistency in a crash under load: a member that differs refuses to start.
         "--experimental-initial-corrupt-check",
@@ -251,7 +255,10 @@ def member_node(grant: Grant, index: int) -> Node:
         probe=Probe(Protocol.HTTP, client, read_member, QUESTION, interval_s=2.0, password=password),
         ports={"client": client, "peer": peer},
         env={**FRUGAL, **({"EVERUP_REVISION": str(grant.revision)} if grant.revision else {})},
+        # Read at its first start alone: that another member is rebuilt elsewhere is no reason to restart this one.
+        ambient={"ETCD_INITIAL_CLUSTER": ",".join(f"{name}=http://{address}" for name, address in everyone)},
         keeps=("data/member/wal/*.wal", "data/member/snap/db"),
+        rebuilds=True,
         stop=Stop("SIGTERM", 5.0),
     )
 

@@ -27,6 +27,7 @@ from everup.kinds._postgres_server import (
     settings_of,
 )
 from everup.kinds._postgres_single import SINGLE_RULES, lead
+from everup.kinds._rebuilding import REPLACE_AFTER, only_in_a_group
 from everup.kinds.etcd import endpoints_of
 from everup.model.contracts import Claim, Grant
 from everup.model.desired import (
@@ -43,7 +44,7 @@ from everup.model.desired import (
     Stop,
     Tcp,
 )
-from everup.model.spec import Duration, Frozen, Service
+from everup.model.spec import Duration, DurationOrNever, Frozen, Service
 
 POSTGRES_PORT = 5432
 PATRONI_PORT = 8008
@@ -86,10 +87,13 @@ class PostgresService(Service):
         description="0: with HA, nothing acknowledged is lost: a commit waits for a standby. async: it does not wait.",
     )
     rto: Duration | None = Field(default=None, description="How long writing may stand still after a fault, e.g. 2s.")
+    replace_after: DurationOrNever = Field(default=None, description=REPLACE_AFTER)
     settings: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description="PostgreSQL settings by name: {work_mem: 16MB}. A change restarts the servers.",
     )
+
+    _several = field_validator("replace_after")(only_in_a_group)
 
     @field_validator("rto")
     @classmethod
@@ -116,6 +120,11 @@ class PostgresService(Service):
             if name in OWNED:
                 raise ValueError(f"{name} is set by Everup; leave it out")
         return value
+
+    @property
+    def replaces_after_s(self) -> float | None:
+        """See `Service`."""
+        return self.replace_after
 
     @property
     def size(self) -> int:

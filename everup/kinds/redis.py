@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from everup.core.targets import CALM, Watch, watch_for
 from everup.kinds import _haproxy
+from everup.kinds._rebuilding import REPLACE_AFTER, only_in_a_group
 from everup.kinds._redis_connect import CONNECT
 from everup.kinds._redis_outlook import Weaknesses, election
 from everup.kinds._redis_reading import read_data, read_sentinel
@@ -42,7 +43,7 @@ from everup.model.desired import (
     Tcp,
 )
 from everup.model.observed import Reading
-from everup.model.spec import Duration, Frozen, Service
+from everup.model.spec import Duration, DurationOrNever, Frozen, Service
 
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
@@ -103,8 +104,11 @@ class RedisService(Service):
     auth: bool = Field(
         default=False, description="true: a password for the nodes and the Sentinels, in REDIS_PASSWORD."
     )
+    replace_after: DurationOrNever = Field(default=None, description=REPLACE_AFTER)
     rto: Duration | None = Field(default=None, description="How long writing may stand still after a fault, e.g. 2s.")
     rpo: Literal["async"] = Field(default="async", description="async: replication is; 0 is refused with the reason.")
+
+    _several = field_validator("replace_after")(only_in_a_group)
 
     @field_validator("rto")
     @classmethod
@@ -126,6 +130,11 @@ class RedisService(Service):
     def watch(self) -> Watch:
         """How closely its nodes are watched."""
         return CALM if self.rto is None else watch_for(self.rto, TAKEOVER_S)
+
+    @property
+    def replaces_after_s(self) -> float | None:
+        """See `Service`."""
+        return self.replace_after
 
     @property
     def size(self) -> int:
@@ -225,6 +234,7 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
         ports={"redis": address},
         env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
         keeps=("data/appendonlydir/*.manifest", "data/appendonlydir/*.base.*"),
+        rebuilds=service.replicas > 0,
         stop=Stop("SIGTERM", 30.0, repeat_s=0.5),  # "Writing initial AOF, can't exit": asked then, it goes on running
     )
     return service.watch.over(node)
@@ -246,6 +256,7 @@ def voter_node(grant: Grant, index: int) -> Node:
         told=("sentinel.conf",) if own else (),
         ports={"voter": address},
         env={"EVERUP_REVISION": str(grant.revision)} if grant.revision else {},
+        rebuilds=True,
         stop=Stop("SIGTERM", 5.0),
     )
 
@@ -274,6 +285,7 @@ def front_node(grant: Grant, index: int) -> Node:
         probe=probe,
         files={"sentinel_front.py": FRONT_SOURCE},
         ports={"sentinel": listen},
+        rebuilds=True,
         stop=Stop("SIGTERM", 2.0),
     )
 

@@ -18,7 +18,8 @@ class Claim:
     empty `ports` claim a secret. An address that is wanted `everywhere` is one that every host has, so that clients
     reach what listens there on their own host; on other hosts it is also reached, where it is `public`, by its port
     at any host's address. What `votes` is never put on one host with another of its group. What `moves` holds nothing:
-    it is granted another address when its host is lost, or is to be left and it does not run there.
+    it is granted another address when its host is lost, or is to be left and it does not run there. All else is granted
+    one only to be rebuilt, after it has waited for a lost host for as long as its service says.
     """
 
     key: str

@@ -120,6 +120,8 @@ class Node:
             `{home}` for the node's home. Texts are arguments, files, seeds and environment.
         unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
         image: the container image it runs from, where it runs in a container; "" for Everup's own.
+        rebuilds: it may begin anew on another host, without its data, while nobody knows what becomes of it on one that
+            is lost: others of its group have what it has, and elect without it.
     """
 
     id: NodeId
@@ -140,6 +142,7 @@ class Node:
     uses: tuple[str, ...] = ()
     unprivileged: bool = False
     image: str = ""
+    rebuilds: bool = False
     stop: Stop = Stop()
     reload_signal: str | None = None
 
@@ -332,6 +335,7 @@ class Blueprint:
     what a loss would cost; `election` says who would lead next, and who must agree. `salvage` keeps what a former
     primary has alone before it follows another. `renewal` is there where the password of clients can be rotated. For
     `alone_s` seconds a primary that hears nobody goes on taking writes: infinite where only its successor stops it.
+    After `replaces_after_s` on a lost host members are rebuilt on another one; never where that is None.
     """
 
     label: str
@@ -357,6 +361,7 @@ class Blueprint:
     salvage: Salvage | None = None
     renewal: "Renewal | None" = None
     alone_s: float = float("inf")
+    replaces_after_s: float | None = None
 
     def of(self, part: Part) -> tuple[Node, ...]:
         """The nodes with that part, in order."""

@@ -49,6 +49,8 @@ CATALOGUE: Mapping[str, str] = {
     "drill.ended": "A drill is over. fields: fault, verdict, because, runs_rto_s (of each run)",
     "notice.failed": "A notification was not delivered. fields: destination, title, because",
     "host.lost": "A host is held for down, and does not answer; what holds nothing is started elsewhere. fields: host",
+    "node.rebuilt": "A member of a group has waited for a lost host long enough; another has it. fields: former, host",
+    "node.kept": "What a rebuilt member had on its former host was set aside there. fields: host, volume",
     "host.returned": "A lost host is back. fields: host",
     "host.drained": "Somebody drained a host: primaries hand over, what holds nothing leaves. fields: host",
     "host.undrained": "A drained host may be used again. fields: host",

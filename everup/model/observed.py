@@ -21,13 +21,17 @@ class Ground(StrEnum):
 
 @dataclass(frozen=True)
 class Host:
-    """A machine on which nodes run; it `votes` where it is one of those that keep the state of all hosts."""
+    """A machine on which nodes run; it `votes` where it is one of those that keep the state of all hosts.
+
+    One that is `drained` was meant to be switched off, and may be lost by now all the same.
+    """
 
     name: str
     address: str
     ground: Ground = Ground.SOUND
     zone: str = ""
     votes: bool = False
+    drained: bool = False
 
 
 class Role(StrEnum):
@@ -110,11 +114,15 @@ class NodeState:
 
 @dataclass(frozen=True)
 class NodeEvent:
-    """Something the engine saw happen to a node, the moment it happened."""
+    """Something that happened to a node, the moment the engine saw or did it.
+
+    `kept` is the host on which what it had before was set aside, and under which name.
+    """
 
     node_id: NodeId
-    kind: str  # "exited"
+    kind: str  # "exited", "set aside"
     dead: Confirmed | None = None
+    kept: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,8 @@ class Attempt:
 class View:
     """One service as observed: the input of a rule. `attempts` is keyed by operation name.
 
-    `led_from` counts the primaries of other services by host, where there are several hosts.
+    `led_from` counts the primaries of other services by host, where there are several hosts. `stays` says of members
+    that would be rebuilt by now why they are not, in words.
     """
 
     now_s: float
@@ -202,6 +211,7 @@ class View:
     group: Group = Group()
     attempts: Mapping[str, Attempt] = field(default_factory=dict)
     led_from: Mapping[str, int] = field(default_factory=dict)
+    stays: Mapping[NodeId, str] = field(default_factory=dict)
 
     def status(self, node_id: NodeId) -> NodeStatus:
         """The status of a node; unknown when it was never seen."""
@@ -215,6 +225,7 @@ class Observed:
     Attributes:
         nodes: also what runs and is no longer declared.
         engine_says: why it does not answer, in words.
+        stays: as in `View`.
     """
 
     now_s: float
@@ -223,3 +234,4 @@ class Observed:
     attempts: Mapping[str, Mapping[str, Attempt]] = field(default_factory=dict)
     engine_answers: bool = True
     engine_says: str = ""
+    stays: Mapping[NodeId, str] = field(default_factory=dict)

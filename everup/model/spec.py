@@ -66,6 +66,39 @@ Duration = Annotated[
 ]
 """Seconds, at most a day; written as `500ms`, `2s`, `5m`, `1h` or a number of seconds."""
 
+NEVER = "never"
+
+
+def _or_never(value: Any) -> Any:
+    """Seconds, or None for never."""
+    if value is None or value == NEVER:
+        return None
+    if isinstance(value, str) and not re.match(r"\d", value.strip()):
+        raise ValueError(f"must be a duration such as 10m, or {NEVER}")
+    return parse_duration(value)
+
+
+def _within_a_day_if_any(value: float | None) -> float | None:
+    return None if value is None else _within_a_day(value)
+
+
+DurationOrNever = Annotated[
+    float | None,
+    BeforeValidator(_or_never),
+    AfterValidator(_within_a_day_if_any),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": NEVER},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$"},
+                {"type": "number", "exclusiveMinimum": 0, "maximum": _LONGEST_S},
+            ],
+            "examples": ["10m", NEVER],
+        }
+    ),
+]
+"""Seconds, at most a day, or None, which is written `never`."""
+
 
 class Frozen(BaseModel):
     """A value that rejects unknown keys and cannot be changed."""
@@ -137,6 +170,11 @@ class Service(Frozen):
     def secrets(self) -> Mapping[str, str]:
         """Environment variables whose values are secrets: variable -> the name of its secret."""
         return {}
+
+    @property
+    def replaces_after_s(self) -> float | None:
+        """How long its members wait for a lost host before they are rebuilt on another one; None: for ever."""
+        return None
 
     @property
     def size(self) -> int:

@@ -42,6 +42,7 @@ class Controller:
         self.blueprints: tuple[Blueprint, ...] = ()
         self.actions: tuple[Action, ...] = ()
         self.stopping = False
+        self.stays: Mapping[NodeId, str] = {}  # as in `Observed`: whoever knows the hosts sets it
         self._engine = engine
         self._statuses: dict[NodeId, NodeStatus] = {}
         self._store = store
@@ -81,7 +82,7 @@ class Controller:
     def observed(self) -> Observed:
         """The newest snapshot."""
         known = (dict(self._statuses), dict(self._records.groups), self._attempts)
-        return Observed(time.monotonic(), *known, self._engine_says is None, self._engine_says or "")
+        return Observed(time.monotonic(), *known, self._engine_says is None, self._engine_says or "", self.stays)
 
     @property
     def settled(self) -> bool:
@@ -148,16 +149,9 @@ class Controller:
 
     def _exited(self, event: NodeEvent) -> None:
         """Say it. What it means is for a look at the engine to say: the node may have been started again already."""
-        status = self._statuses.get(event.node_id)
-        if status is None or event.dead is None:
-            self.wake()
-            return
-        noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
-        service = status.state.service
-        fields: dict[str, object] = {"exit_code": event.dead.exit_code, "noticed_ms": noticed_ms}
-        if any(node.id == event.node_id for one in self.blueprints for node in one.stand_ins):
-            fields["stand_in"] = True
-        self.journal.say("node.exited", service, event.node_id, **fields)
+        if status := self._statuses.get(event.node_id):
+            stands_in = any(node.id == event.node_id for one in self.blueprints for node in one.stand_ins)
+            self._narrator.happened(event, status.state.service, stands_in)
         self.wake()
 
     async def _decide_now(self) -> None:

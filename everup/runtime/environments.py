@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from everup.core.permission import check, unknown
 from everup.core.plan import preview, view_of
 from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine, Kind
-from everup.model.desired import Blueprint
+from everup.model.desired import Blueprint, Tcp
 from everup.model.errors import EngineError, EverupError, NotFound, Refused
 from everup.model.observed import Observed
 from everup.model.picture import Change, Foresight
@@ -61,7 +61,12 @@ class Engines(Protocol):
 
 @dataclass
 class Running:
-    """One environment under control; `histories` holds the revisions of those of its services that have some."""
+    """One environment under control.
+
+    Attributes:
+        histories: the revisions of those of its services that have some.
+        forsaken: addresses on lost hosts that its members wait for no longer.
+    """
 
     environment: Environment
     saved: Saved
@@ -70,6 +75,7 @@ class Running:
     task: asyncio.Task[None]
     destroying: bool = False
     histories: dict[str, History] = field(default_factory=dict)
+    forsaken: Set[Tcp] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,8 @@ class Environments:
         """Work out blueprints and grants; nothing is stored or changed."""
         environment = overridden(self.parse(saved.source), saved.overrides)
         name = environment.environment
-        blueprints, granted = self.layout.draw(environment, saved, self.store.grants(name))
+        forsaken = self._running[name].forsaken if name in self._running else frozenset()
+        blueprints, granted = self.layout.draw(environment, saved, self.store.grants(name), forsaken)
         observed = self._running[name].controller.observed() if name in self._running else Observed(0.0)
         before = {one.label: one for one in self._running[name].controller.blueprints} if name in self._running else {}
         foreseen = (foresee(before.get(one.label), one, view_of(one, observed)) for one in blueprints)
@@ -206,7 +213,7 @@ class Environments:
     def displaced(self, running: Running) -> bool:
         """Something of it is to be granted another address than it has; `draft` does that."""
         granted = self.store.grants(running.environment.environment)
-        return self.layout.granted(running.environment, granted) != granted
+        return self.layout.granted(running.environment, granted, running.forsaken) != granted
 
     async def enforce(self, draft: Draft) -> Running:
         """Store the draft, then declare it; a change of programs looks for them afresh. What was stopped stays so.

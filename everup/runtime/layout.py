@@ -1,6 +1,6 @@
 """From an environment's spec to its blueprints: grants are issued, needs are followed, and clashes refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from everup.core.bindings import given_to, order_by_needs, variables
 from everup.model.contracts import Grant, Kind
-from everup.model.desired import Blueprint, Node
+from everup.model.desired import Blueprint, Node, Tcp
 from everup.model.errors import NotFound, Refused
 from everup.model.spec import Environment, Service
 from everup.runtime.grants import AddressBook, issue
@@ -32,16 +32,18 @@ class Layout:
         return self._books[engine].spread
 
     def draw(
-        self, environment: Environment, saved: Saved, granted: Mapping[str, Any]
+        self, environment: Environment, saved: Saved, granted: Mapping[str, Any], forsaken: Set[Tcp] = frozenset()
     ) -> tuple[tuple[Blueprint, ...], dict[str, Any]]:
         """Blueprints in file order, the implied ones last, and `granted` completed by what they need.
+
+        `forsaken` is as in `granted`.
 
         Raises:
             Refused: two services would have a node of the same name.
         """
         implied = _implied(environment.services)
         services = {**environment.services, **implied}
-        complete, book = self.granted(environment, granted), self._books[environment.engine]
+        complete, book = self.granted(environment, granted, forsaken), self._books[environment.engine]
         made: dict[str, Blueprint] = {}
         former = _former(services, granted)
         everything = {**services, **former}
@@ -50,17 +52,28 @@ class Layout:
             given = given_to(needed, self._offered(everything, made))
             grant = _granted(label, given, complete, saved, book.spread)
             made[label] = self._kinds[everything[label].kind].blueprint(everything[label], grant)
+        patience = _patience(environment.services, implied)
         blueprints = tuple(
-            replace(_with_programs(made[label], environment.programs), platform=label in implied) for label in services
+            replace(
+                _with_programs(made[label], environment.programs),
+                platform=label in implied,
+                replaces_after_s=patience[label],
+            )
+            for label in services
         )
         _refuse_twins(blueprints)
         return blueprints, complete
 
-    def granted(self, environment: Environment, granted: Mapping[str, Any]) -> dict[str, Any]:
-        """`granted`, completed by what the services claim, and without what may not stay as it is."""
+    def granted(
+        self, environment: Environment, granted: Mapping[str, Any], forsaken: Set[Tcp] = frozenset()
+    ) -> dict[str, Any]:
+        """`granted`, completed by what the services claim, and without what may not stay as it is.
+
+        `forsaken` are addresses on lost hosts that are not waited for any longer.
+        """
         services = {**environment.services, **_implied(environment.services)}
         claims = {label: self._kinds[service.kind].claims(label, service) for label, service in services.items()}
-        return issue(environment.environment, claims, granted, self._books[environment.engine])
+        return issue(environment.environment, claims, granted, self._books[environment.engine], forsaken)
 
     def variables(self, environment: Environment, blueprints: tuple[Blueprint, ...]) -> dict[str, dict[str, str]]:
         """Declared label -> variables: what it is given by those it needs, what it offers, its own environment."""
@@ -103,6 +116,18 @@ def _implied(services: Mapping[str, Service]) -> dict[str, Service]:
         for label, other in service.implies().items():
             found = {**_implied({label: other}), **found, label: other}
     return found
+
+
+def _patience(services: Mapping[str, Service], implied: Mapping[str, Service]) -> dict[str, float | None]:
+    """How long members of each service wait for a lost host.
+
+    What others stand on waits as long as the least patient of them: without it, what that has rebuilt could not elect.
+    """
+    own = {label: service.replaces_after_s for label, service in services.items()}
+    for label in implied:
+        above = [one.replaces_after_s for one in services.values() if label in one.implies()]
+        own[label] = min((one for one in above if one is not None), default=None)
+    return own
 
 
 def _former(services: Mapping[str, Service], granted: Mapping[str, Any]) -> dict[str, Service]:

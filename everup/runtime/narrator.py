@@ -1,11 +1,12 @@
 """Says what changed: compares what is with what was said last, so that nothing is said twice."""
 
 import re
+import time
 from collections.abc import Iterable
 
 from everup.model.actions import Hold
 from everup.model.desired import Node
-from everup.model.observed import Health, NodeState, NodeStatus
+from everup.model.observed import Health, NodeEvent, NodeState, NodeStatus
 from everup.runtime.journal import Journal
 
 SPEAK_AFTER_S = 1.0
@@ -47,6 +48,18 @@ class Narrator:
             self._journal.say("service.healthy", label, after_s=round(now_s - since_s, 3))
         elif health in ("degraded", "down") and before:
             self._journal.say(f"service.{health}", label, because=because)
+
+    def happened(self, event: NodeEvent, service: str, stands_in: bool) -> None:
+        """The engine saw a node end, or set something of it aside; `stands_in`: it serves while others are replaced."""
+        if event.kept:
+            host, volume = event.kept
+            self._journal.say("node.kept", service, event.node_id, host=host, volume=volume)
+        if event.dead:
+            noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
+            fields: dict[str, object] = {"exit_code": event.dead.exit_code, "noticed_ms": noticed_ms}
+            if stands_in:
+                fields["stand_in"] = True
+            self._journal.say("node.exited", service, event.node_id, **fields)
 
     def hosts(self, states: Iterable[NodeState], now_s: float) -> None:
         """Which hosts answer and which do not, as the engine says of what runs there."""

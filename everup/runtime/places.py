@@ -1,12 +1,15 @@
 """On which hosts nodes run: what can run elsewhere leaves lost and drained ones, and somebody may drain one."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from everup.core.meant import did_you_mean
 from everup.core.parting import Occupants, Site, obstacles, occupants, too_few, unsound
+from everup.core.rebuilding import due, homeless_in
 from everup.model.contracts import Engine, Estate, Spread
+from everup.model.desired import Node, NodeId
 from everup.model.errors import EverupError, NotFound, Refused
 from everup.model.observed import Ground, Host
 from everup.runtime.environments import Environments, Running
@@ -22,6 +25,7 @@ class Places(Renewals):
     def __init__(self, environments: Environments) -> None:
         super().__init__(environments)
         self._grounds: dict[str, dict[str, Ground]] = {}
+        self._lost_s: dict[str, dict[str, float]] = {}
 
     def sites(self) -> tuple[Site, ...]:
         """All hosts, in order of their names.
@@ -73,7 +77,10 @@ class Places(Renewals):
                 )
 
     async def watch_hosts(self) -> None:
-        """Grant other addresses to what must leave its host, and say what becomes of hosts; for ever."""
+        """Grant other addresses to what must leave its host, and say what becomes of hosts; for ever.
+
+        For how long a host has been lost only this control plane knows: with another one that time begins anew.
+        """
         while True:
             await asyncio.sleep(LOOK_S)
             for running in [self._environments.get(name) for name in self._environments.names()]:
@@ -87,13 +94,48 @@ class Places(Renewals):
 
     async def _watch(self, running: Running) -> None:
         if not _is_spread(running.engine) or running.saved.stopped or not running.controller.looked.is_set():
+            self._lost_s.pop(running.environment.environment, None)
+            running.forsaken, running.controller.stays = frozenset(), {}
             return
-        self._tell(running, running.engine.estate)
+        estate = running.engine.estate
+        self._tell(running, estate.hosts())
+        stays = self._give_up(running, estate.hosts())
         name = running.environment.environment
         if self._environments.displaced(running):
             async with self._changing:
                 if name in self._environments.names():  # it may have been deleted meanwhile
-                    await self._moved(self._environments.get(name))
+                    running = self._environments.get(name)
+                    stays = self._give_up(running, estate.hosts())  # and a host may be back
+                    await self._rebuilt(running, estate.hosts())
+        controller = running.controller
+        controller.stays = {**homeless_in(controller.blueprints, running.forsaken), **stays}
+
+    def _give_up(self, running: Running, hosts: Sequence[Host]) -> Mapping[NodeId, str]:
+        """Find out who has waited long enough for a lost host; why others that have must stay, in words."""
+        name, now_s = running.environment.environment, time.monotonic()
+        before = self._lost_s.get(name, {})
+        controller = running.controller
+        there = {host.address for host in hosts if host.ground != Ground.LOST or host.drained}  # or soon will be again
+        members = (node for one in controller.blueprints for node in one.nodes if node.rebuilds)
+        away = {_host_of(node) for node in members} - there if hosts else set()  # one that has left is lost, too
+        self._lost_s[name] = lost = {address: before.get(address, now_s) for address in away}
+        found = due(controller.blueprints, controller.observed(), {at: now_s - since_s for at, since_s in lost.items()})
+        running.forsaken = found.forsaken
+        return found.stays
+
+    async def _rebuilt(self, running: Running, hosts: Sequence[Host]) -> None:
+        """Declare again with places where everything can be, and say who is rebuilt on which host."""
+        before = {
+            node.id: _host_of(node) for one in running.controller.blueprints for node in one.nodes if node.rebuilds
+        }
+        await self._moved(running)
+        names = {host.address: host.name for host in hosts}
+        for blueprint in running.controller.blueprints:
+            for node in blueprint.nodes:
+                former, address = before.get(node.id, ""), _host_of(node)
+                if former and former != address:  # a host that has left the Swarm has no name any more
+                    fields = {"former": names.get(former, former), "host": names.get(address, address)}
+                    running.controller.journal.say("node.rebuilt", blueprint.label, node.id, **fields)
 
     async def _mark(self, running: list[Running], estate: Estate, host: str, *, drained: bool) -> None:
         await self._environments.store.confirm()
@@ -110,11 +152,11 @@ class Places(Renewals):
         if not running.saved.stopped and self._environments.displaced(running):
             await self._declare(self._environments.draft(running.saved))
 
-    def _tell(self, running: Running, estate: Estate) -> None:
+    def _tell(self, running: Running, hosts: Sequence[Host]) -> None:
         """Say which hosts were lost, and which are back."""
         name, say = running.environment.environment, running.controller.journal.say
         before = self._grounds.get(name, {})
-        now = {host.name: host.ground for host in estate.hosts()}
+        now = {host.name: host.ground for host in hosts}
         for host, ground in now.items():
             former = before.get(host, Ground.SOUND)
             if ground == Ground.LOST and former != Ground.LOST:
@@ -143,6 +185,11 @@ def _is_spread(engine: Engine) -> TypeGuard[Spread]:
 
 def _occupants(running: Running, host: str) -> Occupants:
     return occupants(running.controller.blueprints, running.controller.observed(), host)
+
+
+def _host_of(node: Node) -> str:
+    """The address of the host that a node is declared for; "" where it listens nowhere."""
+    return next((to.host for to in node.ports.values()), "")
 
 
 def _host(estate: Estate, name: str) -> Host:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from everup.engines.swarm import services
 from everup.engines.swarm.services import Start, at_rest, name_of, order, order_name, read, read_end, spec
-from everup.model.desired import Stop, Tcp
+from everup.model.desired import Part, Stop, Tcp
 from tests.engines.worlds import a_node
 
 LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)
@@ -51,6 +51,15 @@ def test_what_could_be_read_in_two_ways_gets_a_number() -> None:
 
 def test_the_secrets_of_two_starts_have_two_names() -> None:
     assert order_name("shop", "n" * 63, 1) != order_name("shop", "n" * 63, 2)
+
+
+def test_what_was_given_up_elsewhere_is_remembered_by_the_service() -> None:
+    found = read(as_listed(spec(replace(a_start(part=Part.DATA), given_up=5))))
+    assert found is not None
+    assert (found.given_up, found.outdated, found.keeps, found.moves) == (5, 6, True, False)
+    plain = read(as_listed(spec(a_start(part=Part.VOTER))))
+    assert plain is not None
+    assert (plain.given_up, plain.outdated, plain.keeps) == (0, 0, False)
 
 
 def test_a_node_is_read_back_from_its_service() -> None:

@@ -183,6 +183,16 @@ def test_data_are_never_taken_for_something_left_behind() -> None:
     assert track.left == {}
 
 
+def test_of_data_only_what_was_given_up_is_left_behind() -> None:
+    track = started()
+    anew = replace(DEPLOYED, ticket=12, host_id="h2", given_up=9)
+    assert track.remains("h1", seen(start=7), anew)
+    assert track.remains("h1", seen(start=9), anew)
+    assert not track.remains("h1", seen(start=10), anew)  # a later start of it there: for a person to look at
+    assert not track.remains("h2", seen(start=7), anew)
+    assert track.left == {}
+
+
 def test_a_copy_on_a_host_that_does_not_answer_is_not_gone_by_while_others_do() -> None:
     track = Track("web-1")
     track.seen = {"h1": seen(files_digest="older"), "h2": seen()}

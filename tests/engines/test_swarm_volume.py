@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from everup.engines.swarm.volume import FOLDER, Record, Volume
+from everup.engines.swarm.volume import FOLDER, Record, Volume, move_all
 from everup.model.errors import EngineError
 
 HOLD = """
@@ -144,3 +144,24 @@ def test_the_start_program_is_light():
     script = "import sys, everup.engines.swarm.start; print({'pydantic', 'httpx', 'asyncio'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_all_of_a_volume_is_moved_and_what_it_remembers_of_its_starts_last(tmp_path):
+    place, to = tmp_path / "place", tmp_path / "to"
+    (place / "data" / "appendonlydir").mkdir(parents=True)
+    (place / "data" / "appendonlydir" / "a.base.rdb").write_text("acknowledged")
+    to.mkdir()
+    place.chmod(0o750)
+    Volume(place).take(7)
+    Volume(place).save(record())
+    (to / "data").write_text("in the way")
+    with pytest.raises(OSError, match="data"):  # a directory does not take the place of a file
+        move_all(place, to)
+    assert Volume(place).record() is not None
+    (to / "data").unlink()
+    move_all(place, to)
+    move_all(place, to)
+    assert list(place.iterdir()) == []
+    assert (to / "data" / "appendonlydir" / "a.base.rdb").read_text() == "acknowledged"
+    assert Volume(to).ticket() == 7
+    assert to.stat().st_mode & 0o777 == 0o750

@@ -11,9 +11,10 @@ from everup.core.health import service_health
 from everup.core.rules import proposals
 from everup.kinds._etcd_lead import hand_on, lead_apart
 from everup.kinds._etcd_words import read_member
-from everup.kinds.etcd import found, lock, replace
+from everup.kinds.etcd import found, lock, member_node, replace
 from everup.model.actions import Hold, Operate, StartNode, StopNode
-from everup.model.desired import Blueprint, Node, Together
+from everup.model.contracts import Grant
+from everup.model.desired import Blueprint, Node, Tcp, Together
 from everup.model.observed import Attempt, Confirmed, Ground, Health, NodeState, NodeStatus, View
 from tests.kinds.shapes import blueprint
 
@@ -233,6 +234,37 @@ def test_replacing_takes_the_old_entry_out_and_puts_a_new_one_in():
     assert [command[1] for command in asked[1].commands] == ["/v3/cluster/member/remove", "/v3/cluster/member/add"]
     assert asked[1].to == node("web-1").ports["client"]
     assert {command[3] for command in asked[1].commands} == {"t"}
+
+
+def elsewhere(name: str) -> Blueprint:
+    """The same members, one of them at another address: it is rebuilt on another host."""
+    moved = changed(node(name), ports={"client": Tcp("10.0.0.4", 2379), "peer": Tcp("10.0.0.4", 2380)})
+    return changed(ETCD, nodes=tuple(moved if one.id == name else one for one in ETCD.nodes))
+
+
+def test_a_member_that_is_rebuilt_elsewhere_joins_once_its_former_entry_is_gone():
+    view = seen(down=("web-2",), emptied=("web-2",))
+    asks = [one for one in proposals(elsewhere("web-2"), view) if isinstance(one, Operate)]
+    because = "the others do not know it where it is to be"
+    assert asks == [Operate("web", "replace", because, "web-2")]
+    token = ((200, json.dumps({"token": "t"})),)
+    outcome, asked = play(replace, view, "web-2", [token, ((200, "{}"), (200, "{}"))], elsewhere("web-2"))
+    assert outcome.done
+    told = [(command[1].rpartition("/")[2], json.loads(command[2])) for command in asked[1].commands]
+    assert told == [("remove", {"ID": "1"}), ("add", {"peerURLs": ["http://10.0.0.4:2380"]})]
+
+
+def test_nobody_is_restarted_because_another_member_is_elsewhere():
+    first_of, listeners = ETCD.nodes[0], shapes_listeners()
+    moved = {**listeners, "member-2": {"client": Tcp("10.0.0.4", 2379), "peer": Tcp("10.0.0.4", 2380)}}
+    again = member_node(Grant("web", moved, {"password": "pretended"}), 1)
+    assert again.digest == member_node(Grant("web", listeners, {"password": "pretended"}), 1).digest
+    assert "web-2=http://10.0.0.4:2380" in again.ambient["ETCD_INITIAL_CLUSTER"]
+    assert first_of.rebuilds
+
+
+def shapes_listeners() -> dict[str, dict[str, Tcp]]:
+    return {f"member-{n}": dict(one.ports) for n, one in enumerate(ETCD.nodes, 1)}
 
 
 def test_locking_may_find_that_half_of_it_was_done():

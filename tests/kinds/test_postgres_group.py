@@ -1,5 +1,6 @@
 """A PostgreSQL group: what is read, decided and done, without any server."""
 
+import base64
 import json
 from collections.abc import Generator
 from dataclasses import replace
@@ -7,15 +8,19 @@ from typing import Any
 
 import pytest
 
+from everup.core.plan import view_of
 from everup.core.rules import proposals
 from everup.kinds._postgres_patroni import Access, differing, read_patroni
 from everup.kinds._postgres_recipes import Failover, Switchover, release_command
+from everup.kinds._postgres_scene import Scene
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import (
+    Ask,
     Blueprint,
     Crown,
     Halt,
     Milestone,
+    Node,
     Outcome,
     Pause,
     Protocol,
@@ -24,7 +29,7 @@ from everup.model.desired import (
     Tcp,
     Together,
 )
-from everup.model.observed import Attempt, Ground, Role, View
+from everup.model.observed import Attempt, Ground, Observed, Role, View
 from tests.kinds.postgres_words import NOW_S, group, patroni, seen, streams
 from tests.kinds.shapes import KINDS, blueprint, grant, service
 
@@ -366,3 +371,55 @@ def test_a_primary_on_a_drained_host_hands_over_to_a_standby_that_has_everything
     assert deeds(one, drained("web-1", "web-2")) == []  # nobody else was waited for by commits
     assert "its host node1 is drained; it hands over" in holds(one, drained("web-1", "web-2"))
     assert deeds(one, drained("web-2")) == []
+
+
+def on_hosts(*numbers: int) -> Blueprint:
+    """A group whose member n is on the host with the n-th of these numbers."""
+    made = grant(KINDS["postgres"], service("postgres", ha=True))
+    hosts = {f"data-{n}": f"10.0.0.{number}" for n, number in enumerate(numbers, 1)}
+    listeners = {
+        key: {name: Tcp(hosts.get(key, to.host), to.port) for name, to in ports.items()}
+        for key, ports in made.listeners.items()
+    }
+    return KINDS["postgres"].blueprint(service("postgres", ha=True), replace(made, listeners=listeners))
+
+
+def named(node: Node) -> str:
+    """What its Patroni is told to call itself."""
+    return str(json.loads(node.files["patroni.json"])["name"])
+
+
+def test_a_member_that_was_rebuilt_has_not_the_name_of_what_may_come_back_where_it_was():
+    """Patroni would take over the leader's key by its name alone, and lead with data of long ago."""
+    before, after = on_hosts(1, 2, 3), on_hosts(4, 2, 3)
+    assert [named(node) for node in before.nodes[:3]] == ["web-1-10-0-0-1", "web-2-10-0-0-2", "web-3-10-0-0-3"]
+    assert [named(node) for node in after.nodes[:3]] == ["web-1-10-0-0-4", "web-2-10-0-0-2", "web-3-10-0-0-3"]
+    assert [node.digest for node in before.nodes[1:3]] == [node.digest for node in after.nodes[1:3]]  # these stay
+    assert [named(node) for node in group().nodes[:3]] == ["web-1", "web-2", "web-3"]  # one machine loses no host
+
+
+def test_on_several_hosts_rules_and_recipes_use_the_names_that_patroni_knows():
+    one = on_hosts(1, 2, 3)
+    lists = streams("web-2-10-0-0-2", "web-3-10-0-0-3", sync="web-3-10-0-0-3")
+    primary = patroni("primary", replication=lists)
+    both = {"web-1": primary, "web-2": patroni(sync_standby=True), "web-3": patroni(sync_standby=True)}
+    assert [node.id for node in Scene(one, seen(one, says=both)).confirmed] == ["web-3"]  # its primary's word counts
+    sent: list[str] = []
+
+    def etcd(ask: Ask) -> Any:
+        sent.append(ask.commands[0][2])
+        return ((200, "{}"),)
+
+    failover(seen(one, down=("web-1",)), one, authenticate=TOKEN, txn=etcd)
+    compared = json.loads(sent[0])["compare"][0]["value"]
+    assert base64.b64decode(compared).decode() == "web-1-10-0-0-1"
+
+
+def test_a_member_of_a_host_that_is_waited_for_no_longer_joins_elsewhere_as_an_empty_standby():
+    one, moved = on_hosts(1, 2, 3), on_hosts(1, 2, 4)
+    view = seen(one, says=settled(one))
+    lost = replace(view.nodes["web-3"].state, host="node3", address="10.0.0.3", ground=Ground.LOST)
+    nodes = {**view.nodes, "web-3": replace(view.nodes["web-3"], state=lost)}
+    observed = Observed(view.now_s, nodes, {"web": view.group})
+    assert ("start", "web-3") in deeds(moved, view_of(moved, observed))
+    assert ("start", "web-3") not in deeds(one, view_of(one, observed))

@@ -1,6 +1,6 @@
 """Addresses and passwords, issued once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from everup.model.contracts import Claim
 from everup.model.desired import Tcp
@@ -15,7 +15,11 @@ class CountingBook:
     """Gives every new claim the next host."""
 
     def issue(
-        self, environment: str, claims: Mapping[str, Sequence[Claim]], issued: Mapping[str, Mapping[str, Tcp]]
+        self,
+        environment: str,
+        claims: Mapping[str, Sequence[Claim]],
+        issued: Mapping[str, Mapping[str, Tcp]],
+        forsaken: Set[Tcp] = frozenset(),
     ) -> dict[str, Mapping[str, Tcp]]:
         complete = dict(issued)
         for label, wanted in claims.items():

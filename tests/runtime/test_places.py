@@ -46,7 +46,7 @@ class HostsEngine(MemoryEngine):
 
     def hosts(self) -> tuple[Host, ...]:
         found = ((view, ground_of(self.views, view.id, silent=view.down)) for view in self.views)
-        return tuple(Host(view.name, view.address, ground, votes=view.votes) for view, ground in found)
+        return tuple(Host(one.name, one.address, ground, votes=one.votes, drained=one.drained) for one, ground in found)
 
     async def drain(self, host: str, drained: bool) -> None:
         self.change(int(host[-1]), drained=drained, available=not drained)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -89,6 +89,7 @@ class LocalAddresses:
         environment: str,
         claims_by_label: Mapping[str, Sequence[Claim]],
         issued: Mapping[str, Mapping[str, Tcp]],
+        forsaken: Set[Tcp] = frozenset(),
     ) -> dict[str, Mapping[str, Tcp]]:
         """Grant what is claimed and not granted yet.
 
@@ -96,6 +97,7 @@ class LocalAddresses:
             environment: its name.
             claims_by_label: the claims of each service; those without ports (secrets) are passed over.
             issued: `<label>/<claim key>` -> port name -> address, granted earlier; all of it is kept as it is.
+            forsaken: addresses of lost hosts: there are none here.
 
         Returns:
             `issued` and what is new, in the same shape.

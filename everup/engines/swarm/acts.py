@@ -11,7 +11,7 @@ from everup.engines.swarm.deploy import change, discard_orders, stand_down, swee
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.hosts import USUAL_GRACE_S, Host
-from everup.engines.swarm.placement import ground_of
+from everup.engines.swarm.placement import HostView, ground_of
 from everup.engines.swarm.rounds import LEFT, Rounds
 from everup.engines.swarm.services import FILES, Deployed, at_rest, is_everywhere
 from everup.engines.swarm.sight import Renewal, Stopping
@@ -58,7 +58,7 @@ class Acts:
                 await self._starter.start(track, node, extra_args, self._starter.able())
             return
         host = self._starter.host_for(node)
-        self._leave_for(track, host.id)
+        self._leave_for(track, node, host)
         if track.runs():
             where, seen = max(track.seen.items(), key=lambda pair: pair[1].sight.start)
             agent = self._rounds.agent(where)
@@ -77,7 +77,7 @@ class Acts:
         if self._rounds.copied(track):
             await self._end_copies(track, deployed)
             agents = [self._rounds.agent(host.id) for host in self._rounds.answering()]
-        elif deployed and self._given_up(deployed):
+        elif deployed and deployed.moves and _is_lost(self._fleet, self._rounds, deployed):
             await self._end_lost(track, deployed, keep_data)
             agents = []
         else:
@@ -96,25 +96,26 @@ class Acts:
             track.forget()
         track.pace.reset()
 
-    def _given_up(self, deployed: Deployed) -> bool:
-        """It holds nothing, and nobody can say what becomes of it where it is."""
-        silent = self._rounds.silence(deployed.host_id) != ""
-        return deployed.moves and ground_of(self._fleet.hosts, deployed.host_id, silent) == Ground.LOST
-
-    def _leave_for(self, track: Track, host_id: str) -> None:
-        """It is about to be on that host: it may not be on one that cannot be asked, unless it holds nothing.
+    def _leave_for(self, track: Track, node: Node, host: HostView) -> None:
+        """It is about to be on that host: it may not be on one that cannot be asked, unless others can do without what
+        it has there.
 
         Raises:
-            Unavailable: it may be, and may be writing its data.
+            Unavailable: it may be, and may be writing its data; or there is something on `host` that was given up.
         """
         deployed = self._rounds.deployed(track.id)
-        if deployed is None or deployed.host_id == host_id:
+        if deployed is None or deployed.host_id == host.id:
             return
+        if host.id in track.left and node.rebuilds:
+            raise Unavailable(f"{track.id}: what {host.name} still has of it, which is stale, is cleared away first")
         former = self._fleet.host(deployed.host_id)
-        if self._given_up(deployed):
+        anew = node.rebuilds and host.address not in {to.host for to in deployed.addresses}
+        if (deployed.moves or anew) and _is_lost(self._fleet, self._rounds, deployed):
             track.leave(deployed.host_id, deployed.ticket)
         elif former and deployed.wanted and not former.emptied:
             self._rounds.agent(deployed.host_id)
+        if anew:
+            track.given_up = max(track.largest(), deployed.ticket)
 
     async def _end_lost(self, track: Track, deployed: Deployed, keep_data: bool) -> None:
         """Have Swarm end it there as soon as it can; what is left then is found and deleted."""
@@ -209,9 +210,8 @@ class Acts:
     async def _stop(self, track: Track, agent: Host) -> None:
         """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
         track.asked = max(track.asked, track.largest())
-        deployed = self._rounds.deployed(track.id)
-        noted_s = deployed.grace_s if deployed else USUAL_GRACE_S
-        exit_code = await agent.stop(self._environment, track.id, _stopping(track.node), noted_s)
+        wish, noted_s = _stopping(track.node, self._rounds.deployed(track.id))
+        exit_code = await agent.stop(self._environment, track.id, wish, noted_s)
         if track.runs():
             track.ended(track.asked, exit_code, self._clock())
 
@@ -282,11 +282,18 @@ def _labelled(spec: Thing, files_digest: str) -> Thing:
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
 
 
-def _stopping(node: Node | None) -> Stopping:
-    """How a node is asked to end; one that was not declared here, as was noted at its start."""
+def _stopping(node: Node | None, deployed: Deployed | None) -> tuple[Stopping, float]:
+    """How a node is asked to end; one that was not declared here, as was noted at its start, and with what grace."""
+    noted_s = deployed.grace_s if deployed else USUAL_GRACE_S
     if node is None:
-        return Stopping()
-    return Stopping(signal=node.stop.signal, grace_s=node.stop.grace_s, repeat_s=node.stop.repeat_s)
+        return Stopping(), noted_s
+    return Stopping(signal=node.stop.signal, grace_s=node.stop.grace_s, repeat_s=node.stop.repeat_s), noted_s
+
+
+def _is_lost(fleet: Fleet, rounds: Rounds, deployed: Deployed) -> bool:
+    """Nobody can say what becomes of it where it is, and the Swarm has given that host up."""
+    silent = rounds.silence(deployed.host_id) != ""
+    return ground_of(fleet.hosts, deployed.host_id, silent) == Ground.LOST
 
 
 def _plain(track: Track, deployed: Deployed | None) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
-from everup.engines.swarm.placement import HostView, place, released, vacated
+from everup.engines.swarm.placement import HostView, forsaking, group_of, place, released, vacated
 from everup.model.contracts import Claim
 from everup.model.desired import Tcp
 
@@ -36,8 +36,9 @@ class SwarmAddresses:
         environment: str,
         claims: Mapping[str, Sequence[Claim]],
         issued: Mapping[str, Mapping[str, Tcp]],
+        forsaken: Set[Tcp] = frozenset(),
     ) -> dict[str, Mapping[str, Tcp]]:
-        """Grant what is claimed and not granted yet, and anew what may move and cannot stay.
+        """Grant what is claimed and not granted yet, and anew what may move and cannot stay, or is to be rebuilt.
 
         All else that a node ever used stays as it is.
 
@@ -45,6 +46,7 @@ class SwarmAddresses:
             environment: its name.
             claims: those of each service; those without ports (secrets) are passed over.
             issued: `<label>/<claim key>` -> port name -> address, granted earlier.
+            forsaken: addresses of members of groups that are to be rebuilt on other hosts, where those have none.
 
         Raises:
             Refused: a quorum would have two members on one host.
@@ -53,14 +55,19 @@ class SwarmAddresses:
         everything = [(f"{label}/{claim.key}", claim) for label, ones in claims.items() for claim in ones]
         movable = {key for key, claim in everything if claim.moves}
         ungranted = any(name not in issued.get(key, {}) for key, claim in everything for name in claim.ports)
-        if not ungranted and not movable:
+        if not ungranted and not movable and not forsaken:
             return dict(issued)
         hosts = self._hosts()
         busy = self._busy(environment)
-        kept = vacated(issued, movable, busy, hosts)
+        lasting = busy | set(self._used(environment))  # a member that is down for a moment still has its place
+        running = {
+            key for key, ports in issued.items() if not (busy if key in movable else lasting).isdisjoint(ports.values())
+        }
+        quorums = {group_of(key)[:2] for key, claim in everything if claim.votes}
+        voting = {key for key in issued if group_of(key)[:2] in quorums}
+        kept = forsaking(vacated(issued, movable, busy, hosts), forsaken, hosts, running | voting)
         if not ungranted and len(kept) == len(issued):
             return kept
         if ungranted:
             kept = released(kept, self._used(environment), hosts)
-        running = {key for key, ports in issued.items() if not busy.isdisjoint(ports.values())}
         return place(environment, claims, kept, hosts, self._elsewhere(environment), running)

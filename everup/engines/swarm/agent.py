@@ -34,6 +34,7 @@ from everup.engines.swarm.sight import (
     End,
     Ended,
     Fence,
+    Kept,
     Mark,
     Renewal,
     Sight,
@@ -119,9 +120,9 @@ class Verbs:
         """A drill. Answers just before it begins."""
         await self._seclusion.begin(wish, *_ends(request))
 
-    async def discard(self, environment: Name, node_id: Name) -> None:
-        """Answers once its data are gone."""
-        await self._premises.discard(environment, node_id)
+    async def discard(self, environment: Name, node_id: Name, aside: Annotated[int, Query(ge=0)] = 0) -> Kept:
+        """Answers once its data are gone, or kept under another name."""
+        return Kept(volume=await self._premises.discard(environment, node_id, aside))
 
 
 class Own:

@@ -28,7 +28,7 @@ class SwarmEstate:
         """See `Estate.hosts`."""
         known = self._fleet.hosts
         grounds = {one.id: ground_of(known, one.id, self._rounds.silence(one.id) != "") for one in known}
-        return tuple(Host(one.name, one.address, grounds[one.id], one.zone, one.votes) for one in known)
+        return tuple(Host(one.name, one.address, grounds[one.id], one.zone, one.votes, one.drained) for one in known)
 
     async def drain(self, host: str, drained: bool) -> None:
         """See `Estate.drain`."""

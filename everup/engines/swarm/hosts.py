@@ -21,6 +21,7 @@ from everup.engines.swarm.sight import (
     End,
     Ended,
     Fence,
+    Kept,
     Mark,
     Renewal,
     Sight,
@@ -141,9 +142,14 @@ class Host:
         answer = await self._ask("POST", f"{_path(environment, node_id)}/console", WORK_S, wish)
         return self._read(TypeAdapter(Answers), answer).answers
 
-    async def discard(self, environment: str, node_id: NodeId) -> None:
-        """Delete a node's data; its service, and every task of it, must be gone already."""
-        await self._ask("DELETE", f"{_path(environment, node_id)}/data", WORK_S)
+    async def discard(self, environment: str, node_id: NodeId, aside: int = 0) -> str:
+        """Delete a node's data, or keep them under a name with the number `aside`, which is returned; else "".
+
+        Its service, and every task of it, must be gone already.
+        """
+        query = {"aside": str(aside)}
+        answer = await self._ask("DELETE", f"{_path(environment, node_id)}/data", WORK_S, query=query)
+        return self._read(TypeAdapter(Kept), answer).volume
 
     async def close(self) -> None:
         """End all connections."""

@@ -1,4 +1,4 @@
-"""Clearing away what is left of a node on a host that it has moved away from."""
+"""Clearing away what is left of a node on a host that it has moved away from; data are set aside there."""
 
 import time
 
@@ -7,12 +7,15 @@ from everup.engines.swarm.fleet import Fleet
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.track import Track
 from everup.model.errors import EngineError
+from everup.model.observed import NodeEvent
 
 _AGAIN_S = 5.0
 
 
 class Leftovers:
-    """Ends and deletes what hosts still have of nodes that run elsewhere by now: a lost host returns with them.
+    """Ends what hosts still have of nodes that run elsewhere by now: a lost host returns with them.
+
+    It is deleted, but for data: a former primary may have acknowledged what its successor never had.
 
     Args:
         environment: its name.
@@ -50,8 +53,11 @@ class Leftovers:
                 if seen.sight.running:
                     await agent.fence(self._environment, track.id, barred)
                 if host and host.ready:  # until then Swarm may yet start there what it last knew of
-                    await agent.discard(self._environment, track.id)
+                    aside = deployed.given_up if deployed.keeps and seen.sight.has_data else 0
+                    volume = await agent.discard(self._environment, track.id, aside)
                     track.left.pop(host_id, None)
+                    if volume:
+                        self._rounds.events.put_nowait(NodeEvent(track.id, "set aside", kept=(host.name, volume)))
             except EngineError:
                 return  # it is found again
             finally:

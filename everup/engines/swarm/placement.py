@@ -178,6 +178,33 @@ def at_addresses(hosts: Iterable[HostView]) -> dict[str, HostView]:
     return {host.address: host for host in sorted(hosts, key=lambda host: host.ready)}
 
 
+def forsaking(
+    issued: Listeners, forsaken: Set[Tcp], hosts: Sequence[HostView], living: Collection[str]
+) -> dict[str, Mapping[str, Tcp]]:
+    """`issued` without what has a `forsaken` address and can be granted one where none of its group is.
+
+    Where a group has more of those than there are such hosts, the first ones by number go.
+
+    Args:
+        hosts: as for `place`.
+        living: keys of grants whose nodes run, ever did, or vote: others of a group keep nobody from a host.
+    """
+    by_address = {address: host.id for address, host in at_addresses(hosts).items()}
+    free = [host.id for host in hosts if host.available]
+    due = sorted(key for key, ports in issued.items() if not forsaken.isdisjoint(ports.values()))
+    taken: dict[tuple[str, str], set[str]] = {}
+    for key in set(living) & set(issued) - set(due):
+        at = {by_address.get(to.host, "") for to in issued[key].values()}
+        taken.setdefault(group_of(key)[:2], set()).update(at)
+    room = Counter({group: len(set(free) - taken.get(group, set())) for group in {group_of(key)[:2] for key in due}})
+    gone = set()
+    for key in due:
+        if room[group_of(key)[:2]] > 0:
+            room[group_of(key)[:2]] -= 1
+            gone.add(key)
+    return {key: ports for key, ports in issued.items() if key not in gone}
+
+
 def ground_of(hosts: Sequence[HostView], host_id: str, silent: bool) -> Ground:
     """How a host stands: it is lost only once the Swarm says so and its agent is `silent`.
 

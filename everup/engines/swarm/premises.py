@@ -20,9 +20,9 @@ from everup.engines.local.launch import completing
 from everup.engines.swarm.complaints import Conflict
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.look import Container, Lookout, Trace
-from everup.engines.swarm.services import name_of, whose
+from everup.engines.swarm.services import ASIDE, name_of, whose
 from everup.engines.swarm.sight import Renewal, Sight, Stopping, popen_code
-from everup.engines.swarm.volume import Volume
+from everup.engines.swarm.volume import Volume, move_all
 from everup.model.desired import NodeId
 from everup.model.errors import EngineError
 
@@ -154,8 +154,10 @@ class Premises:
             because = str(error) or f"no answer within {_COMMANDS_S:g} s"
             raise EngineError(f"{node_id}: {socket}: {because}", code="engine.no_answer", node=node_id) from error
 
-    async def discard(self, environment: str, node_id: NodeId) -> None:
-        """Delete a node's volume and what is left of its containers. Its service must be gone already.
+    async def discard(self, environment: str, node_id: NodeId, aside: int = 0) -> str:
+        """Delete a node's volume and what is left of its containers. Its service must be gone already, or elsewhere.
+
+        With a number `aside` what is in the volume is kept in one that bears it, and is no node's: its name; else "".
 
         Raises:
             EngineError: something of it runs (code `engine.node_runs`).
@@ -168,12 +170,22 @@ class Premises:
             try:
                 for one in trace.containers:
                     await self._docker.containers.remove(one.id)
+                kept = await self._set_aside(environment, trace, aside) if aside and trace.place else ""
                 await self._docker.volumes.remove(name_of(environment, node_id))
-                return
+                return kept
             except Conflict:  # Swarm is removing a container at this moment, which still has the volume
                 if time.monotonic() > end_s:
                     raise
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _set_aside(self, environment: str, trace: Trace, number: int) -> str:
+        """Move what is in its volume to one that no node has; may be done again where it was broken off."""
+        name = f"{name_of(environment, trace.node_id)}.{number:x}"
+        made = await self._docker.volumes.create(name, {ASIDE: f"{environment}/{trace.node_id}"})
+        place, to = trace.place, Path(made["Mountpoint"])
+        assert place is not None
+        await _disk(trace.node_id, lambda: move_all(place, to))
+        return name
 
     async def _volume(self, environment: str, trace: Trace) -> Volume:
         """Its volume, made where there is none yet: the containers to come find the barred ticket there."""

@@ -22,8 +22,14 @@ SERVICE, DIGEST, FILES = "everup.service", "everup.digest", "everup.files-digest
 TICKET, _ADDRESSES, _PART = "everup.ticket", "everup.addresses", "everup.part"
 """Labels that say as what it was started, and by which start."""
 
+ASIDE = "everup.aside"
+"""Label of a volume that holds what was set aside: of which environment and node, `shop/redis01-1`. No node uses it."""
+
 STARTS = "everup.starts"
 """A label of what runs from an image of the user's, and so takes no ticket: the how-manieth start this is."""
+
+GIVEN_UP = "everup.given-up"
+"""Label of a service: the newest start on a host that its node was rebuilt away from. What is left of it is stale."""
 
 KEEPING = "everup.keeping"
 """Label of a service: the number of the control plane that changed it last."""
@@ -59,6 +65,7 @@ class Start:
         secrets: variable -> value, revealed.
         number: which start of this node it is, from 1, as far as its service remembers.
         keeping: the number of the control plane that orders it.
+        given_up: the newest start on another host, of what began anew on this one; 0 for what never did.
     """
 
     environment: str
@@ -71,6 +78,7 @@ class Start:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     number: int = 1
     keeping: int = 0
+    given_up: int = 0
 
     @property
     def name(self) -> str:
@@ -81,8 +89,10 @@ class Start:
     def labels(self) -> dict[str, str]:
         """What service and container say of themselves."""
         plain = {STARTS: str(self.number)} if self.node.image else {}
+        anew = {GIVEN_UP: str(self.given_up)} if self.given_up else {}
         return {
             **plain,
+            **anew,
             **whose(self.environment, self.node.id),
             SERVICE: self.node.service,
             DIGEST: self.node.digest,
@@ -101,7 +111,8 @@ class Deployed:
     `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `grace_s`: how long it may take to end after
     it was asked to, or a little more; `secrets` are the ids of those it uses;
     `starts`: how often it was started, of what takes no tickets. `moves`: it holds nothing, so another host may run it
-    once nobody knows what becomes of it where it is.
+    once nobody knows what becomes of it where it is. What other hosts have of starts up to `given_up` is stale. What
+    `keeps` holds data of its service.
     """
 
     id: str
@@ -118,11 +129,20 @@ class Deployed:
     secrets: tuple[str, ...] = ()
     starts: int = 0
     moves: bool = False
+    given_up: int = 0
+    keeps: bool = False
 
     @property
     def everywhere(self) -> bool:
         """There is a copy of it on every host."""
         return not self.host_id
+
+    @property
+    def outdated(self) -> int:
+        """What another host has of starts with a smaller ticket than this is stale; 0: nothing is."""
+        if self.moves:
+            return self.ticket
+        return self.given_up + 1 if self.given_up else 0
 
 
 def name_of(environment: str, node_id: NodeId) -> str:
@@ -280,6 +300,8 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         secrets=tuple(str(one["SecretID"]) for one in secrets),
         starts=_number(labels.get(STARTS, "")),
         moves=labels.get(_PART) == Part.INSTANCE.value,
+        given_up=_number(labels.get(GIVEN_UP, "")),
+        keeps=labels.get(_PART) == Part.DATA.value,
     )
 
 

@@ -78,6 +78,12 @@ class End(_Words):
     exit_code: int | None
 
 
+class Kept(_Words):
+    """The volume to which a node's data were moved, "" where they were deleted, or there were none."""
+
+    volume: str = ""
+
+
 class Fence(_Words):
     """A wish: no start with a number up to `ticket` may ever run. None for a node that has no tickets."""
 

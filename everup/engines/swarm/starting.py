@@ -64,6 +64,7 @@ class Starter:
                 secrets=await asyncio.to_thread(confided, node, self._reveal),
                 number=before.starts + 1 if before else 1,
                 keeping=self._fleet.keeping.number,
+                given_up=max(track.given_up, before.given_up if before else 0),
             )
             deployed = await deploy(self._fleet.docker, start, before)
             self._fleet.note(deployed)

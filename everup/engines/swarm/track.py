@@ -55,6 +55,7 @@ class Track:
         mute: hosts (ids) whose copy did not answer when it was asked last, as their agents say.
         unheard: nobody could even be asked the last time: that says nothing of the node.
         left: id of a host -> what its agent says is left there of it, since it was moved to another.
+        given_up: the largest ticket of what began anew on another host; 0 for what never did.
     """
 
     id: NodeId
@@ -71,6 +72,7 @@ class Track:
     mute: set[str] = field(default_factory=set)
     unheard: bool = False
     left: dict[str, Seen] = field(default_factory=dict)
+    given_up: int = 0
 
     def newest(self) -> Seen | None:
         """What is known of its newest start, wherever that was; None where no agent ever knew of it."""
@@ -137,10 +139,9 @@ class Track:
     def remains(self, host_id: str, seen: Seen, deployed: Deployed | None) -> bool:
         """What a host says is of a start before it moved to another; then it is noted as that, and as nothing else.
 
-        What holds data never moves: data on another host than expected are for a person to look at.
+        What holds data moves only to begin anew: other data than what was given up then are for a person to look at.
         """
-        moved = deployed is not None and deployed.moves and deployed.host_id != host_id
-        if deployed is None or not moved or seen.sight.start >= deployed.ticket:
+        if deployed is None or deployed.host_id == host_id or seen.sight.start >= deployed.outdated:
             self.left.pop(host_id, None)
             return False
         self.seen.pop(host_id, None)

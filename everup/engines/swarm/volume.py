@@ -241,6 +241,19 @@ def _unseen(place: Path) -> EngineError:
     )
 
 
+def move_all(place: Path, to: Path) -> None:
+    """Move all that is in one volume to another on the same disk, what it remembers of its starts last. Blocks.
+
+    Raises:
+        OSError: it cannot be; what was moved by then stays there, and the rest can be moved later.
+    """
+    found = place.stat()
+    os.chown(to, found.st_uid, found.st_gid)
+    to.chmod(found.st_mode & 0o7777)
+    for one in sorted(place.iterdir(), key=lambda one: one.name == FOLDER):
+        one.rename(to / one.name)
+
+
 def heard(folder: Path) -> int:
     """The largest number of a control plane that the agent of this host has noted; 0 for none. Blocks."""
     with contextlib.suppress(OSError, ValueError):
