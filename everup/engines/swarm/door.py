@@ -66,16 +66,19 @@ class Door:
         """Serve one connection until it ends; one too many, or that leads nowhere, is ended at once."""
         task = asyncio.current_task()
         assert task is not None
-        client, port = writer.get_extra_info("peername")[:2]
+        client, port = (writer.get_extra_info("peername") or ("", 0))[:2]  # none: it is gone again
         self._open[task] = client
         try:
-            if self._address and self._admits(client):
+            if self._address and client and self._admits(client):
                 async with asyncio.timeout(CONNECT_S):
                     inner, outer = await asyncio.open_connection(self._address, self._port)
-                watch_over(writer.get_extra_info("socket"), CLIENT_LOST_S)
-                watch_over(outer.get_extra_info("socket"))
-                outer.write(announcement(client, port, *writer.get_extra_info("sockname")[:2]))
-                await _join((reader, writer), (inner, outer))
+                try:
+                    watch_over(writer.get_extra_info("socket"), CLIENT_LOST_S)
+                    watch_over(outer.get_extra_info("socket"))
+                    outer.write(announcement(client, port, *writer.get_extra_info("sockname")[:2]))
+                    await _join((reader, writer), (inner, outer))
+                finally:
+                    outer.close()
         except (OSError, asyncio.CancelledError):  # nobody there, it took too long, or it leads elsewhere by now
             pass
         finally:
@@ -95,7 +98,6 @@ async def _join(client: _Ends, control: _Ends) -> None:
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        control[1].close()
 
 
 async def serve(address: str, port: int) -> None:
