@@ -141,7 +141,7 @@ def noted(fault: str, clients: Clients, fault_s: float, results: Results) -> Non
         results.count(key, lost=gone[way], acknowledged=sum(not one.error for one in writes))
         progress(f"{fault} · {way}: {results.rows[key].values[-1]:.0f} ms, {gone[way]} lost")
     key = (fault, "app", "longest request")
-    results.add(key, max(one.ended_s - one.sent_s for one in clients.web.requests()) * 1000)
+    results.add(key, clients.longest_s() * 1000)
     failed = [len(clients.failed(from_s)) for from_s in (0.0, fault_s + 1)]
     results.count(key, requests=len(clients.web.requests()), failed=failed[0], failed_after_1_s=failed[1])
     clients.forget()

@@ -42,8 +42,12 @@ _HTTP = (
 )
 
 _HEARD_OF = ("  option srvtcpka", "  srvtcpka-idle 1s", "  srvtcpka-intvl 1s", "  srvtcpka-cnt 2")
-"""With `tcp-ut`: a lost host acknowledges nothing, not even that it is asked whether it lives. What waits for it is
-repeated elsewhere, as after an end. An instance that is only slow has a kernel that answers."""
+"""A lost host does not even answer whether it lives: what waits for it is repeated elsewhere, as after an end. An
+instance that is only slow has a kernel that answers. While something sent is not acknowledged, nothing is asked."""
+
+_UNHEARD = "tcp-ut 3s"
+"""For how long a host may acknowledge nothing of what was sent. It stands at each server: `default-server` passes it on
+to none (HAProxy 2.8.25: the sockets' TCP_USER_TIMEOUT was 0, and such requests waited for `timeout server`)."""
 
 _SOCKET = "haproxy.sock"
 _FINE = ("IP changed", "port changed", "no need to change", "nothing changed")
@@ -97,8 +101,8 @@ def http_node(
         f"backend {APPS}",
         *(f"  {line}" for line in question),
         "  default-server check inter 500ms fastinter 100ms downinter 250ms fall 2 rise 1"
-        " observe layer4 error-limit 1 on-error mark-down tcp-ut 3s",
-        *(f"  server {name} {address}{' disabled' if name in aside else ''}" for name, address in servers.items()),
+        " observe layer4 error-limit 1 on-error mark-down",
+        *(f"  server {name} {at} {_UNHEARD}{' disabled' if name in aside else ''}" for name, at in servers.items()),
     ]
     return _node(label, "http", listen, lines)
 
@@ -109,7 +113,7 @@ def primary_node(
     """Lead TCP connections from `listen` to one server, moved by `point`; until then they lead nowhere.
 
     Only while that server is down, and so chiefly when no control plane lives to point elsewhere, do they lead to the
-    first of `members` that has called itself primary for a second. When the server is up again they are cut.
+    first of `members` that has called itself primary for half a second. When the server is up again they are cut.
 
     While a change of roles is under way as planned, who connects waits (`shut`); those that are there go on.
 
@@ -130,7 +134,7 @@ def primary_node(
         *(f"  tcp-check {_decisive(line)}" for line in check),
         "  default-server check inter 500ms fall 1 on-marked-down shutdown-sessions",
         f"  server {SLOT} {server} disabled rise 1 on-marked-up shutdown-backup-sessions",
-        *(f"  server {name} {address} rise 3 backup" for name, address in (members or {}).items()),
+        *(f"  server {name} {address} fastinter 250ms rise 3 backup" for name, address in (members or {}).items()),
     ]
     end = _node(label, "tcp", listen, lines)
     return replace(end, files={**end.files, _gate.FILE: _gate.SOURCE})

@@ -110,6 +110,13 @@ def test_a_growing_service_reloads_its_endpoint_and_does_not_restart_it():
     assert small.files_digest != large.files_digest
 
 
+def test_each_server_says_how_long_it_may_acknowledge_nothing():
+    """What `default-server` says of it reaches no server."""
+    servers = {f"web-{n}": Tcp(f"127.0.0.{n}", 80) for n in (1, 2)}
+    text = _haproxy.http_node("web", Tcp("127.0.0.99", 80), servers, "tcp", 30, aside={"web-2"}).files["haproxy.cfg"]
+    assert "  server web-1 127.0.0.1:80 tcp-ut 3s\n  server web-2 127.0.0.2:80 tcp-ut 3s disabled\n" in text
+
+
 def test_what_timed_out_is_replayed_only_where_timing_out_is_quick():
     def causes(timeout_s: float) -> str:
         node = _haproxy.http_node("web", Tcp("127.0.0.99", 80), {"web-1": Tcp("127.0.0.1", 80)}, "tcp", timeout_s)

@@ -119,6 +119,10 @@ class Clients:
         """The requests to the app that were sent after a moment and failed."""
         return [one for one in self.web.requests() if one.error and one.sent_s > from_s]
 
+    def longest_s(self) -> float:
+        """How long the longest of the requests to the app took."""
+        return max(one.ended_s - one.sent_s for one in self.web.requests())
+
 
 def reopened_s(ground: Installed, since_s: float) -> float:
     """Wait until `everup status` answers; seconds since a moment."""

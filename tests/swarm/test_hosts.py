@@ -16,6 +16,8 @@ from tests.swarm.rig import Rig
 
 Record = Callable[[str, object], None]
 CUT_S = 20.0
+TIMEOUT_S = 30.0
+"""How long the endpoint waits for an answer of the app, by default."""
 UNCONFIRMED_S = 15.0
 """For how long a Redis that is cut off from its replicas may take writes, on a slow machine; 1 to 2 s measured."""
 
@@ -48,6 +50,7 @@ def test_the_host_that_leads_everything_is_lost(ground: Installed, record_proper
         clients.stop()
         assert clients.lost()["DATABASE_URL"] == 0
         assert [str(one) for one in clients.failed(fault_s + 1)] == []
+        assert clients.longest_s() < TIMEOUT_S  # what waited for the lost host was sent elsewhere long before
         for way, writes in clients.journals().items():
             record_property(way, longest_gap_s(writes, fault_s))
         clients.forget()
