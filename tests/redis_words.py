@@ -14,7 +14,8 @@ NO_GROUP = ReplyError("ERR No such master with that name")
 @dataclass(frozen=True)
 class Data:
     """The state of one data node. `follows` is its upstream, None on a primary. Its append-only file has `written`
-    bytes and 7 more are about to be; it held `begun` when it was last rewritten, 0 if it never was."""
+    bytes and 7 more are about to be; it held `begun` when it was last rewritten, 0 if it never was. Its data take
+    `used` bytes of memory, and may take `most`."""
 
     follows: Node | None = None
     link_up: bool = True
@@ -24,6 +25,8 @@ class Data:
     rewriting: bool = False
     written: int = 4000
     begun: int = 89
+    used: int = 5 << 20
+    most: int = 256 << 20
     replicas: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -48,6 +51,14 @@ def info(one: Data) -> tuple[str, str]:
     kept += ["aof_last_bgrewrite_status:ok", "aof_last_write_status:ok"]
     kept += [f"aof_current_size:{one.written}", f"aof_base_size:{one.begun}", "aof_buffer_length:7", ""]
     return "\r\n".join(lines), "\r\n".join(kept)
+
+
+def memory(one: Data) -> str:
+    """The answer to INFO memory: 3 MB wait for replicas and are not counted, and 8 MB are kept for those to come."""
+    backlog, apart = 8 << 20, 3 << 20
+    lines = ["# Memory", f"used_memory:{one.used + backlog + apart}", f"maxmemory:{one.most}"]
+    lines += [f"mem_not_counted_for_evict:{apart}", f"mem_replication_backlog:{backlog}", ""]
+    return "\r\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from everup.model.actions import Action, Hold, Mark, StartNode
 from everup.model.contracts import Grant
 from everup.model.desired import Blueprint, Endpoint, Node, NodeId, Part, Probe, Protocol, Tcp
 from everup.model.observed import Attempt, Confirmed, Group, Health, NodeState, NodeStatus, Observed, Reading
-from tests.redis_words import Data, Opinion, haproxy, info, sentinel
+from tests.redis_words import Data, Opinion, haproxy, info, memory, sentinel
 
 SECRETS = {"password": "hunter2", "own": "swordfish"}
 """What clients of a Redis are granted, and what Everup and its nodes are."""
@@ -175,7 +175,8 @@ def _replies(node: Node, blueprint: Blueprint, case: Case, recorded: NodeId | No
         upstream = case.roles.get(node.id, None if node.id == lead.id else lead.id)
         follows = blueprint.node(upstream) if upstream else None
         up = upstream not in (*case.down, *case.hung)
-        return info(Data(**{"follows": follows, "link_up": up, **case.data.get(node.id, {})}))
+        said = Data(**{"follows": follows, "link_up": up, **case.data.get(node.id, {})})
+        return (*info(said), memory(said)) if ("INFO", "memory") in node.probe.commands else info(said)
     if node.part == Part.VOTER:
         named = blueprint.node(case.named or "") or lead
         changes = dict(case.opinions.get(node.id, {}))

@@ -231,7 +231,9 @@ def _not_ready(follower: Follower, body: Json, label: str | None, spent_s: float
     for node in lacking[:4]:
         words.append(f"    {node['id']} is {node['health']}: {node['because'] or 'not looked at yet'}")
     words += [f"    and {len(lacking) - 4} more"] if len(lacking) > 4 else []
-    words += [f"    {one['action']} {one['node']}: {one['because']}" for one in body["pending"]] if not lacking else []
+    waits = {one["node"]: one["because"] for one in body["waiting"]}
+    due = [(one["action"], one["node"], waits.get(one["node"], one["because"])) for one in body["pending"]]
+    words += [f"    {action} {node}: {because}" for action, node, because in due] if not lacking else []
     failed = next((node["id"] for node in lacking), None)
     lines = follower.last_lines(failed, 6) if failed else []
     if lines:

@@ -2,15 +2,15 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from everup.core.hosts import by_host, mark
 from everup.core.words import size_of
-from everup.model.observed import EVERYWHERE, Ground
 
 Json = dict[str, Any]
 
@@ -70,14 +70,15 @@ def status(body: Json, *, labels: Sequence[str] = (), nodes: bool = False) -> Gr
     """
     services = [one for one in body["services"] if not labels or one["label"] in labels]
     parts: list[RenderableType] = [heading(body), Text()]
+    grounds = body.get("hosts", {})
     if nodes:
         for service in services:
-            parts += [grid([service_row(service)]), grid(node_rows(service["nodes"]), indent=4), Text()]
+            parts += [grid([service_row(service)]), grid(node_rows(service["nodes"], grounds), indent=4), Text()]
             if labels and service["revision"]:
                 parts += [grid(revision_rows(service["revision"])), Text()]
     else:
         parts += [grid([service_row(one) for one in services]), Text()] if services else []
-    if unsound := [f"{name} is {ground}" for name, ground in body.get("hosts", {}).items() if ground != Ground.SOUND]:
+    if unsound := [f"{name} is {stands}" for name in grounds if (stands := mark(name, grounds))]:
         parts += [Text.assemble("  hosts  ", (", ".join(unsound), "yellow")), Text()]
     if body["leaving"]:
         parts += [Text(f"  leaving  {', '.join(one['id'] for one in body['leaving'])}", "yellow"), Text()]
@@ -151,14 +152,17 @@ def revision_rows(revision: Json) -> list[list[Text]]:
     ]
 
 
-def node_rows(nodes: Sequence[Json]) -> list[list[Text]]:
-    """A row for each node; where they run on several hosts grouped by these, each named once."""
-    if len({node["host"] for node in nodes}) < 2:
+def node_rows(nodes: Sequence[Json], grounds: Mapping[str, str]) -> list[list[Text]]:
+    """A row for each node; where they run on several hosts grouped by these, each named once, and how it stands."""
+    groups = by_host(nodes)
+    if len(groups) < 2:
         return [node_row(node) for node in nodes]
-    by_host = sorted(nodes, key=lambda node: (node["host"] == EVERYWHERE, node["host"]))
-    hosts = [node["host"] for node in by_host]
-    named = [host if host != before else "" for before, host in zip([None, *hosts], hosts, strict=False)]
-    return [[Text(host, "bold"), *node_row(node)] for host, node in zip(named, by_host, strict=True)]
+    named = {host: Text.assemble((host, "bold"), (f" {mark(host, grounds)}".rstrip(), "yellow")) for host, _ in groups}
+    return [
+        [Text("") if number else named[host], *node_row(node)]
+        for host, here in groups
+        for number, node in enumerate(here)
+    ]
 
 
 def node_row(node: Json) -> list[Text]:

@@ -81,7 +81,9 @@ def _service(blueprint: Blueprint, view: View, actions: Sequence[Action], hosts:
     if survives_node and (goes_on := _who_goes_on(blueprint, view)):
         found.append(Finding(Level.OK, Topic.LOSS, goes_on))
     found = sorted([*found, *by_host], key=lambda finding: WORST_FIRST.index(finding.level))
-    return ServiceCheck(blueprint.label, survives_node, survives_node and len(hosts) > 1 and not by_host, tuple(found))
+    said = {finding.because: finding for finding in reversed(found)}  # what a kind finds may be a shortfall, too
+    once = tuple(finding for finding in found if said[finding.because] is finding)
+    return ServiceCheck(blueprint.label, survives_node, survives_node and len(hosts) > 1 and not by_host, once)
 
 
 def _rebuilt(blueprint: Blueprint, view: View, hosts: Sequence[str]) -> Iterator[Finding]:
@@ -237,6 +239,10 @@ def _around(blueprints: Sequence[Blueprint], observed: Observed, hosts: Sequence
     if len(hosts) == 1:
         because = "everything runs on one machine: it protects from the end of processes, not from its own"
         yield Finding(Level.NOTE, Topic.PLACEMENT, because)
+    if unkept := [one for one in blueprints if one.resources and not any(node.resources for node in one.nodes)]:
+        said = "; ".join(f"{one.label}: {one.resources} each" for one in unkept)
+        because = f"not kept on one machine, where nothing stops a process that uses more: {said}"
+        yield Finding(Level.NOTE, Topic.RESOURCES, because, next="engine: swarm keeps it")
     ends = [node.id for blueprint in blueprints for node in blueprint.of(Part.ENDPOINT)]
     if ends and len(hosts) == 1:
         because = f"{', '.join(ends)}: one process each; clients are cut when it ends, until it starts again"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from everup.model.events import Event
+from everup.model.resources import killed_for_memory
 
 SENTENCES: Mapping[str, str] = {
     "spec.applied": "a new spec took effect",
@@ -90,14 +91,18 @@ def _words(event: Event) -> _Words:
     words = _Words(service=event.service or "?", node=event.node or "?")
     words.update({name: _measure(name, value) for name, value in event.fields.items() if value not in (None, "")})
     if event.name == "node.exited":
-        words["ending"] = ending(event.fields.get("exit_code"))
+        words["ending"] = ending(event.fields.get("exit_code"), event.fields.get("killed_at_bytes"))
     if event.name == "operation.ended":
         words["outcome"] = "was done" if event.fields.get("done") else "was not done"
     return words
 
 
-def ending(exit_code: object) -> str:
-    """How a process ended, from Popen's exit code: negative is a signal, None unknown."""
+def ending(exit_code: object, killed_at_bytes: object = None) -> str:
+    """How a process ended, from Popen's exit code: negative is a signal, None unknown; and at which limit of memory."""
+    if isinstance(killed_at_bytes, int):
+        if exit_code == -signal.SIGKILL:
+            return killed_for_memory(killed_at_bytes)
+        return f"{ending(exit_code)} ({killed_for_memory(killed_at_bytes, wholly=False)})"
     if not isinstance(exit_code, int):
         return "ended"
     if exit_code == -signal.SIGKILL:

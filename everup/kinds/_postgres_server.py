@@ -51,6 +51,9 @@ INITDB = (
     *("--auth", "reject"),  # until the keeper writes pg_hba.conf, before the first start
 )
 
+CACHE_BYTES = 128 << 20
+"""PostgreSQL's default for `shared_buffers`."""
+
 _REWIND_NEEDS = (
     "pg_ls_dir(text, boolean, boolean)",
     "pg_stat_file(text, boolean)",
@@ -74,9 +77,14 @@ def own_name(label: str) -> str:
     return f"app_{label}"[:63] if label in TAKEN or label.startswith("pg_") else label
 
 
-def settings_of(label: str, chosen: Mapping[str, str]) -> dict[str, str]:
-    """All settings of a server of the service, but for where it listens; `chosen` are the user's."""
-    return {**BASE, "cluster_name": label, **chosen}
+def settings_of(label: str, chosen: Mapping[str, str], memory_bytes: int | None = None) -> dict[str, str]:
+    """All settings of a server of the service, but for where it listens; `chosen` are the user's.
+
+    `memory_bytes`: how much it may use, where that is limited. Its own cache then takes a quarter of that at most.
+    """
+    cache = min(CACHE_BYTES, (memory_bytes or 4 * CACHE_BYTES) // 4)
+    fitted = {"shared_buffers": f"{cache >> 10}kB"} if cache < CACHE_BYTES else {}
+    return {**BASE, "cluster_name": label, **fitted, **chosen}
 
 
 def arguments(settings: Mapping[str, str], address: Tcp) -> list[str]:

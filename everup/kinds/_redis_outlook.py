@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from everup.kinds._redis_memory import crowded
 from everup.kinds._redis_scene import Scene, port_of
 from everup.kinds._scene import behind
 from everup.model.desired import Blueprint, Node
@@ -58,6 +59,7 @@ class Weaknesses:
         if self.exposed:
             because = f"{blueprint.label} asks for no password: whoever reaches the network of the hosts can change it"
             yield Finding(Level.WARNING, Topic.ACCESS, because, next=LOCK)
+        yield from crowded(blueprint, view)
         scene = Scene(blueprint, view)
         if len(scene.members) < 2 or scene.primary is None:
             return

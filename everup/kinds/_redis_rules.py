@@ -8,6 +8,7 @@ Everup that died half-way left behind is one more snapshot to continue from.
 from collections.abc import Iterator
 
 from everup.core.rules import start
+from everup.kinds._redis_memory import too_small
 from everup.kinds._redis_reading import SentinelFacts
 from everup.kinds._redis_scene import KNOBS, Scene, port_of, tried_since, wanted_settings
 from everup.kinds._redis_users import let_in
@@ -293,7 +294,9 @@ def replace_members(blueprint: Blueprint, view: View) -> Iterator[Action]:
     due.sort(key=lambda node: node.id == primary.id)
     unready = [node.id for node in blueprint.nodes if not scene.status(node).ready and node.id != due[0].id]
     for node in due:
-        if unready:
+        if why := too_small(node, view):
+            yield Hold(blueprint.label, why, node.id)
+        elif unready:
             yield Hold(blueprint.label, f"it is due for replacement, but waits for {', '.join(unready)}", node.id)
         elif node.id != primary.id:
             to = port_of(primary)

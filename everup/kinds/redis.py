@@ -11,6 +11,7 @@ from everup.core.targets import CALM, Watch, watch_for
 from everup.kinds import _haproxy
 from everup.kinds._rebuilding import REPLACE_AFTER, only_in_a_group
 from everup.kinds._redis_connect import CONNECT
+from everup.kinds._redis_memory import LEAST_BYTES, how_full, memory_lines, refuses_writes
 from everup.kinds._redis_outlook import Weaknesses, election
 from everup.kinds._redis_reading import read_data, read_sentinel
 from everup.kinds._redis_recipes import OPERATIONS
@@ -91,6 +92,7 @@ class RedisService(Service):
     """`kind: redis` in the spec."""
 
     settled: ClassVar[frozenset[str]] = frozenset({"kind", "auth"})
+    least_memory: ClassVar[int] = LEAST_BYTES
 
     kind: Literal["redis"]
     ha: bool | Ha = Field(
@@ -168,11 +170,12 @@ class RedisService(Service):
         return self.ha.sentinels if isinstance(self.ha, Ha) else 3 if self.ha else 0
 
 
-def redis_conf(address: Tcp, own: str, lag_s: int) -> str:
+def redis_conf(address: Tcp, own: str, lag_s: int, memory_bytes: int | None = None) -> str:
     """The recommended configuration (redis.md, end), for a node that listens at `address`.
 
     `own` is the password by which replicas log in, "" where nobody needs one; clients' passwords are no part of it.
     `lag_s`: writes are refused once no replica has confirmed any for so many seconds; 0: never.
+    `memory_bytes`: how much the node may use, where that is limited.
     """
     lines = [
         f"bind {address.host}",
@@ -195,6 +198,7 @@ def redis_conf(address: Tcp, own: str, lag_s: int) -> str:
     ]
     if own:
         lines += [f"aclfile ../{FILE}", f"masteruser {OWN}", f"masterauth {own}"]  # seen from `dir`
+    lines += memory_lines(memory_bytes) if memory_bytes else []
     return "\n".join(lines) + "\n"
 
 
@@ -221,14 +225,16 @@ def data_node(grant: Grant, service: RedisService, index: int) -> Node:
     """The `index`-th data node (from 1): the same alone and in a group, so that HA can be added in place."""
     address = grant.listeners[f"data-{index}"]["redis"]
     own = grant.secrets.get("own", "")
+    memory_bytes = service.memory if grant.spread else None
+    asked = (read_guarded_data if own else read_data, data_question(bool(own)))
     node = Node(
         id=f"{grant.label}-{index}",
         service=grant.label,
         part=Part.DATA,
         program="redis-server",
         args=("redis.conf",),
-        probe=_probe(grant, address, read_guarded_data if own else read_data, data_question(bool(own))),
-        files={"redis.conf": redis_conf(address, own, service.lag_s(grant.spread)), "data/.keep": ""},
+        probe=_probe(grant, address, *(how_full(*asked) if memory_bytes else asked)),
+        files={"redis.conf": redis_conf(address, own, service.lag_s(grant.spread), memory_bytes), "data/.keep": ""},
         seeds={FILE: "\n".join(users(grant)) + "\n"} if own else {},
         told=(FILE,) if own else (),
         ports={"redis": address},
@@ -352,16 +358,17 @@ class Redis:
             weaknesses=Weaknesses(safe=lag_s > 0, exposed=grant.spread and not service.auth),
             election=election,
             salvage=Salvage("redis_lost", waited=False) if service.replicas else None,
-            pauses=Pauses(
-                Ask(listen, BEAT, timeout_s=10.0, password=own, user=OWN if own else "", spare=password),
-                join_s=0.15,
-                handover_s=0.06,
-                restart_s=0.2,
-            ),
+            pauses=_pauses(Ask(listen, BEAT, timeout_s=10.0, password=own, user=OWN if own else "", spare=password)),
             alone_s=lag_s + COARSE_S if lag_s else float("inf"),
+            shortfall=refuses_writes,
             renewal=renewal_of(grant, _with_passwords((*nodes, *retiring))) if own else None,
             clients={way: ClientPath(f"redis-{way}") for way in (*(["sentinel"] if voters else []), "endpoint")},
         )
+
+
+def _pauses(beat: Ask) -> Pauses:
+    """What changes of the group cost, as measured."""
+    return Pauses(beat, join_s=0.15, handover_s=0.06, restart_s=0.2)
 
 
 def redis_check(own: str) -> tuple[str, ...]:

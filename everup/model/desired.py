@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from everup.model.resources import Resources
+
 if TYPE_CHECKING:
     from everup.model.actions import Action
     from everup.model.findings import Election, Finding
@@ -120,6 +122,7 @@ class Node:
             `{home}` for the node's home. Texts are arguments, files, seeds and environment.
         unprivileged: its program refuses to run as root: an engine that runs as root runs it as somebody else.
         image: the container image it runs from, where it runs in a container; "" for Everup's own.
+        resources: what it may use of its host at most, where the engine sees to that; None: as much as there is.
         rebuilds: it may begin anew on another host, without its data, while nobody knows what becomes of it on one that
             is lost: others of its group have what it has, and elect without it.
     """
@@ -142,6 +145,7 @@ class Node:
     uses: tuple[str, ...] = ()
     unprivileged: bool = False
     image: str = ""
+    resources: Resources | None = None
     rebuilds: bool = False
     stop: Stop = Stop()
     reload_signal: str | None = None
@@ -164,6 +168,8 @@ class Node:
             what.append(dict(self.secrets))
         if self.image:
             what.append(self.image)
+        if self.resources:
+            what.append([self.resources.memory_bytes, self.resources.cpus])
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -335,6 +341,7 @@ class Blueprint:
     what a loss would cost; `election` says who would lead next, and who must agree. `salvage` keeps what a former
     primary has alone before it follows another. `renewal` is there where the password of clients can be rotated. For
     `alone_s` seconds a primary that hears nobody goes on taking writes: infinite where only its successor stops it.
+    `resources` are declared for each server or instance, also where no engine sees to them.
     After `replaces_after_s` on a lost host members are rebuilt on another one; never where that is None.
     """
 
@@ -361,6 +368,7 @@ class Blueprint:
     salvage: Salvage | None = None
     renewal: "Renewal | None" = None
     alone_s: float = float("inf")
+    resources: Resources | None = None
     replaces_after_s: float | None = None
 
     def of(self, part: Part) -> tuple[Node, ...]:

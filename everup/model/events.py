@@ -11,7 +11,8 @@ CATALOGUE: Mapping[str, str] = {
     "control.restored": "What the control plane knows was restored from a backup. fields: backup_utc, forgotten",
     "node.started": "A node's process was started. fields: because",
     "node.ready": "A node answered its probe for the first time since it started. fields: after_s",
-    "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms, stand_in",
+    "node.exited": "A node's process ended without being asked. fields: exit_code, noticed_ms, stand_in,"
+    " killed_at_bytes (killed for memory, at that limit; 0 where its host had none left)",
     "node.stopped": "A node was stopped on purpose. fields: because",
     "node.suspect": "A node that was ready gave no good answer. fields: because",
     "node.recovered": "A suspect node answers again. fields: after_s",

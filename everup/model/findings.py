@@ -30,6 +30,7 @@ class Topic(StrEnum):
     ENDPOINT = "endpoint"
     DURABILITY = "durability"
     ACCESS = "access"
+    RESOURCES = "resources"
 
 
 @dataclass(frozen=True)

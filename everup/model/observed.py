@@ -57,11 +57,20 @@ class Confirmed:
     """Proof, from the kernel or the engine alone, that nothing of a node can run any more.
 
     `exit_code` follows Popen: negative is a signal, None where the engine cannot know (an adopted process).
+    `killed_at_bytes`: the limit of memory at which the kernel killed it, or a process of it; 0 where its host had no
+    more, None where it did not, or the engine cannot know.
     """
 
     node_id: NodeId
     at_s: float
     exit_code: int | None
+    killed_at_bytes: int | None = None
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """How it ended, as an event tells it."""
+        for_memory = {} if self.killed_at_bytes is None else {"killed_at_bytes": self.killed_at_bytes}
+        return {"exit_code": self.exit_code, **for_memory}
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
-KEYS = ("run", "env", "cwd", "image")
-"""The keys of a service that make a revision: what its instances run, with what, where, and from which image."""
+LATER = ("image", "memory", "cpus")
+"""Of `KEYS` those that revisions of an earlier Everup do not know; None is what they mean then."""
+
+KEYS = ("run", "env", "cwd", *LATER)
+"""The keys of a service that make a revision: what its instances run, with what, where, from which image, and how much
+they may use."""
 
 
 class Trial(StrEnum):
@@ -38,7 +42,7 @@ class Revision:
     @cached_property
     def digest(self) -> str:
         """The same exactly for revisions that run the same; hexadecimal, 16 characters."""
-        declared = {key: value for key, value in self.declared.items() if key != "image" or value is not None}
+        declared = {key: value for key, value in self.declared.items() if key not in LATER or value is not None}
         return hashlib.sha256(json.dumps([declared, self.serial], sort_keys=True).encode()).hexdigest()[:16]
 
 

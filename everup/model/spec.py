@@ -13,7 +13,10 @@ from pydantic import (
     Field,
     StringConstraints,
     WithJsonSchema,
+    field_validator,
 )
+
+from everup.model.resources import GIBIBYTE, MEBIBYTE, Resources, size_text
 
 LABEL_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 RESERVED = ("everup-", "everup_")
@@ -65,6 +68,45 @@ Duration = Annotated[
     ),
 ]
 """Seconds, at most a day; written as `500ms`, `2s`, `5m`, `1h` or a number of seconds."""
+
+_MOST_BYTES = 1 << 44
+_UNITS_BYTES = {"Mi": MEBIBYTE, "Gi": GIBIBYTE}
+_A_SIZE = "must be a size such as 512Mi or 2Gi"
+
+
+def parse_size(value: Any) -> Any:
+    """Turn `"512Mi"`, `"1.5Gi"` or a whole number of bytes into bytes.
+
+    `M` and `G` are refused: to some programs they mean 1000 times 1000 bytes, to others 1024 times 1024.
+
+    Raises:
+        ValueError: the text is not a size; with what to write instead, where that can be told.
+    """
+    if isinstance(value, str):
+        number, unit = re.fullmatch(r"(\d{1,12}(?:\.\d+)?|)(.*)", value.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
+        if number and unit in _UNITS_BYTES:
+            return int(float(number) * _UNITS_BYTES[unit])
+        near = f"{unit.strip()[:1].upper()}i"
+        raise ValueError(_A_SIZE, f"Write {number}{near}." if number and near in _UNITS_BYTES else "")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(_A_SIZE)
+    return value
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": r"^\d+(\.\d+)?(Mi|Gi)$",
+            "exclusiveMinimum": 0,
+            "maximum": _MOST_BYTES,
+            "examples": ["512Mi", "2Gi"],
+        }
+    ),
+]
+"""Bytes; written as `512Mi` (1024 times 1024 bytes each), `2Gi`, or a whole number of bytes."""
 
 NEVER = "never"
 
@@ -146,17 +188,39 @@ class Service(Frozen):
     """What every service may say; each kind adds its own keys (see `everup/kinds/`).
 
     `settled` names the keys that cannot change while the service exists. A kind that is not `declarable` runs only
-    where others imply it. `stands_on` is all that some declaration of the service may imply.
+    where others imply it. `stands_on` is all that some declaration of the service may imply. With less than
+    `least_memory` (bytes) a node of it cannot even start.
     """
 
     settled: ClassVar[frozenset[str]] = frozenset({"kind"})
     declarable: ClassVar[bool] = True
     stands_on: ClassVar[Mapping[str, "Service"]] = {}
+    least_memory: ClassVar[int] = 32 * MEBIBYTE
 
     kind: str = Field(description="What runs: one of the kinds that `everup schema` lists.")
     needs: Annotated[tuple[Label, ...], Field(strict=False)] = Field(
         default=(), description="Labels of services that start first and hand over their connection variables."
     )
+    memory: Size | None = Field(
+        default=None,
+        description="With engine: swarm, how much memory each server or instance may use: 512Mi or 2Gi.",
+    )
+    cpus: Annotated[float, Field(ge=0.01, le=1024)] | None = Field(
+        default=None, description="With engine: swarm, how many processors each server or instance may use: 0.5 or 2."
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _enough(cls, value: int | None) -> int | None:
+        if value is not None and not cls.least_memory <= value <= _MOST_BYTES:
+            least, most = size_text(cls.least_memory), size_text(_MOST_BYTES)
+            raise ValueError(f"must be {least} or more, and at most {most}", "Write it with its unit: 512Mi or 2Gi.")
+        return value
+
+    @property
+    def resources(self) -> Resources | None:
+        """What each of its servers or instances may use; None where nothing is said of it."""
+        return Resources(self.memory, self.cpus) if self.memory or self.cpus else None
 
     def implies(self) -> Mapping[str, "Service"]:
         """Those of `stands_on` that this declaration needs; several services may imply the same one.

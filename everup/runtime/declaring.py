@@ -9,7 +9,7 @@ from everup.core.health import service_health
 from everup.core.plan import preview, view_of
 from everup.model.errors import Refused
 from everup.model.picture import Foresight
-from everup.model.revisions import Revision
+from everup.model.revisions import LATER, Revision
 from everup.runtime.drills import Rehearsal
 from everup.runtime.environments import Draft, Environments, Running
 from everup.runtime.pulse import beats_until, pause_of
@@ -74,7 +74,7 @@ class Declaring(Rehearsal):
     async def _bring_back(self, running: Running, label: str, one: Revision, because: str) -> None:
         """Declare a revision that was declared before."""
         serials = {**running.saved.revisions, label: one.serial}
-        declared = {"image": None, **one.declared}  # one that was noted before images were knows of none
+        declared = {**dict.fromkeys(LATER), **one.declared}
         await self._override(running, label, declared, because, serials)
 
     async def _undo(self, environment: str, label: str, one: Revision) -> None:

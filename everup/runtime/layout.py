@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from everup.core.bindings import given_to, order_by_needs, variables
 from everup.model.contracts import Grant, Kind
-from everup.model.desired import Blueprint, Node, Tcp
+from everup.model.desired import Blueprint, Node, Part, Tcp
 from everup.model.errors import NotFound, Refused
+from everup.model.resources import Resources
 from everup.model.spec import Environment, Service
 from everup.runtime.grants import AddressBook, issue
 from everup.runtime.store import Saved
@@ -54,12 +55,16 @@ class Layout:
             made[label] = self._kinds[everything[label].kind].blueprint(everything[label], grant)
         patience = _patience(environment.services, implied)
         blueprints = tuple(
-            replace(
-                _with_programs(made[label], environment.programs),
-                platform=label in implied,
-                replaces_after_s=patience[label],
+            _allowed(
+                replace(
+                    _with_programs(made[label], environment.programs),
+                    platform=label in implied,
+                    replaces_after_s=patience[label],
+                ),
+                service.resources,
+                kept=book.spread,
             )
-            for label in services
+            for label, service in services.items()
         )
         _refuse_twins(blueprints)
         return blueprints, complete
@@ -146,6 +151,27 @@ def _with_programs(blueprint: Blueprint, programs: Mapping[str, str]) -> Bluepri
 
     nodes, stand_ins = tuple(map(told, blueprint.nodes)), tuple(map(told, blueprint.stand_ins))
     return replace(blueprint, nodes=nodes, stand_ins=stand_ins)
+
+
+def _allowed(blueprint: Blueprint, resources: Resources | None, *, kept: bool) -> Blueprint:
+    """The blueprint with what its servers or instances may use, no other node; `kept`: the engine sees to it."""
+    if resources is None:
+        return blueprint
+
+    def told(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(
+            replace(one, resources=resources) if one.part in (Part.DATA, Part.INSTANCE) else one for one in nodes
+        )
+
+    if not kept:
+        return replace(blueprint, resources=resources)
+    return replace(
+        blueprint,
+        resources=resources,
+        nodes=told(blueprint.nodes),
+        stand_ins=told(blueprint.stand_ins),
+        retiring=told(blueprint.retiring),
+    )
 
 
 def overridden(environment: Environment, overrides: Mapping[str, Mapping[str, Any]]) -> Environment:

@@ -56,7 +56,7 @@ class Narrator:
             self._journal.say("node.kept", service, event.node_id, host=host, volume=volume)
         if event.dead:
             noticed_ms = round((time.monotonic() - event.dead.at_s) * 1000, 1)
-            fields: dict[str, object] = {"exit_code": event.dead.exit_code, "noticed_ms": noticed_ms}
+            fields: dict[str, object] = {**event.dead.fields, "noticed_ms": noticed_ms}
             if stands_in:
                 fields["stand_in"] = True
             self._journal.say("node.exited", service, event.node_id, **fields)

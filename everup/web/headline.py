@@ -1,8 +1,11 @@
 """The one sentence that matters of an environment, and what to do; purely, from its status and its verdict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from everup.core.hosts import mark
+from everup.model.findings import Level, Topic
 
 Json = dict[str, Any]
 
@@ -26,6 +29,20 @@ class Headline:
 
 def headline(status: Json, verdict: Json) -> Headline:
     """Sum up an environment: `status` and `verdict` as `everup status` and `everup check` print them as JSON."""
+    found = _of_services(status, verdict)
+    hosts = [host for host in status["hosts"] if mark(host, status["hosts"])]
+    if status["stopped"] or not hosts:
+        return found
+    told = [one for one in verdict["findings"] if one["topic"] == Topic.PLACEMENT and one["level"] == Level.WARNING]
+    steps = (*found.next, *(one["next"] for one in told))
+    return replace(found, rest=(*found.rest, *(_sentence(one["because"]) for one in told)), next=steps)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _of_services(status: Json, verdict: Json) -> Headline:
     name, services = status["environment"], status["services"]
     if status["stopped"]:
         return Headline("stopped", f"{name} is stopped. Its data is kept.", next=("everup up",))

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from everup.core.hosts import by_host, mark
 from everup.core.words import duration, size_of
 from everup.web.ports import BASE
 
@@ -19,6 +20,8 @@ SHAPES = {
     "down": "cross",
     "hung": "bars",
     "fail": "cross",
+    "drained": "triangle",
+    "lost": "cross",
     "inconclusive": "diamond",
     "unknown": "diamond",
     "stopped": "square",
@@ -39,6 +42,7 @@ def templates() -> Environment:
     )
     environment.globals.update(base=BASE)
     environment.filters.update(duration=_duration, size=size_of, shape=_shape, moment=_moment)
+    environment.filters.update(by_host=by_host, mark=mark)
     return environment
 
 

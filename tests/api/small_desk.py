@@ -17,7 +17,18 @@ from everup.model.errors import EverupError, Flaw, NodeFailed, NotFound, NotPerm
 from everup.model.events import Event
 from everup.model.ledger import Kept
 from everup.model.notices import Delivery, Destination
-from everup.model.observed import Group, Health, Host, NodeState, NodeStatus, Observed, Reading, Role
+from everup.model.observed import (
+    EVERYWHERE,
+    Ground,
+    Group,
+    Health,
+    Host,
+    NodeState,
+    NodeStatus,
+    Observed,
+    Reading,
+    Role,
+)
 from everup.model.picture import Change, Foresight, Picture
 from everup.model.secret import Secret
 from everup.model.spec import Environment, Service, Source
@@ -87,6 +98,18 @@ def world(*blueprints: Blueprint) -> Picture:
     services = {blueprint.label: Service(kind=blueprint.kind) for blueprint in blueprints}
     environment = Environment(environment="shop", services=services)
     return Picture(environment, SOURCE, blueprints, observed, control_pid=1, control_since_utc="2026-11-22T13:00:00Z")
+
+
+def on_hosts(picture: Picture, **grounds: Ground) -> Picture:
+    """The same world with its nodes spread over these hosts, in turn; endpoints are on all of them."""
+    names = list(grounds)
+    nodes = {}
+    for number, (name, one) in enumerate(picture.observed.nodes.items()):
+        host = names[number % len(names)]
+        there = {"host": host, "address": "10.0.0.9", "ground": grounds[host]}
+        state = replace(one.state, host=EVERYWHERE) if "endpoint" in name else replace(one.state, **there)
+        nodes[name] = replace(one, state=state)
+    return replace(picture, observed=replace(picture.observed, nodes=nodes))
 
 
 class SmallMessenger:

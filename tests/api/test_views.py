@@ -105,6 +105,10 @@ def test_exits_are_told_apart():
     assert ending(-11) == "was ended by SIGSEGV"
     assert ending(3) == "ended with exit code 3"
     assert ending(None) == "ended"
+    assert ending(-9, 512 << 20) == "was killed for memory: it was at its limit of 512 MiB"
+    assert (
+        ending(1, 0) == "ended with exit code 1 (the kernel killed a process of it for memory: its host had none left)"
+    )
 
 
 def test_durations_carry_the_unit_that_fits():

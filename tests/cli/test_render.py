@@ -8,6 +8,7 @@ from rich.console import Console
 
 from everup.api import views
 from everup.cli import ledger, progress, render
+from everup.model.actions import Hold
 from everup.model.observed import EVERYWHERE, Ground, Health, NodeState, NodeStatus
 from tests.api.small_desk import kept, redis, web, world
 from tests.api.test_views import with_node
@@ -95,6 +96,8 @@ def test_a_host_that_is_drained_or_lost_is_named():
     )
     body = views.status(picture, "laptop")
     assert body["hosts"] == {"node1": "drained"}
+    lines = drawn(render.status(body, nodes=True))
+    assert [line.split()[:3] for line in lines if line.strip().startswith("node1")] == [["node1", "drained", "web-1"]]
     assert "  hosts  node1 is drained" in drawn(render.status(body))
     assert "hosts" not in "".join(drawn(render.status(views.status(world(web()), "laptop"))))
 
@@ -111,6 +114,19 @@ def test_a_start_is_hopeless_only_when_all_that_lacks_fails():
     young = NodeStatus(Health.STARTING, NodeState(running=True, service="web", pid=5))
     both = with_node(with_node(world(redis(), web()), "web-1", DEAD), "web-2", young)
     assert not progress.hopeless(views.status(both, "laptop"))
+
+
+def test_what_keeps_a_change_waiting_is_said_when_there_is_no_more_time():
+    blueprint = web()
+    changed = replace(blueprint, nodes=tuple(replace(one, args=("--new",)) for one in blueprint.nodes))
+    held = Hold("web", "its data do not fit", "web-1")
+    picture = replace(world(blueprint), blueprints=(changed,), actions=(held,))
+    refusal = progress._not_ready(None, views.status(picture, "laptop"), None, 120.0)  # type: ignore[arg-type]
+    assert str(refusal).splitlines()[:3] == [
+        "shop is not ready after 120 s",
+        "    replace web-1: its data do not fit",
+        "    replace web-2: its declaration changed",
+    ]
 
 
 def test_one_service_can_be_settled_while_another_is_not():

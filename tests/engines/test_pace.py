@@ -3,6 +3,7 @@
 import pytest
 
 from everup.engines.local.pace import Pace, describe_exit
+from everup.model.resources import MEBIBYTE
 
 
 def ends(pace: Pace, times: int, ran_s: float = 0.0) -> list[float]:
@@ -74,3 +75,19 @@ def test_a_start_that_was_refused_is_told_in_its_own_words() -> None:
 )
 def test_ends_are_told_in_words(code: int | None, words: str) -> None:
     assert describe_exit(code) == words
+
+
+@pytest.mark.parametrize(
+    ("code", "limit_mib", "words"),
+    [
+        (-9, 512, "was killed for memory: it was at its limit of 512 MiB"),
+        (-9, 0, "was killed for memory: its host had none left"),
+        (1, 64, "exited with code 1 (the kernel killed a process of it for memory: it was at its limit of 64 MiB)"),
+    ],
+)
+def test_who_is_killed_for_memory_is_told_at_which_limit(code: int, limit_mib: int, words: str) -> None:
+    assert describe_exit(code, limit_mib * MEBIBYTE) == words
+    pace = Pace()
+    pace.started(1000.0)
+    pace.failed(1003.0, describe_exit(code, limit_mib * MEBIBYTE), "reading")
+    assert pace.failure == f"{words} after 3.0 s: reading"

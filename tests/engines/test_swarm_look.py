@@ -9,6 +9,7 @@ from everup.engines.swarm.look import Container, Lookout, Trace
 from everup.engines.swarm.services import DIGEST, SERVICE, STARTS, TICKET
 from everup.engines.swarm.volume import FOLDER, Volume
 from everup.model.errors import EngineError
+from everup.model.resources import MEBIBYTE
 from tests.engines.test_swarm_volume import record
 
 
@@ -19,11 +20,12 @@ def a_container(number: int, state: str, digest: str = "d1") -> Container:
 
 
 class Engine:
-    """A Docker whose containers have ended, 10 s ago, with these codes."""
+    """A Docker whose containers have ended, 10 s ago, with these codes; each was limited to 64 MiB of memory."""
 
-    def __init__(self, codes: dict[str, int]) -> None:
+    def __init__(self, codes: dict[str, int], starved: bool) -> None:
         self.containers = self
         self._codes = codes
+        self._starved = starved
 
     async def inspect(self, container_id: str) -> dict[str, Any]:
         ended = container_id in self._codes
@@ -31,14 +33,16 @@ class Engine:
         return {
             "State": {"Pid": 0 if ended else 7, "ExitCode": self._codes.get(container_id, 0), "Running": not ended}
             | times
+            | {"OOMKilled": self._starved},
+            "HostConfig": {"Memory": 64 * MEBIBYTE},
         }
 
     async def logs(self, container_id: str, *, lines: int, follow: bool) -> Any:
         yield "bye"
 
 
-async def sight(*containers: Container, place: Path | None = None, **codes: int) -> Any:
-    docker: Any = Engine(codes)
+async def sight(*containers: Container, starved: bool = False, place: Path | None = None, **codes: int) -> Any:
+    docker: Any = Engine(codes, starved)
     trace = Trace("web-1", tuple(reversed(containers)), place)
     return (await Lookout(docker).sights({"web-1": trace}, 1767225660.0))["web-1"]
 
@@ -54,6 +58,12 @@ async def test_an_end_is_told_with_its_last_words() -> None:
     assert (seen.running, seen.exit_code, seen.ended_age_s, seen.last_line) == (False, -9, 10.0, "bye")
 
 
+async def test_an_end_for_memory_is_told_with_the_limit() -> None:
+    assert (await sight(a_container(1, "exited"), c1=137, starved=True)).killed_at_bytes == 64 * MEBIBYTE
+    assert (await sight(a_container(1, "exited"), c1=137)).killed_at_bytes is None
+    assert (await sight(a_container(1, "running"), starved=True)).killed_at_bytes is None
+
+
 async def test_a_container_that_was_only_created_is_no_start_yet() -> None:
     seen = await sight(a_container(1, "exited"), a_container(2, "created", "d2"), c1=0)
     assert (seen.running, seen.start, seen.digest, seen.ticket) == (False, 101, "d1", 102)
@@ -66,7 +76,7 @@ async def test_a_volume_out_of_sight_is_not_an_empty_one(tmp_path: Path) -> None
     assert (seen.running, seen.has_data) == (True, True)
     assert "does not see" in seen.failure
     assert "Docker Root Dir" in seen.hint
-    engine: Any = Engine({})
+    engine: Any = Engine({}, False)
     with pytest.raises(EngineError, match="does not see"):  # Docker's word alone is no end
         await Lookout(engine).alive(Trace("web-1", (), elsewhere))
 

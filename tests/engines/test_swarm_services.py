@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from everup.engines.swarm import services
 from everup.engines.swarm.services import Start, at_rest, name_of, order, order_name, read, read_end, spec
 from everup.model.desired import Part, Stop, Tcp
+from everup.model.resources import MEBIBYTE, Resources
 from tests.engines.worlds import a_node
 
 LABELS = st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True)
@@ -97,6 +98,22 @@ def test_what_is_everywhere_has_a_copy_on_every_host_that_swarm_restarts() -> No
     found = read(as_listed(wanted))
     assert found is not None
     assert (found.everywhere, found.wanted) == (True, True)
+
+
+def test_what_a_node_may_use_is_a_limit_and_reserves_nothing() -> None:
+    limited = spec(a_start(resources=Resources(512 * MEBIBYTE, 0.5)))["TaskTemplate"]["Resources"]
+    assert limited == {"Limits": {"MemoryBytes": 512 * MEBIBYTE, "NanoCPUs": 500_000_000}}
+    slowed = spec(a_start(resources=Resources(cpus=2.0)))["TaskTemplate"]["Resources"]
+    assert slowed == {"Limits": {"MemoryBytes": 0, "NanoCPUs": 2_000_000_000}}
+    assert spec(a_start())["TaskTemplate"]["Resources"] == {}
+
+
+def test_another_limit_is_another_node_and_none_is_what_it_was() -> None:
+    nodes = [
+        a_node(resources=one) for one in (None, Resources(MEBIBYTE), Resources(MEBIBYTE, 1.0), Resources(cpus=1.0))
+    ]
+    assert len({node.digest for node in nodes}) == 4
+    assert nodes[0].digest == a_node().digest
 
 
 def test_an_order_tells_all_of_a_node_in_json() -> None:

@@ -1,4 +1,4 @@
-"""On which host a node is started, where the Swarm lists hosts in odd ways."""
+"""On which host a node is started where the Swarm lists hosts in odd ways, and what that must have."""
 
 import itertools
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from everup.engines.swarm.placement import HostView, vacated
-from everup.engines.swarm.starting import Starter
+from everup.engines.swarm.starting import Starter, fits
 from everup.model.desired import Tcp
 from everup.model.errors import NodeFailed
+from everup.model.resources import MEBIBYTE, Resources
 from tests.engines.worlds import a_node
 
 NODE = a_node(ports={"http": Tcp("10.0.0.1", 8080)})
@@ -49,3 +50,21 @@ def test_an_address_that_no_host_has_is_refused() -> None:
     with pytest.raises(NodeFailed) as refusal:
         chosen(OTHER)
     assert refusal.value.code == "engine.no_host"
+
+
+@pytest.mark.parametrize(
+    ("resources", "cpus"),
+    [(None, 2.0), (Resources(cpus=2.0), 2.0), (Resources(cpus=0.5), 2.0), (Resources(MEBIBYTE), 2.0)],
+)
+def test_a_node_fits_on_a_host_with_as_many_processors_as_it_may_use(resources: Resources | None, cpus: float) -> None:
+    fits(a_node(resources=resources), HostView("h1", "node1", "10.0.0.1", cpus=cpus))
+
+
+def test_a_host_of_which_nobody_knows_what_it_has_is_left_to_docker() -> None:
+    fits(a_node(resources=Resources(cpus=64.0)), HostView("h1", "node1", "10.0.0.1"))
+
+
+def test_a_node_that_may_use_more_than_its_host_has_is_refused_with_both_numbers() -> None:
+    with pytest.raises(NodeFailed) as failure:
+        fits(a_node(resources=Resources(cpus=2.5)), HostView("h1", "node1", "10.0.0.1", cpus=2.0))
+    assert failure.value.message == "web-1 may use 2.5 processors, and its host node1 has 2"

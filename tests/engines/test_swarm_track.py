@@ -76,6 +76,14 @@ def test_a_crash_is_put_into_words_and_delays_the_next_start() -> None:
     assert state(track).retry_at_s > 100.0
 
 
+def test_an_end_for_memory_is_told_as_that() -> None:
+    track = started()
+    proof = track.take("h1", ended(exit_code=-9, killed_at_bytes=64 << 20, ended_age_s=0.0), 100.5)
+    assert proof is not None
+    assert proof.killed_at_bytes == 64 << 20
+    assert state(track).failure == "was killed for memory: it was at its limit of 64 MiB after 0.5 s"
+
+
 def test_a_late_word_of_a_former_start_says_nothing_of_the_newer_one() -> None:
     track = started()
     track.take("h1", ended(), 101.0)

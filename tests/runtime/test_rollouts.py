@@ -14,7 +14,7 @@ from everup.kinds import load_kinds
 from everup.model.desired import Node
 from everup.model.errors import NodeFailed, NotFound, Refused
 from everup.model.observed import NodeState
-from everup.model.revisions import History, Revision, Trial
+from everup.model.revisions import LATER, History, Revision, Trial
 from everup.model.spec import Environment, Source
 from everup.runtime.desk import Desk
 from everup.runtime.environments import Environments
@@ -209,11 +209,13 @@ async def test_a_rollback_brings_back_the_image_and_leaves_the_directory_to_it(p
     assert (after.cwd, after.digest) == (None, before.digest)
 
 
-def test_a_revision_that_was_noted_before_images_were_is_the_same_as_one_without():
+@pytest.mark.parametrize("later", [{"image": "shop:1"}, {"memory": 64 << 20}, {"cpus": 0.5}])
+def test_a_revision_that_was_noted_before_a_key_was_there_is_the_same_as_one_without(later: dict[str, object]):
     declared = {"run": "send", "env": {}, "cwd": "/srv"}
-    known, new = (Revision(1, one, 0, "2026-01-01T00:00:00+00:00") for one in (declared, {**declared, "image": None}))
+    empty = {**declared, **dict.fromkeys(LATER)}
+    known, new = (Revision(1, one, 0, "2026-01-01T00:00:00+00:00") for one in (declared, empty))
     assert known.digest == new.digest
-    assert known.digest != replace(new, declared={**declared, "image": "shop:1"}).digest
+    assert known.digest != replace(new, declared={**declared, **later}).digest
 
 
 async def test_a_revision_that_does_not_start_is_rolled_back_by_itself(place: Place):

@@ -15,6 +15,7 @@ from everup.engines.swarm.services import at_rest, filters, name_of
 from everup.model.desired import Node, Socket, Tcp
 from everup.model.errors import NodeFailed, Unavailable
 from everup.model.observed import EVERYWHERE
+from everup.model.resources import MEBIBYTE, Resources
 from tests.engines.test_contract import *  # noqa: F403  (the whole suite, over the world below)
 from tests.engines.worlds import a_node, eventually
 from tests.swarm.host import Host
@@ -73,6 +74,42 @@ async def test_an_address_that_somebody_else_uses_is_named(world: SwarmWorld) ->
         await world.engine.ensure(a_node(ports={"http": Tcp(host.address, 2377)}))
     assert failure.value.code == "engine.address_in_use"
     assert f"{host.address}:2377" in failure.value.message
+
+
+async def test_a_node_is_killed_at_its_limit_of_memory_and_that_is_told(world: SwarmWorld) -> None:
+    hungry = "import os, time\nwhile not os.path.exists('eat'): time.sleep(0.05)\nfood = bytearray(1 << 30)"
+    node = a_node(program="python3", args=("-uc", hungry), resources=Resources(64 * MEBIBYTE, 0.5))
+    await world.engine.ensure(node)
+    assert limits(world, "web-1") == (64 * MEBIBYTE, 500_000_000)
+    world.write("web-1", "eat", "")
+    async for event in world.engine.watch():
+        assert event.dead is not None
+        assert (event.dead.exit_code, event.dead.killed_at_bytes) == (-9, 64 * MEBIBYTE)
+        break
+    assert "was killed for memory: it was at its limit of 64 MiB after" in (await world.state("web-1")).failure
+    await world.engine.ensure(a_node())
+    assert (await world.state("web-1")).running
+    assert limits(world, "web-1") == (0, 0)
+
+
+async def test_more_processors_than_its_host_has_are_refused_and_what_runs_goes_on(world: SwarmWorld) -> None:
+    node = a_node()
+    await world.engine.ensure(node)
+    for greedy in (a_node(resources=Resources(cpus=1000.0)), a_node("web-2", resources=Resources(cpus=1000.0))):
+        with pytest.raises(NodeFailed) as failure:
+            await world.engine.ensure(greedy)
+        assert failure.value.code == "engine.too_many_cpus"
+        assert "may use 1000 processors, and its host node" in failure.value.message
+    state = await world.state("web-1")
+    assert (state.running, state.digest) == (True, node.digest)
+
+
+def limits(world: SwarmWorld, node_id: str) -> tuple[int, int]:
+    """How much memory (bytes) and how many processors (billionths) the kernel lets a running node have; 0: all."""
+    host = world.host_of(node_id)
+    (container,) = host.containers(f"{name_of(world.environment, node_id)}.")
+    config = host.docker.get(f"/containers/{container['Id']}/json").json()["HostConfig"]
+    return config["Memory"], config["NanoCpus"]
 
 
 async def test_swarm_alone_starts_nothing_again(world: SwarmWorld) -> None:

@@ -6,10 +6,10 @@ import pytest
 
 from everup.api.verdicts import verdict
 from everup.api.views import status
-from everup.model.observed import Health, NodeStatus, Observed
+from everup.model.observed import Ground, Health, NodeStatus, Observed
 from everup.model.picture import Picture
 from everup.web.headline import Headline, headline
-from tests.api.small_desk import redis, web, world
+from tests.api.small_desk import on_hosts, redis, web, world
 
 
 def of(picture: Picture) -> Headline:
@@ -45,6 +45,24 @@ def test_several_hosts_are_no_single_point():
     judged = {**verdict(world(web())), "survives": {"node": True, "host": True}, "hosts": ["one", "two"]}
     assert headline(told, judged).sentence == "All services are healthy; any one node or host can be lost."
     assert headline(told, judged).rest == ()
+
+
+@pytest.mark.parametrize(
+    ("ground", "told", "step"),
+    [
+        (
+            Ground.DRAINED,
+            "The host node2 is drained: while it is switched off, no other one may be lost.",
+            "everup undrain node2",
+        ),
+        (Ground.LOST, "The host node2 is lost: until it is back, no other one may be.", "start node2 again"),
+    ],
+)
+def test_a_host_that_is_drained_or_lost_is_told_of(ground: Ground, told: str, step: str):
+    found = of(on_hosts(world(redis(), web()), node1=Ground.SOUND, node2=ground, node3=Ground.SOUND))
+    assert (found.rest[-1], found.next[-1]) == (told, step)
+    sound = of(on_hosts(world(redis(), web()), node1=Ground.SOUND, node2=Ground.SOUND))
+    assert not [one for one in sound.rest if "node2" in one]
 
 
 def test_a_dead_instance_makes_it_degraded_and_says_that_it_is_being_replaced():

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 
 from everup.model.events import Event
-from everup.model.observed import Health, Observed
+from everup.model.observed import EVERYWHERE, Ground, Health, Observed
 from everup.model.picture import Picture
 from everup.web.acts import ACTS
-from tests.api.small_desk import kept, redis, web, world
+from tests.api.small_desk import kept, on_hosts, redis, web, world
 from tests.drills.finished import finished, stuck
 from tests.web.conftest import sign_in, word_of
 
@@ -189,6 +189,27 @@ async def test_a_viewer_sees_no_logs(browse):
     assert "/logs/" not in (await browser.get("/ui/e/shop")).text
     assert (await browser.get("/ui/e/shop/logs/web")).status_code == 403
     assert (await browser.get("/ui/e/shop/logs/web/news")).status_code == 403
+
+
+async def test_nodes_stand_below_their_hosts_with_how_these_stand(browser, desk):
+    spread = {"node1": Ground.DRAINED, "node2": Ground.LOST, "node3": Ground.SOUND}
+    desk.pictures["shop"] = on_hosts(world(redis(), web()), **spread)
+    page = Tags((await browser.get("/ui/e/shop/s/redis01")).text)
+    words = [" ".join(text.split()) for text in page.texts if text.strip()]
+    table = words[words.index("Nodes") :]
+    heads = [(word, table[number + 1]) for number, word in enumerate(table) if word in (*spread, EVERYWHERE)]
+    assert heads == [
+        ("node1", "drained"),
+        ("node2", "lost"),
+        ("node3", "redis01-sentinel-1"),
+        (EVERYWHERE, "redis01-endpoint"),
+    ]
+    assert len([one for one in page.named("tr") if one.get("class") == "host"]) == 4
+
+
+async def test_nodes_of_one_machine_stand_below_nothing(browser):
+    page = Tags((await browser.get("/ui/e/shop/s/redis01")).text)
+    assert not [one for one in page.named("tr") if one.get("class") == "host"]
 
 
 def hostile() -> Picture:

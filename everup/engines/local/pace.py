@@ -2,6 +2,8 @@
 
 import signal
 
+from everup.model.resources import killed_for_memory
+
 FIRST_S = 0.05
 LONGEST_S = 10.0
 CALM_S = 10.0
@@ -59,8 +61,12 @@ class Pace:
         self._ends = 0
 
 
-def describe_exit(exit_code: int | None) -> str:
-    """How a process ended, in words."""
+def describe_exit(exit_code: int | None, killed_at_bytes: int | None = None) -> str:
+    """How a process ended, in words; both as in `Confirmed`."""
+    if killed_at_bytes is not None:
+        if exit_code == -signal.SIGKILL:
+            return killed_for_memory(killed_at_bytes)
+        return f"{describe_exit(exit_code)} ({killed_for_memory(killed_at_bytes, wholly=False)})"
     if exit_code is None:
         return "ended (its exit code is unknown: it was adopted)"
     if exit_code < 0:

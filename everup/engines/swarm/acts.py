@@ -65,7 +65,7 @@ class Acts:
             if seen.sight.digest == node.digest and where == host.id:
                 await self._renew(track, node, [where])
                 return
-            await self._starter.replaceable(track, node)
+            await self._starter.replaceable(track, node, host)
             await self._stop(track, agent)
         self._rounds.agent(host.id)
         await self._starter.start(track, node, extra_args, [host])

@@ -14,7 +14,7 @@ from everup.engines.swarm.keeping import Keeping
 from everup.engines.swarm.manifest import manifest_in
 from everup.engines.swarm.pair import Pair, pair_in
 from everup.engines.swarm.placement import AGENT_PORT, HostView
-from everup.engines.swarm.services import NODE, Deployed, read
+from everup.engines.swarm.services import NODE, WHOLE_CPU, Deployed, read
 from everup.model.desired import NodeId, Tcp
 from everup.model.errors import EngineError, Unavailable
 
@@ -254,6 +254,7 @@ def view_of(node: Mapping[str, Any]) -> HostView:
         down=status["State"] == "down",
         drained=drained,
         emptied=emptied,
+        cpus=node["Description"].get("Resources", {}).get("NanoCPUs", 0) / WHOLE_CPU,
     )
 
 

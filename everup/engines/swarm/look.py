@@ -101,6 +101,7 @@ class Life:
         pid: its first process on the host, while it runs.
         ended_s: when it ended, seconds since 1970; None while it runs or where it never did.
         exit_code, last_line: in Docker's words, and its own; once it has ended.
+        killed_at_bytes: as in `Sight`.
     """
 
     pid: int | None = None
@@ -108,6 +109,7 @@ class Life:
     exit_code: int = 0
     ended_s: float | None = None
     last_line: str = ""
+    killed_at_bytes: int | None = None
 
 
 class Lookout:
@@ -185,7 +187,7 @@ class Lookout:
         found = await self._docker.containers.inspect(one.id)
         if found is None:
             return Life()
-        life = _life(found["State"])
+        life = _life(found["State"], int(found.get("HostConfig", {}).get("Memory") or 0))
         if life.ended_s is not None:
             with suppress(EngineError):  # it may be being removed
                 async for line in self._docker.containers.logs(one.id, lines=1, follow=False):
@@ -251,7 +253,7 @@ class Lookout:
             life = found[1]
             age_s = max(0.0, now_s - (life.ended_s or now_s))
             ended = {"exit_code": popen_code(life.exit_code), "ended_age_s": age_s, "last_line": life.last_line}
-            return {**more, **ended}
+            return {**more, **ended, "killed_at_bytes": life.killed_at_bytes}
         return more
 
 
@@ -264,13 +266,14 @@ def _container(one: Mapping[str, Any]) -> Container:
     return Container(str(one["Id"]), str(one["State"]), float(one["Created"]), one.get("Labels") or {})
 
 
-def _life(state: Mapping[str, Any]) -> Life:
+def _life(state: Mapping[str, Any], memory_bytes: int) -> Life:
     ended, started = (datetime.fromisoformat(state[name]).astimezone(UTC) for name in ("FinishedAt", "StartedAt"))
     return Life(
         pid=state.get("Pid") or None,
         started_utc=started.isoformat(timespec="milliseconds"),
         exit_code=int(state["ExitCode"]),
         ended_s=ended.timestamp() if ended.year > 1 and not state["Running"] else None,
+        killed_at_bytes=memory_bytes if state.get("OOMKilled") else None,
     )
 
 

@@ -40,6 +40,7 @@ class HostView:
         down: the Swarm has given it up for now, which is more than not being ready.
         drained: it is to be left, by Everup's mark or by Docker's.
         emptied: Docker has drained it: the Swarm runs nothing there.
+        cpus: how many processors it has; 0 where nobody has said.
     """
 
     id: str
@@ -52,6 +53,7 @@ class HostView:
     down: bool = False
     drained: bool = False
     emptied: bool = False
+    cpus: float = 0.0
 
 
 @dataclass(frozen=True)

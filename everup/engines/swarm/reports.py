@@ -131,5 +131,11 @@ class Reports:
             return None
         one, life = found
         age_s = max(0.0, time.time() - (life.ended_s or time.time()))
-        code = popen_code(life.exit_code)
-        return one, Ended(node=node_id, start=one.ticket, exit_code=code, age_s=age_s, last_line=life.last_line)
+        return one, Ended(
+            node=node_id,
+            start=one.ticket,
+            exit_code=popen_code(life.exit_code),
+            age_s=age_s,
+            last_line=life.last_line,
+            killed_at_bytes=life.killed_at_bytes,
+        )

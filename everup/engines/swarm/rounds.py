@@ -13,7 +13,7 @@ from everup.engines.swarm.sight import Ended
 from everup.engines.swarm.track import Seen, Track, age_s
 from everup.model.desired import NodeId
 from everup.model.errors import EngineError, Unavailable
-from everup.model.observed import NodeEvent, NodeState
+from everup.model.observed import Confirmed, NodeEvent, NodeState
 
 SWARM_EVERY_S, SWARM_ANSWER_S = 2.0, 0.5
 """How often the Swarm is asked, and for how long: where its leader is lost it says nothing for ten seconds and more."""
@@ -182,8 +182,8 @@ class Rounds:
                 track.seen[line.host.id] = seen
             elif track.remains(line.host.id, seen, self.deployed(node_id)):
                 continue
-            elif proof := track.take(line.host.id, seen, self._clock()):
-                self.events.put_nowait(NodeEvent(node_id, "exited", proof))
+            else:
+                self._tell(track.take(line.host.id, seen, self._clock()))
         line.told = line.up
 
     async def _ask_swarm(self) -> None:
@@ -200,17 +200,19 @@ class Rounds:
             return
         for end in filter(None, map(read_end, tasks)):
             track = self.tracks.get(end.node_id)
-            if end.environment == self._environment and track and track.newest_start() == end.ticket:
-                self._ended(track, end.ticket, end.exit_code, self._clock() - age_s(end.ended_utc))
-
-    def _ended(self, track: Track, start: int, exit_code: int | None, at_s: float, last_line: str = "") -> None:
-        """Take in an end. Swarm starts copies of what is everywhere again by itself."""
-        if self.copied(track):
-            return
-        if proof := track.ended(start, exit_code, at_s, last_line):
-            self.events.put_nowait(NodeEvent(track.id, "exited", proof))
+            if end.environment != self._environment or track is None or self.copied(track):
+                continue
+            if track.newest_start() == end.ticket:
+                self._tell(track.ended(end.ticket, end.exit_code, self._clock() - age_s(end.ended_utc)))
 
     def _heard(self, ended: Ended) -> None:
         """An end, the moment it happened."""
-        at_s = self._clock() - (ended.age_s or 0.0)
-        self._ended(self.track(ended.node), ended.start, ended.exit_code, at_s, ended.last_line)
+        track = self.track(ended.node)
+        if not self.copied(track):  # Swarm starts copies of what is everywhere again by itself
+            at_s = self._clock() - (ended.age_s or 0.0)
+            self._tell(track.ended(ended.start, ended.exit_code, at_s, ended.last_line, ended.killed_at_bytes))
+
+    def _tell(self, proof: Confirmed | None) -> None:
+        """Pass an end on that is news."""
+        if proof:
+            self.events.put_nowait(NodeEvent(proof.node_id, "exited", proof))

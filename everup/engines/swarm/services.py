@@ -48,6 +48,9 @@ _CLEAR_NAME = re.compile(r"[A-Za-z0-9]+([-_]+[A-Za-z0-9]+)*")
 _LONGEST_LINES = {"max-size": "10m", "max-file": "3"}
 _ENDED, _NEVER = ("complete", "failed", "shutdown"), ("rejected", "remove", "orphaned")
 _SECOND_NS = 1_000_000_000
+WHOLE_CPU = 1_000_000_000
+"""As many billionths of a processor, in which Docker counts, are one."""
+
 _GRACE_BEYOND_S = 5.0
 """Docker kills this much later than the agent would have: the agent asks as often as a node wants to be asked."""
 
@@ -217,6 +220,7 @@ def spec(start: Start) -> dict[str, Any]:
         "Labels": start.labels,
         "TaskTemplate": {
             "ContainerSpec": _container(start),
+            "Resources": _resources(start.node),
             "RestartPolicy": {"Condition": "any", "Delay": _SECOND_NS} if copies else {"Condition": "none"},
             "Placement": {} if copies else {"Constraints": [f"node.id=={start.host_id}"]},
             "Networks": [{"Target": "host"}],
@@ -226,6 +230,14 @@ def spec(start: Start) -> dict[str, Any]:
         "UpdateConfig": {"Parallelism": 1, "FailureAction": "continue", "Monitor": _SECOND_NS, "Order": "stop-first"},
         "EndpointSpec": {"Mode": "dnsrr"},
     }
+
+
+def _resources(node: Node) -> dict[str, Any]:
+    """Limits alone: what is reserved would make Swarm keep a pinned node waiting, and say so to nobody."""
+    if node.resources is None:
+        return {}
+    memory_bytes, cpus = node.resources.memory_bytes or 0, node.resources.cpus or 0.0
+    return {"Limits": {"MemoryBytes": memory_bytes, "NanoCPUs": round(cpus * WHOLE_CPU)}}
 
 
 def _container(start: Start) -> dict[str, Any]:

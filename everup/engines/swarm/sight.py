@@ -32,6 +32,7 @@ class Sight(_Words):
         pid: of its container's first process, on the host.
         exit_code: of its newest end, while nothing of it runs: as Popen says it, None where nobody knows.
         ended_age_s: how long ago that was; None where it never ran, or nobody knows.
+        killed_at_bytes: the limit of memory at which the kernel killed it, or a process of it, as in `Confirmed`.
         last_line: the newest line of its output, once it has ended.
         failure, hint, code: why the start `start`, or a newer one, came to nothing.
     """
@@ -45,6 +46,7 @@ class Sight(_Words):
     pid: int | None = None
     since_utc: str | None = None
     exit_code: int | None = None
+    killed_at_bytes: int | None = None
     ended_age_s: float | None = None
     last_line: str = ""
     has_data: bool = False
@@ -62,7 +64,7 @@ class Ended(_Words):
 
     Attributes:
         start: the number of the start that ended.
-        exit_code, age_s, last_line: as in `Sight`.
+        exit_code, age_s, last_line, killed_at_bytes: as in `Sight`.
     """
 
     node: str
@@ -70,6 +72,7 @@ class Ended(_Words):
     exit_code: int | None
     age_s: float | None
     last_line: str
+    killed_at_bytes: int | None = None
 
 
 class End(_Words):

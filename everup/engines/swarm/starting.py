@@ -53,6 +53,8 @@ class Starter:
         track.pace.started(self._clock())
         before = self._rounds.deployed(track.id)
         try:
+            for host in hosts:
+                fits(node, host)
             track.ticket = max(track.largest(), before.ticket if before else 0, time.time_ns() // 1_000_000) + 1
             start = Start(
                 environment=self._environment,
@@ -87,14 +89,15 @@ class Starter:
         """
         return await images.users(self._fleet.docker, node) if node.image else self._fleet.image
 
-    async def replaceable(self, track: Track, node: Node) -> None:
+    async def replaceable(self, track: Track, node: Node, host: HostView) -> None:
         """See to it that a running node is not ended for one that can never run.
 
         Raises:
-            NodeFailed: it has no image.
+            NodeFailed: it has no image, or its host too few processors.
         """
         try:
             await self.image(node)
+            fits(node, host)
         except NodeFailed as error:
             track.pace.started(self._clock())
             track.pace.refused(self._clock(), error.message)
@@ -150,5 +153,21 @@ def _refuse_twins(node: Node, address: str, ready: Sequence[str]) -> None:
             f"{node.id}: its address {address} is that of several hosts of this Swarm: {', '.join(ready)}",
             "Let each host join with an address of its own: docker swarm join --advertise-addr. See docker node ls.",
             code="engine.same_address",
+            node=node.id,
+        )
+
+
+def fits(node: Node, host: HostView) -> None:
+    """See to it that a host has as many processors as a node may use: Docker does not limit it to more.
+
+    Raises:
+        NodeFailed: it has fewer.
+    """
+    cpus = (node.resources and node.resources.cpus) or 0.0
+    if cpus > host.cpus > 0:
+        raise NodeFailed(
+            f"{node.id} may use {cpus:g} processors, and its host {host.name} has {host.cpus:g}",
+            "Declare fewer cpus.",
+            code="engine.too_many_cpus",
             node=node.id,
         )

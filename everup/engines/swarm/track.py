@@ -101,24 +101,27 @@ class Track:
             return None
         if first:
             self.asked = sight.start
-        return self.ended(sight.start, sight.exit_code, now_s - (sight.ended_age_s or 0.0), sight.last_line)
+        at_s = now_s - (sight.ended_age_s or 0.0)
+        return self.ended(sight.start, sight.exit_code, at_s, sight.last_line, sight.killed_at_bytes)
 
-    def ended(self, start: int, exit_code: int | None, at_s: float, last_line: str = "") -> Confirmed | None:
+    def ended(
+        self, start: int, exit_code: int | None, at_s: float, last_line: str = "", killed_at_bytes: int | None = None
+    ) -> Confirmed | None:
         """Take in that a start has ended; the proof, where that is news and nobody had asked for it.
 
         Args:
             start: its ticket.
-            exit_code: as in `Confirmed`.
+            exit_code, killed_at_bytes: as in `Confirmed`.
             at_s: when; monotonic.
             last_line: what it said last.
         """
         if self.dead and start <= self.dead_start:
             return None
-        self.dead, self.dead_start = Confirmed(self.id, at_s, exit_code), start
+        self.dead, self.dead_start = Confirmed(self.id, at_s, exit_code, killed_at_bytes), start
         if start <= self.asked:
             return None
         if start != self.staged:
-            self.pace.failed(at_s, describe_exit(exit_code), last_line)
+            self.pace.failed(at_s, describe_exit(exit_code, killed_at_bytes), last_line)
         return self.dead
 
     def runs_at(self, host_id: str) -> bool:
