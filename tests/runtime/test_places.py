@@ -189,6 +189,16 @@ async def test_what_docker_has_drained_is_for_docker_to_undrain(place: Hosts):
     assert caught.value.hint == "docker node update --availability active node1"
 
 
+async def test_a_machine_that_joined_again_is_not_lost_for_what_it_was_before(place: Hosts):
+    desk = await place.up()
+    former = replace(place.runs.views[0], id="former", available=False, ready=False, down=True)
+    place.runs.views.insert(1, former)
+    place.runs.views[3] = replace(place.runs.views[3], available=False, ready=False, down=True)
+    await until(lambda: "10.0.0.3" not in homes(desk).values())
+    lost = [host for name, host in await told(desk) if name == "host.lost"]
+    assert lost == ["node3"]
+
+
 async def test_on_one_machine_there_is_nothing_to_drain(tmp_path: Path):
     place = Place(tmp_path)
     desk = await place.desk()
