@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -163,7 +164,9 @@ async def mirror_of(home: Home, keeping: Keeping) -> Mirror | None:
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.state import SwarmShelf
 
-    mirror = Mirror(SwarmShelf(Docker(), keeping), Cipher(home.path / "secret.key"))
+    docker = Docker()
+    await control.refuse_forgotten(docker)
+    mirror = Mirror(SwarmShelf(docker, keeping), Cipher(home.path / "secret.key"))
     await mirror.load(home.store)
     return mirror
 
@@ -250,6 +253,8 @@ def main(words: Sequence[str] = ()) -> int:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             leaf = runner.run(leaf_in(home))
             opened = open_port(home, words)
+            if opened and leaf:
+                opened = replace(opened, doors=lambda: leaf.addresses)
             if opened:
                 print(f"the API is at {opened.to.url}", flush=True)
             runner.run(serve(home, opened, leaf))

@@ -5,11 +5,12 @@ import contextlib
 import socket
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from everup.api.arrivals import Arrivals, Doors
 from everup.api.certificate import Certificate
 from everup.api.gate import owned
 from everup.api.tcp import Bounded, OpenPort
@@ -19,7 +20,25 @@ GRACE_S = 2
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the composition root."""
+    """Leaves signals to the composition root; with `doors` it listens to whose connections they pass on."""
+
+    doors: Doors | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        if self.doors is None or not sockets:
+            await super().startup(sockets)
+            return
+        await self.lifespan.startup()
+        kind: Any = self.config.http_protocol_class
+
+        def made() -> Bounded:
+            return cast(
+                Bounded, kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+            )
+
+        self.servers = [cast(Any, Arrivals(one, made, self.config.ssl, self.doors)) for one in sockets]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -64,6 +83,7 @@ async def serve_api(
     servers = [(_server(owned(app), http="h11"), listener)]
     if opened:
         servers.append((_tcp_server(app, opened.certificate), opened.listener))
+        servers[-1][0].doors = opened.doors
 
     async def end() -> None:
         await stop.wait()

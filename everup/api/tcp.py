@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,11 +20,15 @@ HEAD_S = 10.0
 
 @dataclass(frozen=True)
 class OpenPort:
-    """A TCP port that is open already, and where it is; whoever comes in by it has to say who they are."""
+    """A TCP port that is open already, and where it is; whoever comes in by it has to say who they are.
+
+    `doors` gives the addresses from which connections of others are passed on; None: there is no door to it.
+    """
 
     listener: socket.socket
     to: Listening
     certificate: Certificate | None
+    doors: Callable[[], Collection[str]] | None = None
 
 
 def open_tcp(to: Listening) -> OpenPort:
@@ -57,13 +62,18 @@ def _bound(to: Listening) -> socket.socket:
 
 
 class Bounded(H11Protocol):
-    """A connection that is cut when there are too many, or when it does not say in time what it wants."""
+    """A connection that is cut when there are too many, or when it does not say in time what it wants.
 
+    `passed_on_for` is the address and the port of whom it is of, where that is not who made it.
+    """
+
+    passed_on_for: tuple[str, int] | None = None
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or cut it."""
         super().connection_made(transport)
+        self.client = self.passed_on_for or self.client
         if len(self.connections) > CONNECTIONS:
             transport.abort()
         else:

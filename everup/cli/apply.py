@@ -10,6 +10,7 @@ from everup.cli.session import Session, session_of
 
 if TYPE_CHECKING:
     from everup.cli.client import Client, Json
+    from everup.cli.progress import NotReady
     from everup.model.spec import Source
 
 DOWN_S = 300.0
@@ -161,9 +162,18 @@ def _take_down(session: Session, client: "Client", name: str, *, destroy: bool) 
             if not body["stopped"]:
                 raise NotReady(f"{name} was started again meanwhile", "everup down stops it.", code="started")
         else:
-            raise NotReady(f"{name} is not down after {DOWN_S:.0f} s: {', '.join(left)} still runs", "everup status")
+            raise _unfinished(name, left)
     if not session.as_json:
         print(f"{name} is down; its data is deleted" if destroy else f"{name} is down; its data is kept")
+
+
+def _unfinished(name: str, left: "list[str]") -> "NotReady":
+    from everup.cli.progress import NotReady
+
+    if left:
+        return NotReady(f"{name} is not down after {DOWN_S:.0f} s: {', '.join(left)} still runs", "everup status")
+    message = f"{name} is down, and not all of it is deleted after {DOWN_S:.0f} s; the control plane goes on with it"
+    return NotReady(message, f"everup -e {name} events says what is waited for.", code="not_deleted")
 
 
 def _running(body: "Json") -> list[str]:

@@ -14,7 +14,7 @@ import typer
 from everup import __version__
 from everup.cli.contexts import Contexts
 from everup.cli.session import session_of
-from everup.model.errors import EverupError, Refused
+from everup.model.errors import EverupError, NotPermitted, Refused
 from everup.runtime.home import Home
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def install_in_swarm(
 
     if move:
         session.here("--move", "it carries over what is kept there")
-    done = asyncio.run(_install(image, session.home if move else None))
+    done = asyncio.run(_install(image, name, session.home if move else None))
     file = _certificate_file(name, done.certificate)
-    current = _keep_context(name, done, file)
+    current = _keep_context(name, done)
     if done.token:
         _await_answer(done.urls[0], done.token, done.certificate)
     if session.as_json:
@@ -121,7 +121,10 @@ def uninstall_from_swarm(
     if session.as_json:
         render.show_json({"uninstalled": found, "destroyed": destroy})
     elif destroy:
+        from everup.engines.swarm.volume import AGENT_VOLUME
+
         print("the control plane is gone, with all that it knew")
+        print(f"each host keeps a volume of some bytes, which nobody else needs: docker volume rm {AGENT_VOLUME}")
     elif found:
         print("the control plane is gone; what ran goes on running, and everup swarm install brings it back")
     else:
@@ -139,57 +142,74 @@ async def _uninstall(destroy: bool) -> bool:
         await docker.close()
 
 
-async def _install(image: str, move: Home | None) -> Installed:
-    from everup.cli.daemon import leave
+async def _install(image: str, name: str, move: Home | None) -> Installed:
     from everup.engines.swarm import control, images
     from everup.engines.swarm.docker import Docker
     from everup.engines.swarm.manifest import manifest_in
-    from everup.runtime.moving import retire
 
     docker = Docker()
     try:
         swarm = await docker.cluster.inspect()
         found = await images.everups(docker, image)
         if manifest_in(swarm["Spec"]).pieces:
-            if move:
+            if move and move.store.exists():
                 raise Refused(
                     "this Swarm has a control plane of its own already, which knows other things",
+                    "Where it is this one, and the command broke off before: everup swarm install. "
                     "Where it is to be forgotten: everup swarm uninstall --destroy",
                     code="refused.kept_already",
                 )
-            return await _provide(docker, found)
+            begun = None if await control.runs(docker) else Contexts.read(os.environ).places.get(name, {}).get("token")
+            return replace(await _provide(docker, found), token=begun)
         if move is None:
             await control.refuse_running(docker)
             with tempfile.TemporaryDirectory(prefix="everup-") as folder:
-                token = await _begin(docker, Home(Path(folder)))
+                token = await _begin(docker, Home(Path(folder)), name)
             return replace(await _provide(docker, found), token=token)
-        lock = await asyncio.to_thread(leave, move, _may_move)
-        try:
-            token = await _begin(docker, move)
-            return replace(await _provide(docker, found), token=token, former=retire(move))
-        finally:
-            os.close(lock)
+        return await _move(docker, found, name, move)
     finally:
         await docker.close()
+
+
+async def _move(docker: "Docker", image: str, name: str, home: Home) -> Installed:
+    """Have the Swarm run what runs in `home` until now; from the moment on that the Swarm knows all, only there."""
+    from everup.cli.daemon import leave
+    from everup.runtime.moving import retire
+
+    lock = await asyncio.to_thread(leave, home, _may_move)
+    try:
+        token = await _begin(docker, home, name)
+        former = retire(home)
+        return replace(await _provide(docker, image), token=token, former=former)
+    finally:
+        os.close(lock)
 
 
 async def _provide(docker: "Docker", image: str) -> Installed:
     """Have the Swarm run it; returns at once."""
     from everup.engines.swarm import control
-    from everup.engines.swarm.fleet import view_of
-    from everup.engines.swarm.placement import DOOR_PORT
 
     changed = await control.install(docker, image)
     certificate = await control.certificate(docker)
     assert certificate is not None
+    return Installed(changed, await _urls(docker), certificate)
+
+
+async def _urls(docker: "Docker") -> tuple[str, ...]:
+    """Where the doors are, that of this host first."""
+    from everup.engines.swarm.fleet import view_of
+    from everup.engines.swarm.placement import DOOR_PORT
+
     addresses = sorted(one.address for one in map(view_of, await docker.cluster.nodes()) if one.votes)
     here = str((await docker.itself())["Swarm"]["NodeAddr"])
-    urls = [f"https://{one}:{DOOR_PORT}" for one in sorted(addresses, key=lambda one: (one != here, one))]
-    return Installed(changed, tuple(urls), certificate)
+    return tuple(f"https://{one}:{DOOR_PORT}" for one in sorted(addresses, key=lambda one: (one != here, one)))
 
 
-async def _begin(docker: "Docker", home: Home) -> str:
-    """Give the Swarm what is known in `home` and the keys to it; an operator's token, which is shown to nobody else."""
+async def _begin(docker: "Docker", home: Home, name: str) -> str:
+    """Give the Swarm what is known in `home` and the keys to it; an operator's token, which is shown to nobody else.
+
+    The token is in the context `name` before anybody knows it, so it is not lost, whenever this breaks off.
+    """
     from everup.engines.swarm import control
     from everup.engines.swarm.certificates import self_signed
     from everup.engines.swarm.docker import Docker
@@ -199,12 +219,38 @@ async def _begin(docker: "Docker", home: Home) -> str:
     from everup.runtime.cipher import Cipher
     from everup.runtime.moving import carry
     from everup.runtime.safekeeping import KEY
+    from everup.runtime.tokens import new_secret
 
     cipher = Cipher(home.path / KEY)
     cipher.make_key()
     pair = await asyncio.to_thread(pair_in, home.path / "swarm")
-    await control.keep(docker, control.Credentials(cipher.key(), *self_signed("everup"), pair))
-    return await carry(home, SwarmShelf(Docker(), Keeping(_interrupted)), platform.node() or "install")
+    credentials = control.Credentials(cipher.key(), *self_signed("everup"), pair)
+    contexts, token, url = Contexts.read(os.environ), new_secret(), (await _urls(docker))[0]
+    former = contexts.places.get(name)
+    await control.keep(docker, credentials)
+    _note(contexts, name, _place(contexts, name, url, token))
+    try:
+        shelf = SwarmShelf(Docker(), Keeping(_interrupted))
+        await carry(home, shelf, platform.node() or "install", token)
+    except Refused:  # somebody was quicker
+        _note(contexts, name, former)
+        await control.drop(docker, credentials)
+        raise
+    await control.keep_only(docker, credentials)
+    return token
+
+
+def _place(contexts: Contexts, name: str, url: str, token: str) -> dict[str, str | None]:
+    return {"server": url, "token": token, "ca": str(contexts.file.with_name(f"{name}.pem"))}
+
+
+def _note(contexts: Contexts, name: str, place: dict[str, str | None] | None) -> None:
+    """Keep a context, or forget it."""
+    if place is None:
+        contexts.places.pop(name, None)
+    else:
+        contexts.places[name] = place
+    contexts.write()
 
 
 def _interrupted(error: EverupError) -> None:
@@ -215,7 +261,7 @@ def _await_answer(url: str, token: str, certificate: str) -> None:
     """Wait until it answers to the first operator's token, which is kept by then: nobody else knows it.
 
     Raises:
-        EverupError: it does not; Swarm goes on trying to run it.
+        EverupError: it does not; Swarm goes on trying to run it. Or it does not know the token, which was another's.
     """
     from everup.cli.client import Gone
     from everup.cli.remote import Place
@@ -230,6 +276,9 @@ def _await_answer(url: str, token: str, certificate: str) -> None:
                 try:
                     client.get("control")
                     return
+                except NotPermitted as error:
+                    hint = "An operator of it can make another: everup token create NAME. Then: everup context add"
+                    raise EverupError(f"it runs, and does not know the token: {error.message}", hint) from error
                 except Gone as error:
                     if time.monotonic() > end_s:
                         hint = (
@@ -249,11 +298,10 @@ def _certificate_file(name: str, certificate: str) -> Path:
     return file
 
 
-def _keep_context(name: str, done: Installed, file: Path) -> str:
+def _keep_context(name: str, done: Installed) -> str:
     """Note how to reach it where there is a token to do so; which context is in use then."""
     contexts = Contexts.read(os.environ)
     if done.token:
-        contexts.places[name] = {"server": done.urls[0], "token": done.token, "ca": str(file)}
         contexts.current = name
-        contexts.write()
+        _note(contexts, name, _place(contexts, name, done.urls[0], done.token))
     return contexts.current

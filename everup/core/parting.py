@@ -96,7 +96,7 @@ def unsound(hosts: Sequence[Host]) -> set[str]:
 
 def grounds(observed: Observed) -> dict[str, Ground]:
     """The hosts that nodes are on, by name, and how they stand; nothing on an engine that has only one."""
-    states = [status.state for status in observed.nodes.values() if status.state.address]
+    states = [status.state for status in observed.nodes.values() if status.state.address and status.state.host]
     return {one.host: one.ground for one in sorted(states, key=lambda one: one.host)}
 
 

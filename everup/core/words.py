@@ -60,6 +60,7 @@ SENTENCES: Mapping[str, str] = {
     "host.drained": "the host {host} is drained: its primaries hand over, and what holds nothing leaves",
     "host.undrained": "the host {host} may be used again",
     "environment.stopped": "all nodes were stopped on request",
+    "environment.held": "not all of it is deleted yet: {because}",
     "internal.error": "something broke inside Everup, and it went on: {error}",
 }
 """Event name -> sentence.

@@ -135,7 +135,7 @@ class Failover:
         """The steps."""
         scene = Scene(blueprint, view)
         dead = blueprint.node(subject or "")
-        if dead is None or scene.status(dead).state.running:
+        if dead is None or not scene.status(dead).state.ended:
             return Outcome(False, f"{subject} is not confirmed dead")
         candidates = [node for node in scene.running(scene.members) if node.id != dead.id]
         if not candidates:

@@ -17,7 +17,7 @@ from everup.kinds._haproxy import astray
 from everup.kinds._postgres_patroni import differing
 from everup.kinds._postgres_scene import Scene
 from everup.kinds._postgres_single import FOUND
-from everup.kinds._scene import fallen, leave_drained
+from everup.kinds._scene import call_election, fallen, leave_drained
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Health, View
@@ -54,7 +54,7 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
     refused, heirs = scene.turned_down(RETRY_S), scene.heirs(primary)
     if heirs and not refused:
         word = "was waited for by every commit" if scene.synchronous else "was streaming"
-        yield Operate(blueprint.label, "failover", f"{primary.id} is dead, {heirs[0].id} {word}", primary.id)
+        yield call_election(scene, primary, f"{primary.id} is dead, {heirs[0].id} {word}")
     elif view.group.marked == 0:
         yield start(scene.view, primary, "the group is new", FOUND)
     elif scene.in_generation(primary):
@@ -81,7 +81,7 @@ def _without_its_data(scene: Scene, primary: Node) -> Iterator[Action]:
     if spare and all(scene.status(node).state.running for node in spare):
         last = scene.view.attempts.get("failover")
         if last is None or last.at_s < scene.view.now_s - RETRY_S:
-            yield Operate(scene.label, "failover", f"{because}; {spare[0].id} has it", primary.id)
+            yield call_election(scene, primary, f"{because}; {spare[0].id} has it")
 
 
 def start_standbys(blueprint: Blueprint, view: View) -> Iterator[Action]:

@@ -12,7 +12,7 @@ from everup.kinds._redis_memory import too_small
 from everup.kinds._redis_reading import SentinelFacts
 from everup.kinds._redis_scene import KNOBS, Scene, port_of, tried_since, wanted_settings
 from everup.kinds._redis_users import let_in
-from everup.kinds._scene import fallen, leave_drained
+from everup.kinds._scene import call_election, fallen, leave_drained
 from everup.model.actions import Accept, Action, Hold, Mark, Operate, StartNode, StopNode
 from everup.model.desired import Blueprint, Node
 from everup.model.observed import Health, Role, View
@@ -61,7 +61,7 @@ def restore_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         because = (
             f"{primary.id} is dead, {best} {done}, and {scene.answering()} of {len(scene.voters)} Sentinels answer"
         )
-        yield Operate(blueprint.label, "failover", because, primary.id)
+        yield call_election(scene, primary, because)
     elif scene.leaders:
         yield Hold(blueprint.label, f"{scene.leaders[0].id} leads, and waits for the Sentinels to agree", primary.id)
     elif scene.voters and view.group.marked and not scene.status(primary).good_s and scene.answering() < scene.majority:

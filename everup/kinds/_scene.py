@@ -146,8 +146,16 @@ def leave_drained(scene: GroupScene, heirs: Iterable[Node]) -> Iterator[Action]:
         yield Operate(scene.label, "switchover", f"{because}, and {primary.id} leads there", staying[0].id)
 
 
+def call_election(scene: GroupScene, dead: Node, because: str) -> Action:
+    """Have the electors choose a successor now; while nobody knows whether `dead` still runs, they say when."""
+    state = scene.status(dead).state
+    if state.ended:
+        return Operate(scene.label, "failover", because, dead.id)
+    return Hold(scene.label, f"{state.silent}; {dead.id} may still run, so its electors decide by themselves", dead.id)
+
+
 def fallen(scene: GroupScene) -> Generator[Action, None, Node | None]:
-    """The primary once its death is confirmed; None while it runs, or nobody has looked at it yet."""
+    """The primary once it does not run, as far as anybody waits for it; None before, or until somebody has looked."""
     primary = scene.primary
     if primary is None or scene.status(primary).state.running:
         return None

@@ -96,7 +96,10 @@ class Engine(Protocol):
         ...
 
     async def observe(self) -> Mapping[NodeId, NodeState]:
-        """Every node this engine knows of in the environment, running or not."""
+        """Every node this engine knows of in the environment, running or not: of any other there is nothing anywhere.
+
+        An engine that cannot see a part of it says of that what it knew last (`NodeState.silent`), or raises.
+        """
         ...
 
     def watch(self) -> AsyncIterator[NodeEvent]:

@@ -56,6 +56,7 @@ CATALOGUE: Mapping[str, str] = {
     "host.drained": "Somebody drained a host: primaries hand over, what holds nothing leaves. fields: host",
     "host.undrained": "A drained host may be used again. fields: host",
     "environment.stopped": "All nodes were stopped on request.",
+    "environment.held": "Some of it cannot be deleted yet; that is tried again. fields: because, hint",
     "internal.error": "A broken assumption inside Everup; the loop went on. fields: error",
 }
 

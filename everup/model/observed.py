@@ -92,6 +92,7 @@ class NodeState:
         host: the machine it runs on; "" on an engine that has only one; `EVERYWHERE` of what has a copy on each.
         address, ground: of that machine, where there are several.
         silent: why that machine cannot be asked, so that all this is what was known last; "" while it answers.
+            One that nobody waits for any more, but that was never seen to end, does not run and is silent.
     """
 
     running: bool
@@ -113,6 +114,11 @@ class NodeState:
     address: str = ""
     ground: Ground = Ground.SOUND
     silent: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """It is certain that nothing of it runs: somebody who could see it has said so."""
+        return not self.running and (self.dead is not None or not self.silent)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,14 @@ class Desk(Places):
         self.trail = environments.store.audit
         self.secrets = Secrets(environments)
 
+    async def open(self) -> None:
+        """Go on with what an earlier control plane began."""
+        await super().open()
+        for name in self._environments.names():
+            running = self._environments.get(name)
+            if running.saved.doomed:
+                self._begin_to_destroy(name, running)
+
     async def apply(self, source: Source, caller: Caller = OWNER) -> tuple[str, tuple[Change, ...]]:
         """Declare what runs from now on; returns the environment's name and what will change.
 
@@ -97,17 +105,22 @@ class Desk(Places):
             await self._environments.store.save_environment(environment, running.saved)
             running.controller.wind_down()
             if destroy and not running.destroying:
-                running.destroying = True
-                task = asyncio.create_task(self._destroy(environment, running), name=f"destroy {environment}")
-                self._destructions.add(task)
-                task.add_done_callback(self._destructions.discard)
+                self._begin_to_destroy(environment, running)
+
+    def _begin_to_destroy(self, environment: str, running: Running) -> None:
+        running.destroying = True
+        task = asyncio.create_task(self._destroy(environment, running), name=f"destroy {environment}")
+        self._destructions.add(task)
+        task.add_done_callback(self._destructions.discard)
 
     async def _destroy(self, environment: str, running: Running) -> None:
-        """Delete everything once nothing runs; applying the environment again meanwhile saves it."""
-        pause_s = LOOK_S
+        """Delete everything once nothing runs; applying the environment again before that saves it."""
+        pause_s, told = LOOK_S, ""
         while running.saved.stopped:
             await asyncio.sleep(pause_s)
             async with self._changing:
+                if not self._environments.holds(running):
+                    return
                 nodes = running.controller.observed().nodes
                 busy = not running.controller.settled or any(status.state.running for status in nodes.values())
                 if busy or not running.saved.stopped:
@@ -115,8 +128,9 @@ class Desk(Places):
                 try:
                     await self._environments.erase(environment)
                     return
-                except EverupError:  # a host that has some of its data, or where all is kept, does not answer for now
-                    if environment not in self._environments.names():
-                        raise  # all but its record is gone; the next control plane deletes that
+                except EverupError as error:  # a host with some of its data, or the store, does not answer for now
+                    if error.message != told:
+                        told = error.message
+                        running.controller.journal.say("environment.held", because=told, hint=error.hint)
                     pause_s = AGAIN_S
         running.destroying = False

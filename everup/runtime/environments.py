@@ -15,7 +15,7 @@ from everup.core.plan import preview, view_of
 from everup.model.access import OWNER, Caller
 from everup.model.contracts import Engine, Kind
 from everup.model.desired import Blueprint, Tcp
-from everup.model.errors import EngineError, EverupError, NotFound
+from everup.model.errors import EngineError, EverupError, NotFound, Refused
 from everup.model.observed import Observed
 from everup.model.picture import Change, Foresight
 from everup.model.revisions import History
@@ -127,12 +127,13 @@ class Environments:
         if looks:
             await asyncio.wait(looks, timeout=ADOPT_S)
         for name in [name for name, running in self._running.items() if running.saved.doomed]:
-            await self.erase(name)
+            with suppress(EverupError):  # the desk goes on with it; nobody else waits for that
+                await self.erase(name)
 
     async def close(self) -> None:
         """Let go of everything; what runs goes on running."""
         for name in self.names():
-            await self.let_go(name)
+            await self._let_go(name)
         await self._engines.close()
         await self.store.finish()
         self.store.close()
@@ -140,6 +141,10 @@ class Environments:
     def names(self) -> list[str]:
         """The names of all environments that were applied here and not destroyed."""
         return sorted(self._running)
+
+    def holds(self, running: Running) -> bool:
+        """It is under control still: not deleted, let go, or taken up anew."""
+        return self._running.get(running.environment.environment) is running
 
     def get(self, name: str) -> Running:
         """The environment `name`; `NotFound` when there is none."""
@@ -211,38 +216,50 @@ class Environments:
         return self.layout.granted(running.environment, granted, running.forsaken) != granted
 
     async def enforce(self, draft: Draft) -> Running:
-        """Store the draft, then declare it; a change of programs looks for them afresh."""
+        """Store the draft, then declare it; a change of programs looks for them afresh. What was stopped stays so.
+
+        Raises:
+            Refused: the environment is being deleted.
+        """
         name = draft.environment.environment
         running = self._running.get(name)
+        if running and running.saved.doomed:
+            hint = f"everup -e {name} events says what is waited for."
+            raise Refused(f"{name} is being deleted, and some of it cannot be yet", hint, code="refused.doomed")
         if running is None or running.saved != draft.saved or draft.granted != self.store.grants(name):
             await self.store.save_grants(name, draft.granted)
             await self.store.save_environment(name, draft.saved)
         if running and running.environment.programs != draft.environment.programs:
-            await self.let_go(name)
+            await self._let_go(name)
             running = None
         if running is None:
             return self._take_up(name, draft)
         running.environment, running.saved = draft.environment, draft.saved
         running.controller.declare(draft.blueprints)
+        if draft.saved.stopped:
+            running.controller.wind_down()
         return running
 
     async def erase(self, name: str) -> None:
         """Delete what is left of an environment of which nothing runs. A control plane that dies here is not the end:
-        the next one deletes the rest, so that nobody ever applies half of what there was."""
+        the next one deletes the rest, so that nobody ever applies half of what there was.
+
+        Raises:
+            EverupError: something could not be deleted, or not be forgotten. It can be called again.
+        """
         running = self._running[name]
         running.saved = replace(running.saved, stopped=True, doomed=True)
         await self.store.save_environment(name, running.saved)
         for node_id in await running.engine.observe():
             await running.engine.remove(node_id, keep_data=False)
         await running.controller.ledger.discard()
-        await self.let_go(name)
+        await _ended(running.task)
         await self.store.forget_environment(name)
+        del self._running[name]
 
-    async def let_go(self, name: str) -> None:
+    async def _let_go(self, name: str) -> None:
         """Stop looking after an environment; what runs goes on running."""
-        running = self._running.pop(name)
-        running.task.cancel()
-        await asyncio.gather(running.task, return_exceptions=True)
+        await _ended(self._running.pop(name).task)
 
     def _take_up(self, name: str, draft: Draft) -> Running:
         engine = self._engines.engine(name, draft.environment)
@@ -255,6 +272,11 @@ class Environments:
         self._running[name] = Running(draft.environment, draft.saved, controller, engine, task)
         controller.journal.say("control.started", pid=os.getpid())
         return self._running[name]
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _place_of(source: Source) -> dict[str, str]:

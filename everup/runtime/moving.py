@@ -12,8 +12,8 @@ from everup.runtime.safekeeping import KEY, STORE, copy_store
 from everup.runtime.store import Store
 
 
-async def carry(home: Home, shelf: Shelf, caller: str) -> str:
-    """Put all that the store of `home` holds on a shelf, where there is nothing yet; a token for a new operator.
+async def carry(home: Home, shelf: Shelf, caller: str, secret: str) -> None:
+    """Put all that the store of `home` holds on a shelf, where there is nothing yet, with a token for a new operator.
 
     No control plane may run in that home. Nothing in it is changed; where it has no store, an empty one is carried.
 
@@ -21,6 +21,7 @@ async def carry(home: Home, shelf: Shelf, caller: str) -> str:
         home: its key seals what is on the shelf.
         shelf: is released in the end.
         caller: what the operator is called.
+        secret: that of the token.
 
     Raises:
         Refused: the shelf keeps something already.
@@ -34,11 +35,10 @@ async def carry(home: Home, shelf: Shelf, caller: str) -> str:
         await mirror.begin()
         store = Store(copy, mirror)
         try:
-            _, token = await store.tokens().create(caller, Level.OPERATOR, None, None)
+            await store.tokens().create(caller, Level.OPERATOR, None, None, secret)
         finally:
             await store.finish()
             store.close()
-        return token
 
 
 def retire(home: Home) -> Path | None:

@@ -156,7 +156,7 @@ class Places(Renewals):
         """Say which hosts were lost, and which are back."""
         name, say = running.environment.environment, running.controller.journal.say
         before = self._grounds.get(name, {})
-        now = {host.name: host.ground for host in hosts}
+        now = {host.name: host.ground for host in reversed(hosts)}  # of two of one name the first one is up
         for host, ground in now.items():
             former = before.get(host, Ground.SOUND)
             if ground == Ground.LOST and former != Ground.LOST:

@@ -70,9 +70,14 @@ class Tokens:
         return sorted(self._by_hash.values(), key=lambda one: one.name)
 
     async def create(
-        self, name: str, level: Level, environments: Collection[str] | None, expires_in_s: float | None
+        self,
+        name: str,
+        level: Level,
+        environments: Collection[str] | None,
+        expires_in_s: float | None,
+        secret: str = "",
     ) -> tuple[Token, str]:
-        """Make a token, on the disk before it returns; and its secret, which is kept nowhere.
+        """Make a token, on the disk before it returns; and its secret, a new one by default, which is kept nowhere.
 
         Raises:
             Refused: there is one of that name already.
@@ -84,7 +89,7 @@ class Tokens:
         expires_utc = None if expires_in_s is None else _text(now + timedelta(seconds=expires_in_s))
         where = None if environments is None else tuple(sorted(set(environments)))
         token = Token(name, level, where, _text(now), expires_utc)
-        secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        secret = secret or new_secret()
         digest = _digest(secret)
         kept = None if where is None else json.dumps(where)
         row = (name, digest, level.value, kept, token.created_utc, expires_utc, None)
@@ -122,6 +127,11 @@ class Tokens:
         task = asyncio.get_running_loop().create_task(note(), name="last use of a token")
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
+
+
+def new_secret() -> str:
+    """What nobody guesses."""
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def _digest(secret: str) -> str:

@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from everup.engines.swarm.seclusion import _plain
+from everup.engines.swarm.seclusion import _plain, clear_away
+from everup.engines.swarm.sight import LONGEST_S
+
+PATIENCE_S = 60.0
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -87,3 +92,38 @@ def test_a_cut_holds_both_ways_and_ends_by_itself():
 )
 def test_an_address_is_compared_as_its_own_protocol_writes_it(written: str, plain: str):
     assert _plain(written) == plain
+
+
+@pytest.mark.parametrize("note", [str(time.time() - 100), str(time.time() + 0.05), "7"])
+def test_an_agent_takes_away_what_a_cut_of_the_one_before_has_left(tmp_path: Path, note: str):
+    cleared = threading.Event()
+    (tmp_path / "cut").write_text(note)
+    timer = clear_away(tmp_path, cleared.set)
+    assert timer is not None
+    assert cleared.wait(PATIENCE_S)
+    timer.join(PATIENCE_S)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_nobody_was_cut_off_there_is_nothing_to_take_away(tmp_path: Path):
+    assert clear_away(tmp_path) is None
+
+
+def test_a_later_cut_is_not_ended_for_an_earlier_one(tmp_path: Path):
+    ended: list[int] = []
+    (tmp_path / "cut").write_text(f"{time.time() + 500}")
+    timer = clear_away(tmp_path, lambda: ended.append(1))
+    assert timer is not None
+    timer.cancel()
+    (tmp_path / "cut").write_text(f"{time.time() + 1000}")
+    timer.function()
+    assert ended == []
+    assert (tmp_path / "cut").exists()
+
+
+def test_a_note_that_cannot_be_read_is_waited_for_as_long_as_any_cut_lasts(tmp_path: Path):
+    (tmp_path / "cut").write_text("soon")
+    timer = clear_away(tmp_path)
+    assert timer is not None
+    timer.cancel()
+    assert timer.interval > LONGEST_S

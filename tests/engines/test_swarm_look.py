@@ -1,10 +1,16 @@
-"""What an agent makes of containers that no program of Everup's has started; real ones are in tests/swarm."""
+"""What an agent makes of containers and volumes that tell little; real ones are in tests/swarm."""
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from everup.engines.swarm.look import Container, Lookout, Trace
 from everup.engines.swarm.services import DIGEST, SERVICE, STARTS, TICKET
+from everup.engines.swarm.volume import FOLDER, Volume
+from everup.model.errors import EngineError
 from everup.model.resources import MEBIBYTE
+from tests.engines.test_swarm_volume import record
 
 
 def a_container(number: int, state: str, digest: str = "d1") -> Container:
@@ -35,9 +41,9 @@ class Engine:
         yield "bye"
 
 
-async def sight(*containers: Container, starved: bool = False, **codes: int) -> Any:
+async def sight(*containers: Container, starved: bool = False, place: Path | None = None, **codes: int) -> Any:
     docker: Any = Engine(codes, starved)
-    trace = Trace("web-1", tuple(reversed(containers)))
+    trace = Trace("web-1", tuple(reversed(containers)), place)
     return (await Lookout(docker).sights({"web-1": trace}, 1767225660.0))["web-1"]
 
 
@@ -62,3 +68,42 @@ async def test_a_container_that_was_only_created_is_no_start_yet() -> None:
     seen = await sight(a_container(1, "exited"), a_container(2, "created", "d2"), c1=0)
     assert (seen.running, seen.start, seen.digest, seen.ticket) == (False, 101, "d1", 102)
     assert (await sight(a_container(1, "created"))).start == 0
+
+
+async def test_a_volume_out_of_sight_is_not_an_empty_one(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "other-root" / "volumes" / "shop_web-1" / "_data"
+    seen = await sight(place=elsewhere)
+    assert (seen.running, seen.has_data) == (True, True)
+    assert "does not see" in seen.failure
+    assert "Docker Root Dir" in seen.hint
+    engine: Any = Engine({}, False)
+    with pytest.raises(EngineError, match="does not see"):  # Docker's word alone is no end
+        await Lookout(engine).alive(Trace("web-1", (), elsewhere))
+
+
+async def test_a_volume_that_was_deleted_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "volumes").mkdir()
+    seen = await sight(place=tmp_path / "volumes" / "shop_web-1" / "_data")
+    assert (seen.running, seen.has_data, seen.failure) == (False, False, "")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"ticket": 7}'])
+async def test_a_note_that_cannot_be_read_does_not_make_the_data_go(tmp_path: Path, text: str) -> None:
+    place = tmp_path / "volumes" / "shop_web-1" / "_data"
+    (place / FOLDER).mkdir(parents=True)
+    (place / FOLDER / "record.json").write_text(text)
+    seen = await sight(place=place)
+    assert (seen.running, seen.has_data, seen.generation) == (False, True, None)
+    assert "cannot be read" in seen.failure
+    Volume(place).save(record(keeps=("dump*",)))
+    seen = await sight(place=place)
+    assert (seen.has_data, seen.failure) == (False, "")
+
+
+async def test_a_note_of_a_later_everup_is_read_as_far_as_it_is_understood(tmp_path: Path) -> None:
+    place = tmp_path / "volumes" / "shop_web-1" / "_data"
+    place.mkdir(parents=True)
+    Volume(place).save(record(keeps=()))
+    note = place / FOLDER / "record.json"
+    note.write_text(note.read_text().replace("{", '{"later": 1, ', 1))
+    assert (await sight(place=place)).has_data

@@ -217,3 +217,9 @@ def test_a_node_of_a_silent_host_says_so_apart_from_its_own_failures() -> None:
     found = state(track, "node1 does not answer")
     assert (found.silent, found.failure, found.running) == ("node1 does not answer",) * 2 + (True,)
     assert state(track).silent == ""
+
+
+def test_why_a_start_came_to_nothing_is_known_to_the_next_control_plane_too() -> None:
+    track = Track("web-1")
+    track.take("h1", ended(failure="web-1: no such program"), 100.0)
+    assert (state(track).running, state(track).failure) == (False, "web-1: no such program")

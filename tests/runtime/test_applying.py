@@ -58,3 +58,16 @@ async def test_a_spec_from_another_machine_leaves_folders_as_they_are(place: Pla
     await desk.apply(remote)
     then = desk.picture("shop").source
     assert (then.directory, then.path) == ("/srv/shop", "/opt/bin")
+
+
+async def test_a_change_of_what_was_stopped_starts_nothing(place: Place):  # noqa: F811
+    desk = await place.desk()
+    await desk.apply(source("send", ", scale: 2, limit: 4"))
+    await desk.stop("shop", destroy=False)
+    await desk.scale("shop", "mail", 3)
+    controller = place.environments.get("shop").controller if place.environments else None
+    assert controller is not None
+    assert controller.stopping
+    assert desk.picture("shop").stopped
+    await desk.apply(source("send", ", scale: 3, limit: 4"))
+    assert not controller.stopping

@@ -13,6 +13,7 @@ from everup.runtime.home import Home
 from everup.runtime.mirror import Mirror
 from everup.runtime.moving import carry, retire
 from everup.runtime.store import Store
+from everup.runtime.tokens import new_secret
 from tests.runtime.test_mirror import SAVED, Shelf, deed
 
 
@@ -45,7 +46,8 @@ async def arrived(shelf: Shelf, home: Home, place: Path) -> Store:
 
 async def test_all_that_was_known_is_there_afterwards(home: Home, tmp_path: Path) -> None:
     shelf, before = Shelf(), home.store.read_bytes()
-    token = await carry(home, shelf, "ada")
+    token = new_secret()
+    await carry(home, shelf, "ada", token)
     assert home.store.read_bytes() == before
     store = await arrived(shelf, home, tmp_path / "elsewhere")
     assert store.environments() == {"shop": SAVED}
@@ -66,7 +68,8 @@ async def test_a_home_where_nothing_ever_ran_gives_a_beginning(tmp_path: Path) -
     home, shelf = Home(tmp_path / "state"), Shelf()
     home.prepare()
     Cipher(home.path / "secret.key").make_key()
-    token = await carry(home, shelf, "ada")
+    token = new_secret()
+    await carry(home, shelf, "ada", token)
     store = await arrived(shelf, home, tmp_path / "elsewhere")
     assert store.environments() == {}
     assert store.tokens().authenticate(token) is not None
@@ -76,10 +79,10 @@ async def test_a_home_where_nothing_ever_ran_gives_a_beginning(tmp_path: Path) -
 
 async def test_a_shelf_that_keeps_something_is_left_alone(home: Home) -> None:
     shelf = Shelf()
-    await carry(home, shelf, "ada")
+    await carry(home, shelf, "ada", new_secret())
     before = dict(shelf.pieces)
     with pytest.raises(Refused) as refusal:
-        await carry(home, shelf, "ada")
+        await carry(home, shelf, "ada", new_secret())
     assert refusal.value.code == "refused.kept_already"
     assert shelf.pieces == before
 
@@ -88,7 +91,7 @@ async def test_a_shelf_out_of_reach_takes_nothing_and_leaves_nothing_behind(home
     shelf, before = Shelf(), sorted(one.name for one in home.path.iterdir())
     shelf.reachable = False
     with pytest.raises(Exception, match="out of reach") as error:
-        await carry(home, shelf, "ada")
+        await carry(home, shelf, "ada", new_secret())
     assert not isinstance(error.value, Unavailable)
     assert shelf.pieces == {}
     assert sorted(one.name for one in home.path.iterdir()) == before

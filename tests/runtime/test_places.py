@@ -189,6 +189,16 @@ async def test_what_docker_has_drained_is_for_docker_to_undrain(place: Hosts):
     assert caught.value.hint == "docker node update --availability active node1"
 
 
+async def test_a_machine_that_joined_again_is_not_lost_for_what_it_was_before(place: Hosts):
+    desk = await place.up()
+    former = replace(place.runs.views[0], id="former", available=False, ready=False, down=True)
+    place.runs.views.insert(1, former)
+    place.runs.views[3] = replace(place.runs.views[3], available=False, ready=False, down=True)
+    await until(lambda: "10.0.0.3" not in homes(desk).values())
+    lost = [host for name, host in await told(desk) if name == "host.lost"]
+    assert lost == ["node3"]
+
+
 async def test_on_one_machine_there_is_nothing_to_drain(tmp_path: Path):
     place = Place(tmp_path)
     desk = await place.desk()
@@ -201,20 +211,79 @@ async def test_on_one_machine_there_is_nothing_to_drain(tmp_path: Path):
         await place.leave()
 
 
-async def test_what_the_store_refuses_to_delete_is_deleted_later(place: Hosts, monkeypatch: pytest.MonkeyPatch):
-    desk = await place.up()
+def refusing(monkeypatch: pytest.MonkeyPatch, times: int, *, forget: bool) -> list[str]:
+    """The store refuses the first or the last step of deleting so many times; whose it was."""
     refusals: list[str] = []
-    save = Store.save_environment
+    save, drop = Store.save_environment, Store.forget_environment
 
-    async def refused(store: Store, name: str, saved: Saved) -> None:
-        if saved.doomed and len(refusals) < 2:
+    def refuse(name: str) -> None:
+        if len(refusals) < times:
             refusals.append(name)
             raise EverupError("nothing was changed: the Swarm has no leader", code="store.refused")
+
+    async def saving(store: Store, name: str, saved: Saved) -> None:
+        if saved.doomed and not forget:
+            refuse(name)
         await save(store, name, saved)
 
-    monkeypatch.setattr(Store, "save_environment", refused)
+    async def forgetting(store: Store, name: str) -> None:
+        if forget:
+            refuse(name)
+        await drop(store, name)
+
+    monkeypatch.setattr(Store, "save_environment", saving)
+    monkeypatch.setattr(Store, "forget_environment", forgetting)
     monkeypatch.setattr(desks, "AGAIN_S", 0.01)
+    return refusals
+
+
+@pytest.mark.parametrize("forget", [False, True])
+async def test_what_the_store_refuses_to_delete_is_deleted_later(
+    place: Hosts, monkeypatch: pytest.MonkeyPatch, forget: bool
+):
+    desk = await place.up()
+    refusals = refusing(monkeypatch, 2, forget=forget)
+    environments = place.environments
+    assert environments is not None
+    journal = environments.get("shop").controller.journal
     await desk.stop("shop", destroy=True)
     await until(lambda: len(refusals) == 2)
+    await until(lambda: environments.names() == [])
+    assert environments.store.environments() == {}
+    told = [event for event in journal.recent() if event.name == "environment.held"]
+    assert [event.fields["because"] for event in told] == ["nothing was changed: the Swarm has no leader"]
+
+
+async def test_what_is_half_deleted_is_not_applied_and_a_second_order_to_delete_it_is_taken(
+    place: Hosts, monkeypatch: pytest.MonkeyPatch
+):
+    desk = await place.up()
+    refusals = refusing(monkeypatch, 10**6, forget=True)
+    await desk.stop("shop", destroy=True)
+    await until(lambda: bool(refusals))
+    again = Source(file="/srv/everup.yaml", text=SPEC, directory="/srv", path="/bin")
+    for change in (desk.apply(again), desk.restart("shop", "web")):
+        with pytest.raises(Refused) as caught:
+            await change
+        assert caught.value.code == "refused.doomed"
+    await desk.stop("shop", destroy=True)
+    monkeypatch.undo()
     environments = place.environments
     await until(lambda: environments is not None and environments.names() == [])
+    await desk.apply(again)
+
+
+async def test_a_control_plane_starts_although_what_is_half_deleted_cannot_be_deleted_yet(
+    place: Hosts, monkeypatch: pytest.MonkeyPatch
+):
+    desk = await place.up()
+    refusals = refusing(monkeypatch, 10**6, forget=True)
+    await desk.stop("shop", destroy=True)
+    await until(lambda: bool(refusals))
+    await place.leave()
+    await place.desk()
+    assert place.environments is not None
+    assert place.environments.names() == ["shop"]
+    monkeypatch.undo()
+    await until(lambda: place.environments is not None and place.environments.names() == [])
+    assert place.environments.store.environments() == {}

@@ -6,7 +6,7 @@ import pytest
 
 from everup.engines.swarm.services import TICKET, at_rest, name_of
 from everup.model.desired import Node, Tcp
-from everup.model.errors import NodeFailed
+from everup.model.errors import NodeFailed, Unavailable
 from tests.engines.worlds import MISSING, a_node, eventually
 from tests.swarm.host import Host, until
 from tests.swarm.image import SYSTEM_PATH
@@ -115,7 +115,9 @@ def left(rig: Rig) -> Iterator[Host]:
     rig.label(host, zone="c")
 
 
-async def test_nobody_waits_for_a_host_that_has_left_for_ever(world: SwarmWorld, left: Host) -> None:
+async def test_nobody_waits_for_a_host_that_was_removed_and_nobody_holds_for_dead_what_it_runs(
+    world: SwarmWorld, left: Host
+) -> None:
     nodes: list[Node] = [
         a_node("web-1", ports={"http": Tcp(left.address, 8080)}),
         a_node("web-2", ports={"http": Tcp(world.rig.hosts[1].address, 8080)}),
@@ -124,16 +126,19 @@ async def test_nobody_waits_for_a_host_that_has_left_for_ever(world: SwarmWorld,
         await world.engine.ensure(node)
     first = world.rig.hosts[0]
     docker(first, "node", "demote", left.name)
-    docker(left, "swarm", "leave", "--force")
-    until(lambda: world.rig.nodes()[left.name]["Status"]["State"] == "down", "it is down")
-    docker(first, "node", "rm", left.name)
+    docker(first, "node", "rm", "--force", left.name)  # although it is up
     await eventually(lambda: gone(world, "web-1"))
+    assert left.containers(f"{name_of(world.environment, 'web-1')}.")  # Docker goes on running it there
+    assert not (await world.state("web-1")).ended
+    with pytest.raises(Unavailable, match="nobody can see whether it has ended"):
+        await world.engine.fence("web-1")
     assert (await world.state("web-2")).failure == ""
     with pytest.raises(NodeFailed) as failure:
         await world.engine.ensure(nodes[0])
     assert failure.value.code == "engine.no_host"
     await world.engine.remove("web-1", keep_data=False)
     assert set(await world.states()) == {"web-2"}
+    docker(left, "swarm", "leave", "--force")
 
 
 def docker(host: Host, *words: str) -> str:

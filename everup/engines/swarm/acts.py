@@ -10,9 +10,9 @@ from everup.engines.local.launch import Reveal
 from everup.engines.swarm.deploy import change, discard_orders, stand_down, sweep_orders, undeploy
 from everup.engines.swarm.docker import Thing
 from everup.engines.swarm.fleet import Fleet
-from everup.engines.swarm.hosts import Host
+from everup.engines.swarm.hosts import USUAL_GRACE_S, Host
 from everup.engines.swarm.placement import HostView, ground_of
-from everup.engines.swarm.rounds import Rounds
+from everup.engines.swarm.rounds import LEFT, Rounds
 from everup.engines.swarm.services import FILES, Deployed, at_rest, is_everywhere
 from everup.engines.swarm.sight import Renewal, Stopping
 from everup.engines.swarm.starting import Starter
@@ -84,6 +84,7 @@ class Acts:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or not keep_data]
             here += [host_id for host_id in track.left if not keep_data and not self._rounds.silence(host_id)]
             agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
+            _refuse_unseen(track, deployed if keep_data else None, agents)
             for agent in agents:
                 await self._stop(track, agent)
             if deployed and keep_data and deployed.wanted:
@@ -209,9 +210,8 @@ class Acts:
     async def _stop(self, track: Track, agent: Host) -> None:
         """Ask it to end, by its own stop signal; what has not ended after its grace is killed."""
         track.asked = max(track.asked, track.largest())
-        stop = track.node.stop if track.node else None
-        wish = Stopping(signal=stop.signal, grace_s=stop.grace_s, repeat_s=stop.repeat_s) if stop else Stopping()
-        exit_code = await agent.stop(self._environment, track.id, wish)
+        wish, noted_s = _stopping(track.node, self._rounds.deployed(track.id))
+        exit_code = await agent.stop(self._environment, track.id, wish, noted_s)
         if track.runs():
             track.ended(track.asked, exit_code, self._clock())
 
@@ -224,6 +224,7 @@ class Acts:
         else:
             here = [host_id for host_id, one in track.seen.items() if one.sight.running or deployed is None]
             agents = [self._rounds.agent(host_id) for host_id in _places(self._fleet, deployed, here)]
+            _refuse_unseen(track, deployed, agents)
         barred = None if _plain(track, deployed) else track.asked
         ends = await asyncio.gather(*(agent.fence(self._environment, track.id, barred) for agent in agents))
         return next((exit_code for exit_code in ends if exit_code is not None), None)
@@ -281,6 +282,14 @@ def _labelled(spec: Thing, files_digest: str) -> Thing:
     return {**spec, "Labels": {**spec["Labels"], FILES: files_digest}}
 
 
+def _stopping(node: Node | None, deployed: Deployed | None) -> tuple[Stopping, float]:
+    """How a node is asked to end; one that was not declared here, as was noted at its start, and with what grace."""
+    noted_s = deployed.grace_s if deployed else USUAL_GRACE_S
+    if node is None:
+        return Stopping(), noted_s
+    return Stopping(signal=node.stop.signal, grace_s=node.stop.grace_s, repeat_s=node.stop.repeat_s), noted_s
+
+
 def _is_lost(fleet: Fleet, rounds: Rounds, deployed: Deployed) -> bool:
     """Nobody can say what becomes of it where it is, and the Swarm has given that host up."""
     silent = rounds.silence(deployed.host_id) != ""
@@ -296,3 +305,13 @@ def _places(fleet: Fleet, deployed: Deployed | None, seen: Iterable[str]) -> lis
     """The hosts (ids) on which there may be something of a node; nobody waits for one that has left the Swarm."""
     places = dict.fromkeys([*([deployed.host_id] if deployed else []), *seen])
     return [host_id for host_id in places if fleet.host(host_id)]
+
+
+def _refuse_unseen(track: Track, deployed: Deployed | None, agents: Collection[Host]) -> None:
+    """Nobody may call that an end which nobody can see: its host has left the Swarm, and perhaps goes on.
+
+    Raises:
+        Unavailable: that is so.
+    """
+    if deployed and not agents and track.dead_start < deployed.ticket:
+        raise Unavailable(f"{track.id}: {LEFT}; nobody can see whether it has ended", node=track.id)

@@ -25,7 +25,7 @@ from everup.engines.swarm.newest import HEADER, MEANT, Newest
 from everup.engines.swarm.place import SOCKET, Place
 from everup.engines.swarm.premises import HOST_PROC, Premises
 from everup.engines.swarm.reports import Reports
-from everup.engines.swarm.seclusion import Seclusion
+from everup.engines.swarm.seclusion import Seclusion, clear_away
 from everup.engines.swarm.sight import (
     NAME,
     Answers,
@@ -224,7 +224,8 @@ def main(arguments: list[str] | None = None) -> None:
     docker = Docker(Wire(Place(wanted.docker), DOCKER_S))
     lookout = Lookout(docker)
     premises, reports = Premises(docker, lookout, wanted.proc), Reports(docker, lookout)
-    verbs = Verbs(premises, reports, Seclusion(docker, lookout))
+    verbs = Verbs(premises, reports, Seclusion(docker, lookout, wanted.folder))
+    clear_away(wanted.folder)
     gate = gateway.server_side(wanted.certificate, wanted.key)
     gateway.serve(application(verbs, Newest(wanted.folder), Own(docker)), gate, wanted.address, wanted.port)
 

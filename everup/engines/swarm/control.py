@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from everup.engines.local.statefile import replace_text
 from everup.engines.swarm import bootstrap
-from everup.engines.swarm.docker import Docker, Thing, text
-from everup.engines.swarm.manifest import LABEL, without_manifest
+from everup.engines.swarm.docker import Docker, Store, Thing, text
+from everup.engines.swarm.manifest import LABEL, manifest_in, without_manifest
 from everup.engines.swarm.pair import AGENT, CERT, KEY, Pair
 from everup.engines.swarm.placement import CONTROL_PORT
 from everup.engines.swarm.services import ENVIRONMENT
@@ -105,8 +106,36 @@ async def refuse_running(docker: Docker) -> None:
         raise Refused(f"another control plane looks after {', '.join(left)} here", hint, code="refused.running")
 
 
+async def refuse_forgotten(docker: Docker) -> None:
+    """Make sure that the Swarm knows what its control plane knew: one that began with nothing would delete the rest.
+
+    Raises:
+        EngineError: it does not say so any more.
+    """
+    if not manifest_in((await docker.cluster.inspect())["Spec"]).pieces:
+        raise EngineError(
+            f"the Swarm does not say what its control plane knows: somebody has removed its label {LABEL}",
+            f"Bring it back from a backup of the Swarm; the parts it lists are kept: docker config ls -f label={LABEL}",
+            code="engine.forgotten",
+        )
+
+
 async def keep(docker: Docker, credentials: Credentials) -> None:
-    """Have the Swarm keep these credentials, instead of any it has; agents that know others end.
+    """Have the Swarm keep these credentials, beside any it has.
+
+    Raises:
+        EngineError: Docker refuses.
+    """
+    for store, files in _files(docker, credentials):
+        for full, (name, content) in files.items():
+            if await store.inspect(full):  # one of the pair that the agents have already
+                await store.relabel(full, {_FILE: name})
+            else:
+                await store.create(full, content, {_FILE: name})
+
+
+async def keep_only(docker: Docker, credentials: Credentials) -> None:
+    """Forget all other credentials that the Swarm keeps; agents that know others end.
 
     Raises:
         EngineError: Docker refuses.
@@ -114,17 +143,32 @@ async def keep(docker: Docker, credentials: Credentials) -> None:
     agents = await docker.services.inspect(AGENT)
     if agents and bootstrap.pair_of(agents) != credentials.pair.mark:
         await docker.services.remove(AGENT)
-    configs = {TLS_CERT: credentials.tls_cert.encode()}
-    for store, files in ((docker.secrets, credentials.secrets), (docker.configs, configs)):
-        wanted = {_named(name, content): (name, content) for name, content in files.items()}
+    for store, files in _files(docker, credentials):
         for one in await store.list({"label": [_FILE]}):
-            if one["Spec"]["Name"] not in wanted:
+            if one["Spec"]["Name"] not in files:
                 await store.remove(one["ID"])
-        for full, (name, content) in wanted.items():
-            if await store.inspect(full):  # one of the pair that the agents have already
-                await store.relabel(full, {_FILE: name})
-            else:
-                await store.create(full, content, {_FILE: name})
+
+
+async def drop(docker: Docker, credentials: Credentials) -> None:
+    """Forget these credentials, but for those that agents use: what the Swarm keeps is sealed with others."""
+    for store, files in _files(docker, credentials):
+        for full in files:
+            with suppress(EngineError):
+                await store.remove(full)
+
+
+def _files(docker: Docker, credentials: Credentials) -> list[tuple[Store, dict[str, tuple[str, bytes]]]]:
+    """Where each is kept, by its full name: the name of its file, and what is in it."""
+    configs = {TLS_CERT: credentials.tls_cert.encode()}
+    return [
+        (store, {_named(name, content): (name, content) for name, content in files.items()})
+        for store, files in ((docker.secrets, credentials.secrets), (docker.configs, configs))
+    ]
+
+
+async def runs(docker: Docker) -> bool:
+    """The Swarm has a control plane's service."""
+    return await docker.services.inspect(CONTROL) is not None
 
 
 async def _environments(docker: Docker) -> list[str]:
@@ -139,7 +183,7 @@ def _named(name: str, content: bytes) -> str:
 
 async def certificate(docker: Docker) -> str | None:
     """By which clients know the API, PEM; None where no control plane was ever installed."""
-    found = await docker.configs.list({"label": [f"{_FILE}={TLS_CERT}"]})
+    found = _newest(await docker.configs.list({"label": [f"{_FILE}={TLS_CERT}"]}))
     return text(found[0]).decode() if found else None
 
 
@@ -154,10 +198,16 @@ async def install(docker: Docker, image: str) -> bool:
         EngineError: Docker refuses.
     """
     labelled = {"label": [_FILE]}
-    secrets = [_given(one, "Secret", SECRETS) for one in await docker.secrets.list(labelled)]
-    configs = [_given(one, "Config", CONFIGS) for one in await docker.configs.list(labelled)]
+    secrets = [_given(one, "Secret", SECRETS) for one in _newest(await docker.secrets.list(labelled))]
+    configs = [_given(one, "Config", CONFIGS) for one in _newest(await docker.configs.list(labelled))]
     changed = await _make(docker, control_spec(image, secrets, configs))
     return await _make(docker, door_spec(image)) or changed
+
+
+def _newest(found: Sequence[Thing]) -> list[Thing]:
+    """Of each file the one that was kept last: an installation that broke off may have left others."""
+    by_file = {one["Spec"]["Labels"][_FILE]: one for one in sorted(found, key=lambda one: str(one["CreatedAt"]))}
+    return list(by_file.values())
 
 
 def _given(found: Thing, kind: str, folder: Path) -> Thing:

@@ -72,8 +72,11 @@ class Fleet:
 
     @property
     def hosts(self) -> tuple[HostView, ...]:
-        """All hosts, in order of their names; those of the newest look."""
-        return tuple(sorted(self._hosts.values(), key=lambda host: host.name))
+        """All hosts, in order of their names; those of the newest look.
+
+        A machine that joined again is listed twice, first as what it is now.
+        """
+        return tuple(sorted(self._hosts.values(), key=lambda host: (host.name, not host.ready)))
 
     def host(self, host_id: str) -> HostView | None:
         """The host with that id of the Swarm's; None where it has left."""

@@ -41,9 +41,13 @@ STREAM_S = 3.0
 WORK_S = 20.0
 """How long what ends or deletes something may take: the agent gives the kernel ten seconds."""
 
-LONGEST_GRACE_S = 3600.0
+USUAL_GRACE_S = 30.0
+"""The grace that is allowed for where nobody remembers which one a node was started with."""
+
 LOST_S = 5
 """How long a host may not even acknowledge what was sent, in the midst of longer work."""
+
+SILENT = "engine.host_silent"
 
 _T = TypeVar("_T")
 _SIGHTS = TypeAdapter(dict[str, Sight])
@@ -107,12 +111,13 @@ class Host:
         environment: str,
         node_id: NodeId,
         wish: Stopping = Stopping(),  # noqa: B008 (frozen)
+        noted_s: float = USUAL_GRACE_S,
     ) -> int | None:
         """Ask a node to end, kill it after its grace; return once it is gone: its exit code.
 
-        Without a wish it is stopped as was noted at its start.
+        Without a wish it is stopped as was noted at its start, with a grace of `noted_s` seconds at most.
         """
-        grace_s = wish.grace_s if wish.signal else LONGEST_GRACE_S
+        grace_s = wish.grace_s if wish.signal else noted_s
         return await self._end(environment, node_id, "stop", wish, WORK_S + grace_s)
 
     async def harm(self, environment: str, node_id: NodeId, how: Literal["hang", "crash"]) -> None:
@@ -151,7 +156,13 @@ class Host:
         await self._client.aclose()
 
     async def _end(self, environment: str, node_id: NodeId, verb: str, wish: BaseModel, work_s: float) -> int | None:
-        answer = await self._ask("POST", f"{_path(environment, node_id)}/{verb}", work_s, wish)
+        try:
+            answer = await self._ask("POST", f"{_path(environment, node_id)}/{verb}", work_s, wish)
+        except Unavailable as error:
+            if error.code != SILENT:
+                raise
+            because = f"{node_id} is not known to have ended: {error.message}"
+            raise Unavailable(because, error.hint, code=SILENT, node=node_id, host=self.name) from error
         return self._read(TypeAdapter(End), answer).exit_code
 
     async def _ask(
@@ -168,7 +179,7 @@ class Host:
             async with asyncio.timeout(answer_s):
                 answer = await self._client.request(method, path, params=query, json=body, timeout=timeout)
         except (httpx.TransportError, TimeoutError) as error:
-            raise self._silent(error) from error
+            raise self._silent(error, answer_s) from error
         try:
             found = answer.json()
         except ValueError:
@@ -190,18 +201,19 @@ class Host:
                         raise error_from(found, 503)
                     yield found
         except (httpx.TransportError, ValueError) as error:
-            raise self._silent(error) from error
+            raise self._silent(error, STREAM_S) from error
 
     def _refused(self, answer: Any, status: int) -> EngineError:
         error = error_from(answer, status)
         return self._keeping.end() if error.code == DEPOSED else error
 
-    def _silent(self, error: Exception) -> Unavailable:
-        because = str(error) or type(error).__name__
+    def _silent(self, error: Exception, answer_s: float) -> Unavailable:
+        late = isinstance(error, TimeoutError | httpx.ReadTimeout)
+        because = f"nothing came for {answer_s:g} s" if late else str(error) or type(error).__name__
         return Unavailable(
             f"the host {self.name} does not answer ({because}); what runs there is taken to run on",
             "See whether the host is up, and its agent: docker service ps everup-agent",
-            code="engine.host_silent",
+            code=SILENT,
             host=self.name,
         )
 
@@ -215,14 +227,20 @@ class Host:
             ) from error
 
 
-def _options() -> list[tuple[int, int, int]]:
+def _options(lost_s: int = LOST_S) -> list[tuple[int, int, int]]:
     """What tells the kernel to notice a lost host while nothing is said, where it can."""
-    wanted = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": LOST_S - 2, "TCP_USER_TIMEOUT": LOST_S * 1000}
+    wanted = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": lost_s - 2, "TCP_USER_TIMEOUT": lost_s * 1000}
     known = {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
     return [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         *((socket.IPPROTO_TCP, option, value) for option, value in known.items()),
     ]
+
+
+def watch_over(connection: socket.socket, lost_s: int = LOST_S) -> None:
+    """Have the kernel end a connection whose other end has not even acknowledged anything for so long."""
+    for level, option, value in _options(lost_s):
+        connection.setsockopt(level, option, value)
 
 
 def _path(environment: str, node_id: NodeId) -> str:

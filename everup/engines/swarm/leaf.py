@@ -27,6 +27,9 @@ class Leaf:
         docker: of a host that votes.
         home: of the control plane.
         secrets, configs: where the container finds what the Swarm gives it.
+
+    Attributes:
+        addresses: of the hosts that vote, by the newest look: each has a door.
     """
 
     def __init__(self, docker: Docker, home: Path, secrets: Path = SECRETS, configs: Path = CONFIGS) -> None:
@@ -34,6 +37,7 @@ class Leaf:
         self._home = home
         self._above = (secrets / TLS_KEY, configs / TLS_CERT)
         self._names: tuple[str, ...] = ()
+        self.addresses: frozenset[str] = frozenset()
 
     async def renew(self) -> bool:
         """Sign a new one where other hosts vote than before; whether that was so.
@@ -42,6 +46,7 @@ class Leaf:
             EngineError: the Swarm does not answer, or what it gave cannot be used.
         """
         voters = [host for host in map(view_of, await self._docker.cluster.nodes()) if host.votes]
+        self.addresses = frozenset(host.address for host in voters)
         names = tuple(dict.fromkeys([*ALWAYS, *sorted({one for host in voters for one in (host.address, host.name)})]))
         if names == self._names:
             return False

@@ -85,6 +85,7 @@ class _Kept:
     free_bytes: int | None = None
     disk_bytes: int | None = None
     trouble: str = ""
+    hint: str = ""
 
     def dooms(self, one: Container) -> bool:
         """It is a container of a barred start that is about to find that out: its program was never reached."""
@@ -205,7 +206,7 @@ class Lookout:
             digest=record.digest if record else labels.get(DIGEST, ""),
             files_digest=record.files_digest if record else labels.get(FILES, ""),
             ticket=kept.ticket,
-            start=record.ticket if record else (newest.ticket if newest and trace.place is None else 0),
+            start=record.ticket if record else (newest.ticket if newest and _unnoted(trace, kept) else 0),
             since_utc=record.started_utc if record else None,
             has_data=kept.has_data,
             generation=kept.generation,
@@ -213,7 +214,7 @@ class Lookout:
             free_bytes=kept.free_bytes,
             disk_bytes=kept.disk_bytes,
             failure=kept.trouble or (record.failure if record else ""),
-            hint=record.hint if record else "",
+            hint=kept.hint or (record.hint if record else ""),
             code=record.code if record else "",
         )
         return seen.model_copy(update=await self._fate(trace, seen, newest, now_s))
@@ -256,6 +257,11 @@ class Lookout:
         return more
 
 
+def _unnoted(trace: Trace, kept: _Kept) -> bool:
+    """Its starts are noted nowhere, or nowhere that can be read."""
+    return trace.place is None or kept.trouble != ""
+
+
 def _container(one: Mapping[str, Any]) -> Container:
     return Container(str(one["Id"]), str(one["State"]), float(one["Created"]), one.get("Labels") or {})
 
@@ -274,27 +280,29 @@ def _life(state: Mapping[str, Any], memory_bytes: int) -> Life:
 def _look(trace: Trace) -> _Kept:
     """What its volume says; one that cannot be read may well be in use. Blocks for some milliseconds."""
     volume = trace.volume
-    if volume is None or not volume.path.is_dir():
+    if volume is None:
         return _Kept()
     try:
         return _read(volume, Home(volume.path, trace.node_id))
     except EngineError as error:
-        return _Kept(alive=True, trouble=f"{trace.node_id}: {error.message}")
+        return _Kept(alive=True, has_data=True, trouble=f"{trace.node_id}: {error.message}", hint=error.hint)
     except OSError as error:
-        return _Kept(alive=True, trouble=f"{trace.node_id}: {error.filename}: {error.strerror}")
+        return _Kept(alive=True, has_data=True, trouble=f"{trace.node_id}: {error.filename}: {error.strerror}")
 
 
 def _read(volume: Volume, home: Home) -> _Kept:
     record = volume.record()
     keeps = record.keeps if record else ()
     free_bytes, disk_bytes = home.disk_bytes()
+    garbled = volume.garbled()
     return _Kept(
         alive=volume.alive(),
         ticket=volume.ticket(),
         barred=volume.barred(),
         record=record,
-        has_data=record is not None and home.has(keeps),
+        has_data=garbled or (record is not None and home.has(keeps)),
         generation=home.generation(keeps) if record else None,
         free_bytes=free_bytes,
         disk_bytes=disk_bytes,
+        trouble=f"{volume.path}: what was noted of its last start cannot be read" if garbled else "",
     )

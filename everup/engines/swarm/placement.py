@@ -132,7 +132,7 @@ def released(issued: Listeners, used: Collection[Tcp], hosts: Sequence[HostView]
         used: addresses at which a node was ever started; they stay, as others remember them.
         hosts: as for `place`.
     """
-    by_address = {host.address: host.id for host in hosts}
+    by_address = {address: host.id for address, host in at_addresses(hosts).items()}
     spread: dict[tuple[str, str], Counter[str]] = {}
     for key, ports in issued.items():
         for address in {to.host for to in ports.values()} & set(by_address):
@@ -164,7 +164,7 @@ def vacated(
     """
     if not any(host.available for host in hosts):
         return dict(issued)
-    by_address = {host.address: host for host in hosts}
+    by_address = at_addresses(hosts)
 
     def goes(ports: Mapping[str, Tcp]) -> bool:
         host = by_address.get(next((to.host for to in ports.values()), ""))
@@ -173,6 +173,11 @@ def vacated(
         return host.drained and busy.isdisjoint(ports.values())
 
     return {key: ports for key, ports in issued.items() if key not in movable or not goes(ports)}
+
+
+def at_addresses(hosts: Iterable[HostView]) -> dict[str, HostView]:
+    """The host at each address: a machine that joined again is listed twice, and the one that is not ready is gone."""
+    return {host.address: host for host in sorted(hosts, key=lambda host: host.ready)}
 
 
 def forsaking(
@@ -186,7 +191,7 @@ def forsaking(
         hosts: as for `place`.
         living: keys of grants whose nodes run, ever did, or vote: others of a group keep nobody from a host.
     """
-    by_address = {host.address: host.id for host in hosts}
+    by_address = {address: host.id for address, host in at_addresses(hosts).items()}
     free = [host.id for host in hosts if host.available]
     due = sorted(key for key, ports in issued.items() if not forsaken.isdisjoint(ports.values()))
     taken: dict[tuple[str, str], set[str]] = {}
@@ -230,7 +235,7 @@ class _Granting:
         self.running: Collection[str] = ()
         self._environment = environment
         self._hosts = sorted(hosts, key=lambda host: host.id)
-        self._by_address = {host.address: host for host in self._hosts}
+        self._by_address = at_addresses(self._hosts)
         self._elsewhere = elsewhere
         self._used = Counter((to.host, to.port) for to in elsewhere)
         self._public = set(RESERVED) | {to.port for to in elsewhere if is_loopback(to)}

@@ -18,7 +18,7 @@ from everup.model.observed import Confirmed, NodeEvent, NodeState
 SWARM_EVERY_S, SWARM_ANSWER_S = 2.0, 0.5
 """How often the Swarm is asked, and for how long: where its leader is lost it says nothing for ten seconds and more."""
 
-LEFT = "its host has left the Swarm (docker node rm), and what it had there is gone with it"
+LEFT = "its host has left the Swarm (docker node rm), and nobody waits for what it has there"
 
 
 class Rounds:
@@ -138,9 +138,18 @@ class Rounds:
         state = track.state(deployed, silent, now_s)
         host = self._fleet.host(host_id)
         if state is None or host is None:
-            return replace(state, failure=LEFT) if state and deployed else state
+            return self._departed(state, deployed) if state and deployed else state
         ground = ground_of(self._fleet.hosts, host_id, silent != "")
         return replace(state, host=state.host or host.name, address=host.address, ground=ground)
+
+    def _departed(self, state: NodeState, deployed: Deployed) -> NodeState:
+        """A node whose host has left: it does not run, for nobody waits for it; that it has ended, nobody has seen.
+
+        The host that has its address by now, where one has, says whether its data are there.
+        """
+        address = next((to.host for to in deployed.addresses), "")
+        heir = any(host.address == address for host in self.answering())
+        return replace(state, failure=LEFT, silent=LEFT, has_data=not heir, address=address)
 
     async def _dial(self) -> None:
         """Have a line to every host, and to no other; wait until it is known who answers."""

@@ -1,14 +1,19 @@
 """An agent's part in drills of hosts: it cuts its own host off from all others, and kills what runs there."""
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 
 from everup.engines.background import Background
+from everup.engines.local.statefile import replace_text
 from everup.engines.swarm.cut import cut_off, let_go
 from everup.engines.swarm.docker import Docker
 from everup.engines.swarm.look import Lookout
-from everup.engines.swarm.sight import Cut
+from everup.engines.swarm.sight import LONGEST_S, Cut
 from everup.model.errors import EngineError
 
 ANSWER_S = 0.2
@@ -18,12 +23,24 @@ SWEEP_EVERY_S = 0.2
 """How often what must not run is looked for."""
 
 
-class Seclusion:
-    """Keeps a host to itself for a while. The end of a cut is the kernel's to bring about: this agent may be killed."""
+_NOTE = "cut"
+_AFTER_S = 1.0  # the kernel's clock and this one need not agree to the second
 
-    def __init__(self, docker: Docker, lookout: Lookout) -> None:
+
+class Seclusion:
+    """Keeps a host to itself for a while. The end of a cut is the kernel's to bring about: this agent may be killed.
+
+    What a cut leaves behind then, a table that drops nothing, is for the next agent to take away (`clear_away`).
+
+    Args:
+        docker, lookout: of this host.
+        folder: where it is noted until when there is a cut.
+    """
+
+    def __init__(self, docker: Docker, lookout: Lookout, folder: Path) -> None:
         self._docker = docker
         self._lookout = lookout
+        self._note = folder / _NOTE
         self._work = Background()
         self._number = 0
 
@@ -45,6 +62,8 @@ class Seclusion:
                 "Run it elsewhere, or cut off another host.",
                 code="engine.cut_here",
             )
+        with suppress(OSError):  # a full disk: then the table stays for the next cut, as one that was never noted
+            await asyncio.to_thread(replace_text, self._note, f"{time.time() + ANSWER_S + wish.for_s}\n")
         await asyncio.to_thread(cut_off, (), wish.for_s)
         self._number += 1
         self._work.begin(self._seclude(wish.model_copy(update={"addresses": (*wish.addresses, asking)}), self._number))
@@ -56,9 +75,10 @@ class Seclusion:
         while wish.killed and time.monotonic() < end_s:
             await self._kill(wish.killed)
             await asyncio.sleep(SWEEP_EVERY_S)
-        await asyncio.sleep(max(0.0, end_s - time.monotonic()) + 1.0)
+        await asyncio.sleep(max(0.0, end_s - time.monotonic()) + _AFTER_S)
         if number == self._number:  # the cut is over; its table is what is left
             await asyncio.to_thread(let_go)
+            self._note.unlink(missing_ok=True)
 
     async def _kill(self, environment: str) -> None:
         """Kill whatever stands of an environment; what cannot be asked for now is killed the next time."""
@@ -68,6 +88,34 @@ class Seclusion:
             await asyncio.gather(*(self._docker.containers.kill(one.id, "SIGKILL") for one in standing))
         except EngineError:
             return
+
+
+def clear_away(folder: Path, end: Callable[[], None] = let_go) -> threading.Timer | None:
+    """See to it that nothing is left of a cut that an earlier agent began, once that is over; None: there was none.
+
+    Args:
+        folder: as for `Seclusion`.
+        end: takes the table away.
+    """
+    note = folder / _NOTE
+    try:
+        text = note.read_text()
+        left_s = min(max(0.0, float(text) - time.time()), LONGEST_S) + _AFTER_S
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        text, left_s = "", LONGEST_S + _AFTER_S
+
+    def clear() -> None:
+        with suppress(OSError, EngineError):  # then the next cut replaces the table
+            if text in ("", note.read_text()):  # else there was another cut since, whose end is seen to
+                end()
+                note.unlink(missing_ok=True)
+
+    timer = threading.Timer(left_s, clear)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _plain(address: str) -> str:

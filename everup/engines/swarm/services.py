@@ -111,7 +111,8 @@ class Start:
 class Deployed:
     """What a service of the Swarm says of its node.
 
-    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `secrets` are the ids of those it uses;
+    `host_id` is "" for what is everywhere; `wanted`: Swarm is to run it; `grace_s`: how long it may take to end after
+    it was asked to, or a little more; `secrets` are the ids of those it uses;
     `starts`: how often it was started, of what takes no tickets. `moves`: it holds nothing, so another host may run it
     once nobody knows what becomes of it where it is. What other hosts have of starts up to `given_up` is stale. What
     `keeps` holds data of its service.
@@ -126,6 +127,7 @@ class Deployed:
     ticket: int
     host_id: str
     wanted: bool
+    grace_s: float = 10.0
     addresses: tuple[Tcp, ...] = ()
     secrets: tuple[str, ...] = ()
     starts: int = 0
@@ -305,6 +307,7 @@ def read(found: Mapping[str, Any]) -> Deployed | None:
         ticket=_number(labels.get(TICKET, "")),
         host_id=pinned[0] if pinned else "",
         wanted="Global" in mode or bool((mode.get("Replicated") or {}).get("Replicas")),
+        grace_s=template["ContainerSpec"].get("StopGracePeriod", 10 * _SECOND_NS) / _SECOND_NS,
         addresses=tuple(_addresses(labels.get(_ADDRESSES, ""))),
         secrets=tuple(str(one["SecretID"]) for one in secrets),
         starts=_number(labels.get(STARTS, "")),

@@ -9,6 +9,9 @@ from everup.model.errors import EngineError, Unavailable
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
 """What may name an environment, a node, or a socket in a node's home."""
 
+LONGEST_S = 3600
+"""How long, at most, anything may go on that somebody asks for."""
+
 _KILLED_FROM, _KILLED_TO = 129, 192
 _UNKNOWN = 255
 _UNAVAILABLE = 503
@@ -97,8 +100,8 @@ class Stopping(_Words):
     """
 
     signal: str | None = Field(default=None, pattern=r"^SIG[A-Z0-9]{2,12}$")
-    grace_s: float = Field(default=10.0, ge=0, le=3600)
-    repeat_s: float | None = Field(default=None, gt=0, le=3600)
+    grace_s: float = Field(default=10.0, ge=0, le=LONGEST_S)
+    repeat_s: float | None = Field(default=None, gt=0, le=LONGEST_S)
 
 
 class Cut(_Words):
@@ -108,7 +111,7 @@ class Cut(_Words):
     """
 
     addresses: tuple[str, ...] = Field(max_length=1000)
-    for_s: float = Field(gt=0, le=3600)
+    for_s: float = Field(gt=0, le=LONGEST_S)
     killed: str = Field(default="", pattern=rf"{NAME}|^$")
 
 

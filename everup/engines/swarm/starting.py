@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from everup.engines.background import Background
 from everup.engines.local.launch import Reveal, confided
 from everup.engines.swarm import images
 from everup.engines.swarm.deploy import await_start, deploy, discard_orders
 from everup.engines.swarm.fleet import Fleet
-from everup.engines.swarm.placement import HostView
+from everup.engines.swarm.placement import HostView, at_addresses
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.services import Start, is_everywhere
 from everup.engines.swarm.track import Track
@@ -107,13 +107,14 @@ class Starter:
         """The host whose address it listens on; for one that listens nowhere the one it has, or the least loaded.
 
         Raises:
-            NodeFailed: no host has that address.
+            NodeFailed: no host has that address, or several have it.
             Unavailable: no host is available.
         """
         hosts = self._fleet.hosts
         if node.ports:
             address = next(iter(node.ports.values())).host
-            if found := next((host for host in hosts if host.address == address), None):
+            _refuse_twins(node, address, [host.name for host in hosts if host.address == address and host.ready])
+            if found := at_addresses(hosts).get(address):
                 return found
             raise NodeFailed(
                 f"{node.id}: no host of this Swarm has its address {address}",
@@ -139,6 +140,21 @@ class Starter:
         if not able:
             raise Unavailable("no host of this Swarm is available", "See docker node ls.", code="engine.no_host")
         return able
+
+
+def _refuse_twins(node: Node, address: str, ready: Sequence[str]) -> None:
+    """Nothing is started where nobody could tell hosts apart.
+
+    Raises:
+        NodeFailed: the Swarm hears from several hosts that have this address.
+    """
+    if len(ready) > 1:
+        raise NodeFailed(
+            f"{node.id}: its address {address} is that of several hosts of this Swarm: {', '.join(ready)}",
+            "Let each host join with an address of its own: docker swarm join --advertise-addr. See docker node ls.",
+            code="engine.same_address",
+            node=node.id,
+        )
 
 
 def fits(node: Node, host: HostView) -> None:

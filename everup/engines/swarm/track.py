@@ -166,15 +166,15 @@ class Track:
             silent: why its host cannot be asked, "" where it can.
             now_s: monotonic.
         """
-        failure = silent or self.pace.failure
-        again = {"retry_at_s": max(self.pace.retry_at_s, self.lost_until_s), "failure": failure, "silent": silent}
         seen = self.newest()
+        if self.runs():
+            self.pace.calmed(now_s)
+        failure = silent or self.pace.failure or (seen.sight.failure if seen else "")
+        again = {"retry_at_s": max(self.pace.retry_at_s, self.lost_until_s), "failure": failure, "silent": silent}
         if seen is None:
             return self._unseen(deployed, silent, again)
         if not self.runs():
             return _stated(seen, again, running=False, pid=None, dead=self.dead)
-        self.pace.calmed(now_s)
-        again["failure"] = silent or self.pace.failure
         return _stated(seen, again)
 
     def together(self, deployed: Deployed | None, answering: Collection[str], now_s: float) -> NodeState | None:
@@ -208,9 +208,11 @@ class Track:
     def _unseen(self, deployed: Deployed | None, silent: str, again: Mapping[str, Any]) -> NodeState | None:
         if deployed is None:
             return NodeState(running=False, **again) if self.pace.failure else None
+        dead = self.dead if self.dead_start >= deployed.ticket else None
         presumed = bool(silent) and deployed.wanted
         return NodeState(
-            running=presumed,
+            running=presumed and dead is None,
+            dead=dead,
             service=deployed.service,
             digest=deployed.digest,
             files_digest=deployed.files_digest,

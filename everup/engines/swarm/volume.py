@@ -139,10 +139,16 @@ class Volume:
         return handle
 
     def alive(self) -> bool:
-        """Something of the node lives: it holds the lock."""
+        """Something of the node lives: it holds the lock.
+
+        Raises:
+            EngineError: not even the place of all volumes can be seen, so nobody knows (code `engine.volume_unseen`).
+        """
         try:
             handle = os.open(self._inside(_ALIVE), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
+            if not self.path.parent.parent.is_dir():
+                raise _unseen(self.path) from None
             return False
         try:
             return not _lock(handle, 0.0, fcntl.LOCK_SH)  # shared: two who look do not take each other for it
@@ -161,12 +167,17 @@ class Volume:
         return next((int(pid) for pid in held), None)
 
     def record(self) -> Record | None:
-        """The newest start; None when there never was one, or what is there cannot be understood."""
+        """The newest start; None when there never was one, or what is there cannot be understood (`garbled`)."""
         try:
-            fields: dict[str, Any] = json.loads(self._inside(_RECORD).read_text())
+            kept: dict[str, Any] = json.loads(self._inside(_RECORD).read_text())
+            fields = {one.name: kept[one.name] for one in dataclasses.fields(Record) if one.name in kept}
             return Record(**{**fields, "keeps": tuple(fields["keeps"])})
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
+
+    def garbled(self) -> bool:
+        """There was a start, and what was noted of it cannot be understood: that says nothing of the node's data."""
+        return self.record() is None and self._inside(_RECORD).exists()
 
     def save(self, record: Record) -> None:
         """Write the record, whole or not at all.
@@ -219,6 +230,15 @@ class Volume:
                 f"{self._folder / name} is a link, which Everup did not make", code="engine.volume_spoilt"
             )
         return self._folder / name
+
+
+def _unseen(place: Path) -> EngineError:
+    """The error for a volume that is not where this host's Docker says it is: it is not empty, it is out of sight."""
+    return EngineError(
+        f"Docker keeps its volume in {place}, which Everup's agent on this host does not see",
+        "All hosts' Docker must keep their volumes in the same place: docker info, Docker Root Dir.",
+        code="engine.volume_unseen",
+    )
 
 
 def move_all(place: Path, to: Path) -> None:
