@@ -88,6 +88,13 @@ def test_nothing_is_given_up_that_may_be_all_there_is(differences: dict[str, obj
     assert all(said in why for why in found.stays.values())
 
 
+def test_who_still_answers_is_not_lost_whatever_is_said_of_its_host():
+    """Its Docker has died, so neither the Swarm nor its agent hears of it; what runs there may yet be elected."""
+    found = due([GROUP], without_1(hung=PART_OF_HOST - {"redis01-1"}), {"10.0.0.1": WAITS_S})
+    assert found.forsaken == frozenset()
+    assert found.stays == dict.fromkeys(PART_OF_HOST, "redis01-1 still answers where it was")
+
+
 def test_a_second_lost_host_counts_from_the_first_moment():
     """What is there does not answer, whatever was heard of it last."""
     lost_for_s = {"10.0.0.1": WAITS_S, "10.0.0.3": 0.1}
