@@ -35,7 +35,8 @@ def due(blueprints: Sequence[Blueprint], observed: Observed, lost_for_s: Mapping
         if not late:
             continue
         view = view_of(blueprint, observed)
-        if why := _alive(view, late) or _indispensable(blueprint, view, _at(blueprint, set(lost_for_s))):
+        why = _alive(view, late) or _under_way(blueprint, observed, view, late)
+        if why := why or _indispensable(blueprint, view, _at(blueprint, set(lost_for_s))):
             stays |= {node.id: why for node in late}
         else:
             forsaken |= {to for node in late for to in node.ports.values()}
@@ -60,6 +61,13 @@ def _alive(view: View, late: Sequence[Node]) -> str:
     """
     names = ", ".join(node.id for node in late if view.status(node.id).ready)
     return f"{names} still answers where it was" if names else ""
+
+
+def _under_way(blueprint: Blueprint, observed: Observed, view: View, late: Sequence[Node]) -> str:
+    """Who is declared elsewhere and not started there yet, in words: until then its new host looks free to others."""
+    others = [node.id for node in blueprint.nodes if node not in late and node.id in observed.nodes]
+    names = ", ".join(name for name in others if view.status(name) is not observed.nodes[name])
+    return f"{names} is rebuilt first" if names else ""
 
 
 def _indispensable(blueprint: Blueprint, view: View, away: Sequence[Node]) -> str:
