@@ -34,7 +34,9 @@ def due(blueprints: Sequence[Blueprint], observed: Observed, lost_for_s: Mapping
         late = [] if after_s is None else _at(blueprint, {host for host, s in lost_for_s.items() if s >= after_s})
         if not late:
             continue
-        if why := _indispensable(blueprint, view_of(blueprint, observed), _at(blueprint, set(lost_for_s))):
+        view = view_of(blueprint, observed)
+        why = _alive(view, late) or _under_way(blueprint, observed, view, late)
+        if why := why or _indispensable(blueprint, view, _at(blueprint, set(lost_for_s))):
             stays |= {node.id: why for node in late}
         else:
             forsaken |= {to for node in late for to in node.ports.values()}
@@ -50,6 +52,22 @@ def homeless_in(blueprints: Sequence[Blueprint], forsaken: Set[Tcp]) -> dict[Nod
 def _at(blueprint: Blueprint, hosts: Set[str]) -> list[Node]:
     """Members that are declared for one of these hosts, by their addresses."""
     return [node for node in blueprint.nodes if node.rebuilds and hosts & {to.host for to in node.ports.values()}]
+
+
+def _alive(view: View, late: Sequence[Node]) -> str:
+    """Who is well on a host that is held for lost, in words, as where only its Docker has died; "" where nobody is.
+
+    The electors could choose such a one, and those that are made to forget it would learn of it anew.
+    """
+    names = ", ".join(node.id for node in late if view.status(node.id).ready)
+    return f"{names} still answers where it was" if names else ""
+
+
+def _under_way(blueprint: Blueprint, observed: Observed, view: View, late: Sequence[Node]) -> str:
+    """Who is declared elsewhere and not started there yet, in words: until then its new host looks free to others."""
+    others = [node.id for node in blueprint.nodes if node not in late and node.id in observed.nodes]
+    names = ", ".join(name for name in others if view.status(name) is not observed.nodes[name])
+    return f"{names} is rebuilt first" if names else ""
 
 
 def _indispensable(blueprint: Blueprint, view: View, away: Sequence[Node]) -> str:

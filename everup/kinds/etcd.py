@@ -148,9 +148,10 @@ def _newcomer(blueprint: Blueprint, view: View, lead: Node, node: Node) -> Actio
 
 
 def _forlorn(view: View, others: list[Node]) -> bool:
-    """They all run, and none has had a leader for long."""
+    """They all run, and none has had a leader for long; of one on a host that is silent nobody knows that."""
     found = [view.status(node.id) for node in others]
-    return all(one.state.running and not one.ready and view.now_s - one.since_s > LEADERLESS_S for one in found)
+    heard = all(one.state.running and not one.state.silent for one in found)
+    return heard and all(not one.ready and view.now_s - one.since_s > LEADERLESS_S for one in found)
 
 
 def _give_up(blueprint: Blueprint, view: View, kept: list[Node]) -> Iterator[Action]:

@@ -18,6 +18,9 @@ from everup.runtime.renewals import Renewals
 LOOK_S = 1.0
 """How often it is looked whether a place must be left."""
 
+BLIND_S = 10.0
+"""Who has not looked for longer does not know that a host was lost all the time: the process may have been frozen."""
+
 
 class Places(Renewals):
     """The part of the desk that knows hosts. Marks are kept where the hosts are: every control plane sees them."""
@@ -26,6 +29,7 @@ class Places(Renewals):
         super().__init__(environments)
         self._grounds: dict[str, dict[str, Ground]] = {}
         self._lost_s: dict[str, dict[str, float]] = {}
+        self._looked_s: dict[str, float] = {}
 
     def sites(self) -> tuple[Site, ...]:
         """All hosts, in order of their names.
@@ -113,7 +117,9 @@ class Places(Renewals):
     def _give_up(self, running: Running, hosts: Sequence[Host]) -> Mapping[NodeId, str]:
         """Find out who has waited long enough for a lost host; why others that have must stay, in words."""
         name, now_s = running.environment.environment, time.monotonic()
-        before = self._lost_s.get(name, {})
+        looked_s = self._looked_s.get(name, now_s)
+        self._looked_s[name] = now_s
+        before = self._lost_s.get(name, {}) if now_s - looked_s < BLIND_S else {}
         controller = running.controller
         there = {host.address for host in hosts if host.ground != Ground.LOST or host.drained}  # or soon will be again
         members = (node for one in controller.blueprints for node in one.nodes if node.rebuilds)

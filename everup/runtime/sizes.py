@@ -1,6 +1,5 @@
 """Changing how large a service is: scale, limit, high availability."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from everup.model.errors import Refused
@@ -56,8 +55,10 @@ class Sizes(Releases):
             hint = f"More instances of it survive the loss of one: everup scale {label} 2"
             running, service = self._able(environment, label, ("ha",), "ha", hint)
             declared: Any = self._environments.parse(running.saved.source).services.get(label)
-            values: Mapping[str, object] = {"ha": (getattr(declared, "ha", False) or True) if enabled else False}
-            values = type(service).model_validate({**service.model_dump(), **values}).model_dump(include={"ha"})
+            values: dict[str, object] = {"ha": (getattr(declared, "ha", False) or True) if enabled else False}
+            if hasattr(service, "replace_after"):  # which a single server has none of
+                values["replace_after"] = getattr(declared, "replace_after", None) if enabled else None
+            values = type(service).model_validate({**service.model_dump(), **values}).model_dump(include=set(values))
             if bool(service.ha) == enabled:
                 return Change("ha", label, f"it is {_word(enabled)} already"), None
             draft = await self._override(running, label, values)

@@ -88,10 +88,35 @@ def test_nothing_is_given_up_that_may_be_all_there_is(differences: dict[str, obj
     assert all(said in why for why in found.stays.values())
 
 
+def test_who_still_answers_is_not_lost_whatever_is_said_of_its_host():
+    """Its Docker has died, so neither the Swarm nor its agent hears of it; what runs there may yet be elected."""
+    found = due([GROUP], without_1(hung=PART_OF_HOST - {"redis01-1"}), {"10.0.0.1": WAITS_S})
+    assert found.forsaken == frozenset()
+    assert found.stays == dict.fromkeys(PART_OF_HOST, "redis01-1 still answers where it was")
+
+
 def test_a_second_lost_host_counts_from_the_first_moment():
     """What is there does not answer, whatever was heard of it last."""
     lost_for_s = {"10.0.0.1": WAITS_S, "10.0.0.3": 0.1}
     assert due([GROUP], without_1(), lost_for_s).forsaken == frozenset()
+
+
+def test_who_is_about_to_be_rebuilt_comes_first_for_its_new_host_looks_free_until_then():
+    moved, of_3 = on(4, GROUP, 1), {f"{node_id[:-1]}3" for node_id in PART_OF_HOST}
+
+    def seen(*hung: str) -> Observed:
+        observed = without_1(hung=PART_OF_HOST | set(hung))
+        former = {
+            name: replace(one, state=replace(one.state, digest="earlier")) for name, one in observed.nodes.items()
+        }
+        return replace(observed, nodes={**observed.nodes, **{name: former[name] for name in PART_OF_HOST}})
+
+    found = due([moved], seen(*of_3), {"10.0.0.3": WAITS_S})
+    assert found.forsaken == frozenset()
+    assert set(found.stays) == of_3
+    assert all("redis01-1" in why and "is rebuilt first" in why for why in found.stays.values())
+    again = due([moved], seen(), {"10.0.0.4": WAITS_S})  # its new host is lost as well
+    assert {to.host for to in again.forsaken} == {"10.0.0.4"}
 
 
 def test_a_service_without_servers_needs_its_majority_alone():

@@ -14,6 +14,7 @@ from everup.engines.swarm.placement import HostView
 from everup.engines.swarm.rounds import Rounds
 from everup.engines.swarm.services import Deployed
 from everup.engines.swarm.sight import Sight
+from everup.engines.swarm.track import Seen
 from everup.model.desired import Tcp
 from everup.model.errors import Unavailable
 
@@ -125,6 +126,15 @@ async def test_what_a_host_that_has_left_may_still_run_is_not_waited_for_and_not
         for work in (acts.fence(rounds.track("db01-1")), acts.remove(rounds.track("db01-1"), keep_data=True)):
             with pytest.raises(Unavailable, match="nobody can see whether it has ended"):
                 await work
+
+
+async def test_nobody_goes_on_to_clear_away_what_a_host_that_has_left_still_has() -> None:
+    moved = Agent({"web-1": RUNS}, answers=True)
+    async with going_round(a=Agent({}, answers=True), b=moved) as (rounds, fleet):
+        rounds.track("web-1").left["b"] = Seen("b", RUNS)
+        fleet.remove("b")
+        await rounds.look()
+        assert rounds.track("web-1").left == {}
 
 
 async def test_an_end_that_was_seen_stays_one_when_the_host_leaves() -> None:

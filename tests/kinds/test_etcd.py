@@ -191,6 +191,16 @@ def test_one_member_without_data_waits_while_the_others_elect_but_not_for_ever(e
     assert all(isinstance(action, StopNode) and not action.keep_data for action in given_up)
 
 
+def test_nothing_is_given_up_while_one_that_has_the_rest_may_come_back():
+    """A member is being rebuilt elsewhere, and then a second host is lost: what the third has is not nothing."""
+    late = seen(no_leader(), down=("web-1",), emptied=("web-1",))
+    away = late.nodes["web-2"]
+    silent = changed(away, health=Health.HUNG, state=changed(away.state, silent="node2 does not answer"))
+    view = changed(late, nodes={**late.nodes, "web-2": silent})
+    assert not [one for one in proposals(ETCD, view) if isinstance(one, StopNode)]
+    assert isinstance(first(view, "web-1"), Hold)
+
+
 def test_a_member_is_replaced_only_by_what_the_others_said_after_it_was_lost():
     """Before, they may have lost their data, too."""
     view = seen(down=("web-2",), emptied=("web-2",))

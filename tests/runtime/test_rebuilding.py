@@ -1,8 +1,10 @@
 """Members that waited for a lost host, as the desk rebuilds them, over an engine that pretends to have four hosts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -132,6 +134,26 @@ async def test_a_host_that_was_drained_first_is_waited_for(place: Four, monkeypa
     place.runs.change(second, available=False, ready=False, down=True)
     await until(lambda: at(desk, second) == set())  # so the first was looked at, too
     assert at(desk, first) == gone
+
+
+async def test_a_control_plane_that_was_frozen_counts_anew(place: Four, monkeypatch: pytest.MonkeyPatch):
+    """Meanwhile the host may have been back, and its members may lead by now."""
+    lost_for_s: list[float] = []
+
+    def noted(blueprints: Sequence[Blueprint], observed: Observed, lost: Mapping[str, float]) -> Due:
+        lost_for_s.extend(lost.values())
+        return Due()
+
+    monkeypatch.setattr("everup.runtime.places.due", noted)
+    desk = await place.up()
+    lost = next(host for host in (1, 2, 3, 4) if at(desk, host))
+    place.runs.change(lost, available=False, ready=False, down=True)
+    await until(lambda: bool(lost_for_s))
+    frozen_s = 3600.0
+    monkeypatch.setattr("everup.runtime.places.time", SimpleNamespace(monotonic=lambda: time.monotonic() + frozen_s))
+    heard = len(lost_for_s)
+    await until(lambda: len(lost_for_s) > heard + 1)
+    assert max(lost_for_s) < frozen_s
 
 
 async def test_nobody_is_rebuilt_while_nobody_leads_elsewhere(place: Four):

@@ -333,6 +333,16 @@ async def test_a_group_is_sized_within_what_keeps_it_redundant(place: Place):
     assert (change.because, pause) == ("it is one server already", None)
 
 
+async def test_a_group_whose_members_are_rebuilt_becomes_one_server_and_a_group_again(place: Place):
+    desk = await place.desk()
+    spec = "environment: shop\nservices:\n  cache: {kind: redis, ha: true, replace_after: 10m}\n"
+    await desk.apply(Source(file="/srv/everup.yaml", text=spec, directory="/srv", path="/bin"))
+    for enabled, after_s in ((False, None), (True, 600.0)):
+        await desk.ha("shop", "cache", enabled)
+        (one,) = desk.picture("shop").blueprints
+        assert (one.ha, one.replaces_after_s) == (enabled, after_s)
+
+
 async def test_an_app_has_no_ha_to_switch_on(place: Place):
     desk = await place.desk()
     await desk.apply(source("send"))

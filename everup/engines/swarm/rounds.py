@@ -160,6 +160,7 @@ class Rounds:
             if host_id not in hosts:
                 for track in self.tracks.values():
                     track.seen.pop(host_id, None)
+                    track.left.pop(host_id, None)
         for host_id, host in hosts.items():
             if host_id not in self._lines:
                 self._lines[host_id] = Line(self._environment, host, self._fleet.agent(host_id), self._heard)
