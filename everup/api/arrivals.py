@@ -14,6 +14,9 @@ from everup.core.announcing import HEAD_BYTES, client_in, length_of, may_begin
 Doors = Callable[[], Collection[str]]
 """The addresses from which connections are passed on, as they are known now."""
 
+EACH = 64
+"""How many connections may be of one address, as at a door; and how many of one that is no door may be arriving."""
+
 _AGAIN_S = 0.01
 _EXHAUSTED_S = 0.5
 
@@ -35,7 +38,7 @@ class Arrivals:
         self._made = made
         self._gate = gate
         self._doors = doors
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._arriving: dict[asyncio.Task[None], str] = {}
         self._accepting = asyncio.create_task(self._accept(), name="arrivals")
 
     def close(self) -> None:
@@ -55,16 +58,23 @@ class Arrivals:
             except OSError:  # no descriptor is left, or whoever knocked is gone again
                 await asyncio.sleep(_EXHAUSTED_S)
                 continue
-            if len(self._arriving) >= CONNECTIONS:
+            address = str(where[0])
+            if not self._admits(address):
                 arrived.close()
                 continue
             arrived.setblocking(False)
-            task = asyncio.create_task(self._let_in(arrived, str(where[0])))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+            task = asyncio.create_task(self._let_in(arrived, address))
+            self._arriving[task] = address
+            task.add_done_callback(self._arriving.pop)
+
+    def _admits(self, address: str) -> bool:
+        """There is room for one more that comes from there."""
+        from_there = list(self._arriving.values()).count(address)
+        return len(self._arriving) < CONNECTIONS and (from_there < EACH or address in self._doors())
 
     async def _let_in(self, arrived: socket.socket, address: str) -> None:
         loop, protocol = asyncio.get_running_loop(), self._made()
+        protocol.each = EACH
         limit_s = {"ssl_handshake_timeout": HEAD_S} if self._gate else {}
         try:
             async with asyncio.timeout(HEAD_S):

@@ -64,17 +64,20 @@ def _bound(to: Listening) -> socket.socket:
 class Bounded(H11Protocol):
     """A connection that is cut when there are too many, or when it does not say in time what it wants.
 
-    `passed_on_for` is the address and the port of whom it is of, where that is not who made it.
+    `passed_on_for` is the address and the port of whom it is of, where that is not who made it; `each` is how many may
+    be of one address.
     """
 
     passed_on_for: tuple[str, int] | None = None
+    each = CONNECTIONS
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or cut it."""
         super().connection_made(transport)
         self.client = self.passed_on_for or self.client
-        if len(self.connections) > CONNECTIONS:
+        of_one = [one.client and one.client[0] for one in self.connections].count(self.client and self.client[0])
+        if len(self.connections) > CONNECTIONS or of_one > self.each:
             transport.abort()
         else:
             self._wait()

@@ -33,10 +33,10 @@ class Ground:
     trusting: ssl.SSLContext
     wrong: "itertools.count[int]"
 
-    async def status(self, first_words: bytes = b"", token: str | None = None) -> int:
-        """What a request is answered with, after these words in clear; by default with a wrong token, a new one."""
+    async def status(self, first_words: bytes = b"", token: str | None = None, place: str = "127.0.0.1") -> int:
+        """What a request from `place` is answered with, after these words in clear; else with a new wrong token."""
         token = token or f"everup_{next(self.wrong)}"
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(place, 0))
         writer.write(first_words)
         await writer.start_tls(self.trusting, server_hostname="127.0.0.1")
         words = f"GET /v1/caller HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
@@ -102,6 +102,22 @@ async def test_who_does_not_go_on_is_cut(desk, tmp_path, pems, authority, monkey
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
         writer.close()
+
+
+@pytest.mark.parametrize("words", [b"", passed_on(FORMER)])
+async def test_who_comes_straight_and_takes_all_keeps_nobody_out(desk, tmp_path, pems, authority, monkeypatch, words):  # noqa: F811
+    monkeypatch.setattr(arrivals, "EACH", 2)
+    async with served(desk, tmp_path, pems, authority, "127.0.0.2") as ground, contextlib.AsyncExitStack() as held:
+        for _ in range(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", ground.port)
+            held.callback(writer.close)
+            writer.write(words)
+            if words:
+                with contextlib.suppress(ConnectionError, ssl.SSLError):
+                    await writer.start_tls(ground.trusting, server_hostname="127.0.0.1")
+        with pytest.raises((ConnectionError, ssl.SSLError, IndexError)):
+            await ground.status(token=ground.secret)
+        assert await ground.status(passed_on(LATTER), ground.secret, "127.0.0.2") == 200
 
 
 async def test_words_that_nobody_can_read_are_cut(desk, tmp_path, pems, authority):  # noqa: F811
