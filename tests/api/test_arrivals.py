@@ -34,7 +34,7 @@ class Ground:
     wrong: "itertools.count[int]"
 
     async def status(self, first_words: bytes = b"", token: str | None = None, place: str = "127.0.0.1") -> int:
-        """What a request from `place` is answered with, after these words in clear; else with a new wrong token."""
+        """What a request from `place` is answered with, after these words in clear; by default with a wrong token."""
         token = token or f"everup_{next(self.wrong)}"
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(place, 0))
         writer.write(first_words)
