@@ -76,7 +76,8 @@ class Bounded(H11Protocol):
         """Take the connection, or cut it."""
         super().connection_made(transport)
         self.client = self.passed_on_for or self.client
-        of_one = [one.client and one.client[0] for one in self.connections].count(self.client and self.client[0])
+        clients = [getattr(one, "client", None) for one in self.connections]
+        of_one = [client and client[0] for client in clients].count(self.client and self.client[0])
         if len(self.connections) > CONNECTIONS or of_one > self.each:
             transport.abort()
         else:
