@@ -23,7 +23,7 @@ from tests.sql_writers import SqlWriters
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-FAILOVER_S, HANG_S, PLANNED_S = 10.0, 20.0, 10.0
+FAILOVER_S, HANG_S, PLANNED_S = 18.0, 30.0, 18.0
 UNNOTICED_S = 6.0
 """Bounds that a busy machine keeps. The promises are 0.6, 5 and 0.5 s; the benchmark measures them."""
 
@@ -226,16 +226,15 @@ def test_what_only_a_dead_primary_committed_is_kept(group: Group):
     group.wait_redundant()
     with psycopg.connect(address) as connection:
         assert connection.execute("select array_agg(n) from alone").fetchone() == ([0],)
-    ledger = group.everup.json("lost", "db01")
-    kept = ledger["kept"][-1]
-    assert ledger["entries"] == entries + 1
+    group.wait_for(lambda: group.everup.json("lost", "db01")["entries"] == entries + 1)
+    kept = group.everup.json("lost", "db01")["kept"][-1]
     assert (kept["node"], kept["successor"], kept["writes"]) == (old, group.primary()["id"], 7)
     assert (kept["exact"], kept["waited"]) == (True, True)
     place = Path(kept["folder"])
     assert (place / "records.txt").read_text().count("desc: COMMIT") == 7
     found = records(group, place, kept["from"])
     assert found.count("desc: INSERT") == 7
-    assert group.everup.service("db01")["lost"]["entries"] == ledger["entries"]
+    assert group.everup.service("db01")["lost"]["entries"] == entries + 1
 
 
 def signal_all(pids: list[int], number: int) -> None:

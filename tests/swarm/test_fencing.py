@@ -135,6 +135,8 @@ def test_of_two_control_planes_of_one_home_the_later_one_decides(hosts: Rig, ima
                 second("up", timeout_s=PATIENCE_S)
                 second("scale", "mailer", "1", timeout_s=PATIENCE_S)  # the first would start the other one again
                 second.wait_healthy(PATIENCE_S)
+                left = {name_of("shop", "mailer-1")}
+                until(lambda: services_of(hosts).keys() == left, "the other one has been taken away", PATIENCE_S)
                 before, nodes = services_of(hosts), second.nodes("mailer")
                 assert nodes["mailer-1"]["restarts"] == 1
                 os.kill(pid, signal.SIGCONT)
