@@ -29,7 +29,7 @@ there() { nsenter --net=/proc/$other/ns/net "$@"; }
 ip address add 10.9.9.1/24 dev here; ip address add fd00:9::1/64 dev here nodad; ip link set here up
 there ip address add 10.9.9.2/24 dev there; there ip address add fd00:9::2/64 dev there nodad
 there ip link set there up
-there "$PYTHON" -m http.server 7777 --bind :: >/dev/null 2>&1 & answering=$!
+nsenter --net=/proc/$other/ns/net "$PYTHON" -m http.server 7777 --bind :: >/dev/null 2>&1 & answering=$!
 "$PYTHON" -c "$STEPS"
 """
 
