@@ -12,7 +12,7 @@ from psycopg import connect
 
 from benchmarks.stock_patroni import StockPatroni
 from tests.everup_cli import Everup
-from tests.faults.truth import status, until
+from tests.faults.truth import until
 from tests.postgres.group import ETCD, GROUP, Group, children
 
 HELD_S = {"node-loss": 3.0, "etcd-member": 3.0, "etcd-quorum": 25.0}
@@ -98,7 +98,7 @@ class EverupPostgres(SqlGroup):
         try:
             began_s = time.monotonic()
             up = self.everup.start("up")
-            until(lambda: status(self.everup), 60)
+            until(self.everup.look, 60)
             with self.everup.api() as api:
                 self._url = str(api.get("/v1/environments/pg/variables").json()["db01"]["DATABASE_URL"])
             until(lambda: writable(self._url), 60)
@@ -144,7 +144,7 @@ class EverupPostgres(SqlGroup):
         return max(self.everup.inject(node_id, "node-loss", HELD_S[fault]) for node_id in lost)
 
     def _streaming(self) -> bool:
-        body = status(self.everup) or {"services": []}
+        body = self.everup.look() or {"services": []}
         nodes = [node for service in body["services"] if service["label"] == "db01" for node in service["nodes"]]
         return [(node["role"], node["health"]) for node in nodes].count(("replica", "ready")) == 2
 
