@@ -41,7 +41,8 @@ def accept_primary(blueprint: Blueprint, view: View) -> Iterator[Action]:
         yield Accept(blueprint.label, *scene.founder())
         return
     others = [node for node in scene.leaders if node.id != view.group.primary]
-    if others and not scene.leads(scene.primary):
+    silent = scene.status(scene.primary).health == Health.HUNG  # what it said last is from before it lost the lease
+    if others and (silent or not scene.leads(scene.primary)):
         yield Accept(blueprint.label, others[0].id, "Patroni elected it")
 
 

@@ -29,7 +29,7 @@ from everup.model.desired import (
     Tcp,
     Together,
 )
-from everup.model.observed import Attempt, Ground, Observed, Role, View
+from everup.model.observed import Attempt, Ground, Health, Observed, Role, View
 from tests.kinds.postgres_words import NOW_S, group, patroni, seen, streams
 from tests.kinds.shapes import KINDS, blueprint, grant, service
 
@@ -168,6 +168,21 @@ def test_whom_patroni_elected_by_itself_is_accepted():
     one = group()
     says = {"web-2": patroni("primary", replication=streams("web-3", sync="web-3")), "web-1": patroni()}
     assert ("accept", "web-2") in deeds(one, seen(one, says=says))
+
+
+def test_whom_patroni_elected_is_accepted_once_the_former_primary_is_silent_whatever_that_said_last():
+    """On a lost host nobody can be fenced: what it said stays as it was."""
+    one = group()
+    leads = {"web-2": patroni("primary", replication=streams("web-3", sync="web-3"))}
+    both = seen(one, says=leads)
+    assert ("accept", "web-2") not in deeds(one, both)
+    lost = replace(both, nodes={**both.nodes, "web-1": replace(both.nodes["web-1"], health=Health.HUNG)})
+    assert ("accept", "web-2") in deeds(one, lost)
+    assert not [
+        deed
+        for deed in deeds(one, replace(lost, nodes={**lost.nodes, "web-2": seen(one).nodes["web-2"]}))
+        if deed[0] == "accept"
+    ]
 
 
 def test_nobody_is_marked_before_commits_wait_for_somebody():
